@@ -1,0 +1,168 @@
+"""earlyfork: a new, clean Python process in the time of a socket write.
+
+As the first line of a main program, `import earlyfork` forks the early template, from which all
+new processes of the program then come. Imported by a library it does nothing of the kind: the
+library's processes come from the host's template, or from one that is launched on demand.
+
+This is the only module that acts at import, and with __main__ the only one that reads the
+environment. Everything but the fork is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import os as _os
+
+__version__ = "0.1.0"
+__all__ = [
+    "EarlyForkError",
+    "EarlyForkWarning",
+    "LaunchError",
+    "Process",
+    "ProcessLost",
+    "ProcessStateError",
+    "ProtocolError",
+    "RemoteError",
+    "Status",
+    "TemplateDied",
+    "TemplateError",
+    "new",
+    "new_exec",
+    "new_from_fh",
+    "run_args",
+    "set_executable",
+    "status",
+]
+
+_HOMES = {
+    "Process": "_process",
+    "Status": "_status",
+    "new": "_origin",
+    "new_exec": "_origin",
+    "new_from_fh": "_origin",
+    "run_args": "_here",
+    "set_executable": "_origin",
+    "status": "_status",
+}
+#: What happened at the import, for `status`.
+_reason = ""
+_was_early = False
+#: The template that the import forked, until the rest of the package takes it over.
+_forked: object = None
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from earlyfork._errors import (
+        EarlyForkError,
+        EarlyForkWarning,
+        LaunchError,
+        ProcessLost,
+        ProcessStateError,
+        ProtocolError,
+        RemoteError,
+        TemplateDied,
+        TemplateError,
+    )
+    from earlyfork._here import run_args
+    from earlyfork._origin import new, new_exec, new_from_fh, set_executable
+    from earlyfork._process import Process
+    from earlyfork._status import Status, status
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'earlyfork' has no attribute {name!r}")
+    _settle()
+    import importlib
+
+    module = importlib.import_module(f"earlyfork.{_HOMES.get(name, '_errors')}")
+    value = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _settle() -> None:
+    """Hand what the import found to the rest of the package, which is loaded now."""
+    global _forked
+    forked, _forked = _forked, None
+    if not hasattr(_os, "fork"):
+        raise ImportError(
+            "earlyfork makes processes on POSIX systems only: this one has no fork and no way to "
+            "pass sockets on; use multiprocessing's spawn here"
+        )
+    if "_settled" in globals():
+        return
+    globals()["_settled"] = True
+    from earlyfork import _origin, _process
+
+    if forked is not None:
+        globals()["_was_early"] = True
+        _origin.adopt_early(forked)  # type: ignore[arg-type]
+    number = _os.environ.get("EARLYFORK_STANDBY", "")
+    if number.isdecimal():
+        _process.DEFAULT_STANDBY = int(number)
+    python = _os.environ.get("EARLYFORK_PYTHON")
+    if python:
+        _origin.set_executable(python)
+
+
+def _at_import() -> str:
+    """Fork the early template if the main program asks for it; say why, or why not."""
+    global _forked
+    import sys
+
+    if not hasattr(_os, "fork"):
+        return "this system has no fork"
+    here = sys.modules.get("earlyfork._here")
+    if here is not None and here.here.kind:
+        return "this process was made by earlyfork"
+    if "EARLYFORK_SERVE" in _os.environ:
+        from earlyfork import _early, _frozen
+
+        fds = _frozen.marker()
+        if fds is not None:
+            _early.serve_marker(fds)
+    wish = _os.environ.get("EARLYFORK", "")
+    if wish == "0":
+        return "EARLYFORK=0 forbids it"
+    from earlyfork import _early
+
+    names = _early.importers()
+    if wish != "1" and not _early.main_program_asks(names):
+        return f"it was imported by {names[0] if names else 'C code'}, not by the main program"
+    return _fork_early()
+
+
+def _fork_early() -> str:
+    global _forked
+    from earlyfork import _early, _platform
+
+    if _early.is_multiprocessing_child():
+        return "this process belongs to multiprocessing"
+    count = _platform.thread_count()
+    if count > 1 and not (count == 2 and _early.is_nuitka_onefile()):
+        names = ", ".join(_platform.thread_names())
+        text = f"other threads run already ({names}), and a fork would copy their locks"
+        _warn(f"import earlyfork comes too late for an early template: {text}; processes are "
+              "launched instead. Make it the first line of the main program")
+        return text
+    try:
+        _forked = _early.fork_template(_early.early_template)
+    except OSError as error:
+        _warn(f"{error}; processes are launched instead")
+        return str(error)
+    return "the main program imported earlyfork while it had one thread"
+
+
+def _warn(text: str) -> None:
+    import warnings
+
+    from earlyfork._errors import EarlyForkWarning
+
+    warnings.warn(text, EarlyForkWarning, stacklevel=4)
+
+
+_reason = _at_import()

@@ -1,0 +1,336 @@
+"""A forker's side of its children: sockets, forking ahead, reaping, ending them with their owner.
+
+Part of the child's text: stdlib and _wire only. Runs no user code, and waits by pid only, since
+code that was imported into a template may have children of its own.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import os
+import select
+import struct
+import time
+
+from earlyfork import _wire as wire
+
+AF_UNIX = _socket.AF_UNIX
+STREAM = _socket.SOCK_STREAM
+#: Status never blocks a forker: an owner that does not read is the owner's affair.
+NONBLOCK = getattr(_socket, "SOCK_NONBLOCK", 0)
+CLOEXEC = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
+NOSIGNAL = getattr(_socket, "MSG_NOSIGNAL", 0)
+DONTWAIT = getattr(_socket, "MSG_DONTWAIT", 0)
+ANCILLARY = _socket.CMSG_SPACE(wire.MAX_FDS * 4) + _socket.CMSG_SPACE(12)
+CREDENTIALS = getattr(_socket, "SCM_CREDENTIALS", None)
+UP_HEAD = struct.Struct("!BI")  # op, pid
+QUEUED = struct.Struct("!II")  # generation, pid
+#: A template in use refills its standbys this long after the last request, in milliseconds: the
+#: forking would otherwise compete with the process that was just asked for.
+REFILL_AFTER = 1
+#: What a linked process gets between SIGTERM and SIGKILL, in seconds.
+GRACE = 0.4
+
+
+def message_pair() -> tuple[_socket.socket, _socket.socket]:
+    """A socketpair that keeps messages whole."""
+    try:
+        return _socket.socketpair(AF_UNIX, _socket.SOCK_SEQPACKET)
+    except OSError as error:
+        if error.errno not in (_EPROTONOSUPPORT, _EPROTOTYPE):
+            raise
+        # macOS has no SOCK_SEQPACKET for AF_UNIX; its datagrams are reliable too.
+        return _socket.socketpair(AF_UNIX, _socket.SOCK_DGRAM)
+
+
+_EPROTONOSUPPORT, _EPROTOTYPE = 93 if hasattr(os, "memfd_create") else 43, 41
+
+
+def status_pair() -> tuple[int, int]:
+    """A status socketpair as two fds, neither of which blocks."""
+    ours, theirs = _socket.socketpair(AF_UNIX, STREAM | NONBLOCK)
+    if not NONBLOCK:  # macOS
+        ours.setblocking(False)
+        theirs.setblocking(False)
+    return ours.detach(), theirs.detach()
+
+
+def receive(
+    sock: _socket.socket, size: int, flags: int = 0
+) -> tuple[bytes, list[int], tuple[int, int, int] | None]:
+    """One recvmsg: the bytes, the fds (close-on-exec), the sender's (pid, uid, gid) if it came.
+
+    Raises:
+        FdsLost: the kernel dropped fds, since this process has too many open files.
+    """
+    data, ancillary, got, _ = sock.recvmsg(size, ANCILLARY, flags | CLOEXEC)
+    fds: list[int] = []
+    sender = None
+    for level, kind, raw in ancillary:
+        if level != _socket.SOL_SOCKET:
+            continue
+        if kind == _socket.SCM_RIGHTS:
+            fds += struct.unpack(f"{len(raw) // 4}i", raw[: len(raw) // 4 * 4])
+        elif kind == CREDENTIALS:
+            sender = struct.unpack("3i", raw)
+    if fds and not CLOEXEC:  # macOS
+        for fd in fds:
+            os.set_inheritable(fd, False)
+    if got & _socket.MSG_CTRUNC:
+        close_all(fds)
+        raise FdsLost("fds were lost on the way: too many open files in this process")
+    return data, fds, sender
+
+
+def rights(fds: list[int]) -> list[tuple[int, int, bytes]]:
+    """The ancillary data that carries `fds`."""
+    return [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))]
+
+
+def close_all(fds: list[int]) -> None:
+    """Close every fd and forget the numbers."""
+    while fds:
+        os.close(fds.pop())
+
+
+def write_status(fd: int, op: int, payload: bytes) -> None:
+    """Tell an owner something; one that is gone, or does not read, misses it."""
+    try:
+        os.write(fd, wire.frame(op, payload))
+    except (BrokenPipeError, ConnectionResetError, BlockingIOError):
+        return
+
+
+def _wakeup_only(_signum: int, _frame: object) -> None:
+    """SIGCHLD's handler: the interpreter has written to the wakeup fd already."""
+
+
+class FdsLost(wire.ProtocolError):
+    """The kernel dropped fds that were sent here."""
+
+
+class Children:
+    """The processes that this one forked and that it alone can reap."""
+
+    def __init__(self) -> None:
+        self.armed = False
+        self.status: dict[int, int] = {}  # pid -> the far end of its status socket
+        self.watched: dict[int, int] = {}  # fd whose end is the end of an owner -> linked pid
+        self.doomed: dict[int, float] = {}  # pid -> when SIGKILL follows SIGTERM
+        self.generation = 0
+        self.queue: _socket.socket | None = None
+        self.standby = 0  # how many to keep ready
+        self.waiting: set[int] = set()  # standbys not known to be taken
+        self.lingering = False
+
+    def arm(self, comm: int | None) -> None:
+        """Make what a forker needs: the children's way up, a wakeup, a poll over all of it."""
+        self.up_in, self.up_out = message_pair()
+        self.up_in.setblocking(False)
+        if CREDENTIALS is not None:
+            self.up_in.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
+        self.wake_in, self.wake_out = _socket.socketpair(AF_UNIX, STREAM | NONBLOCK)
+        self.wake_in.setblocking(False)
+        self.wake_out.setblocking(False)
+        _signal.set_wakeup_fd(self.wake_out.fileno(), warn_on_full_buffer=False)
+        _signal.signal(_signal.SIGCHLD, _wakeup_only)
+        self.poll = select.poll()
+        self.poll.register(self.up_in, select.POLLIN)
+        self.poll.register(self.wake_in, select.POLLIN)
+        if comm is not None:
+            self.poll.register(comm, select.POLLIN)
+        self.armed = True
+
+    def forget(self) -> _socket.socket:
+        """In a new child: let go of all that is its forker's; return the child's way up."""
+        _signal.set_wakeup_fd(-1)
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        self.up_in.close()
+        self.wake_in.close()
+        self.wake_out.close()
+        if self.queue is not None:
+            self.queue.close()
+        fds = list(self.status.values())
+        fds += [fd for fd in self.watched if fd not in fds]
+        close_all(fds)
+        return self.up_out
+
+    # -- making them --------------------------------------------------------------------------
+
+    def fork(self, comm: int, status: int) -> bool:
+        """Fork a process that will serve `comm`; True in the child. Owns both fds from here on.
+
+        A refusal by the kernel is told to the one who waits for that process, and to nobody else.
+        """
+        try:
+            pid = os.fork()
+        except OSError as error:
+            write_status(status, wire.NO_FORK, b"%d" % (error.errno or 0))
+            os.close(comm)
+            os.close(status)
+            return False
+        if not pid:
+            os.close(status)
+            return True
+        write_status(status, wire.PID, b"%d" % pid)
+        self.status[pid] = status
+        os.close(comm)
+        return False
+
+    def wants_standby(self) -> bool:
+        """Whether fewer standbys wait than should."""
+        return self.queue is not None and len(self.waiting) < self.standby
+
+    def refill(self) -> int:
+        """Fork one standby and queue it: its comm fd in the child, -1 in the forker."""
+        assert self.queue is not None
+        fds: list[int] = []
+        try:
+            near, far = _socket.socketpair(AF_UNIX, STREAM)
+            fds += (near.fileno(), far.fileno())
+            ours, theirs = status_pair()
+            fds += (ours, theirs)
+            pid = os.fork()
+        except OSError:  # whoever asks for a process will be told; nobody asked for this one
+            self.standby = 0
+            if fds:
+                near.detach()
+                far.detach()
+            close_all(fds)
+            return -1
+        if not pid:
+            near.close()
+            close_all([ours, theirs])
+            return far.detach()
+        far.close()
+        self.status[pid] = theirs
+        self.waiting.add(pid)
+        try:
+            self.queue.sendmsg(
+                [QUEUED.pack(self.generation, pid)],
+                rights([near.fileno(), ours]),
+                NOSIGNAL | DONTWAIT,
+            )
+        except OSError:  # the owner is gone, and the need with it
+            self.standby = 0
+        near.close()
+        os.close(ours)
+        return -1
+
+    # -- losing them --------------------------------------------------------------------------
+
+    def reap(self) -> None:
+        """Tell the owners of all children that ended, then let the kernel forget these."""
+        while self.status:
+            try:
+                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:  # somebody's code here took them: nobody can know
+                for pid in list(self.status):
+                    self._drop(pid)
+                return
+            if info is None:
+                return
+            if info.si_pid not in self.status:
+                self._reap_one_by_one()  # a child of imported code stands before ours
+                return
+            self._reaped(info.si_pid, info)
+
+    def _reap_one_by_one(self) -> None:
+        for pid in list(self.status):
+            try:
+                info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                self._drop(pid)
+                continue
+            if info is not None:
+                self._reaped(pid, info)
+
+    def _reaped(self, pid: int, info: os.waitid_result) -> None:
+        # Told first, reaped second: an owner who sees no exit may trust the pid.
+        code = info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
+        write_status(self.status[pid], wire.EXIT, b"%d" % code)
+        os.waitpid(pid, 0)
+        self._drop(pid)
+
+    def _drop(self, pid: int) -> None:
+        status = self.status.pop(pid)
+        if self.lingering and status not in self.watched:
+            self.poll.unregister(status)
+        for fd in [fd for fd, linked in self.watched.items() if linked == pid]:
+            self.poll.unregister(fd)
+            del self.watched[fd]
+            if fd != status:
+                os.close(fd)
+        os.close(status)
+        self.waiting.discard(pid)
+        self.doomed.pop(pid, None)
+
+    # -- their owners -------------------------------------------------------------------------
+
+    def tell(self, pid: int, op: int, payload: bytes) -> None:
+        """Pass on what a child said."""
+        write_status(self.status[pid], op, payload)
+
+    def adopt(self, pid: int, status: int) -> None:
+        """A child was taken up by another owner, who waits at `status`."""
+        if self.lingering:
+            self.poll.unregister(self.status[pid])
+            self.poll.register(status, 0)
+        os.close(self.status[pid])
+        self.status[pid] = status
+        write_status(status, wire.PID, b"%d" % pid)
+
+    def linger(self) -> None:
+        """From now on, forget children whose owners are gone."""
+        self.lingering = True
+        for fd in self.status.values():
+            if fd not in self.watched:
+                self.poll.register(fd, 0)  # POLLHUP comes unasked
+
+    def abandon(self, status: int) -> None:
+        """Nobody waits at this status socket any more."""
+        for pid in [pid for pid, fd in self.status.items() if fd == status]:
+            self._drop(pid)
+
+    # -- ending them with their owner ---------------------------------------------------------
+
+    def link(self, pid: int, owner: list[int]) -> None:
+        """End `pid` when its status socket has no owner any more, or one of `owner` ends."""
+        if pid not in self.status:
+            close_all(owner)
+            return
+        for fd in owner:
+            self.watched[fd] = pid
+            self.poll.register(fd, select.POLLIN)
+        self.watched[self.status[pid]] = pid
+        self.poll.register(self.status[pid], 0)
+
+    def orphaned(self, fd: int) -> None:
+        """An owner ended: begin the end of the process that is linked to it."""
+        pid = self.watched[fd]
+        if pid not in self.doomed:
+            self.doomed[pid] = time.monotonic() + GRACE
+            os.kill(pid, _signal.SIGTERM)
+            os.kill(pid, _signal.SIGCONT)  # a stopped process would not see it
+        for other in [other for other, linked in self.watched.items() if linked == pid]:
+            self.poll.unregister(other)
+            del self.watched[other]
+            if other != self.status[pid]:
+                os.close(other)
+
+    def overdue(self) -> None:
+        """SIGKILL those whose grace is over."""
+        now = time.monotonic()
+        for pid, when in list(self.doomed.items()):
+            if when <= now:
+                os.kill(pid, _signal.SIGKILL)
+                self.doomed[pid] = now + 3600
+
+    def patience(self) -> int | None:
+        """How long to sleep at most, in milliseconds."""
+        timeout = REFILL_AFTER if self.wants_standby() else None
+        if self.doomed:
+            left = max(0, int((min(self.doomed.values()) - time.monotonic()) * 1000) + 1)
+            timeout = left if timeout is None else min(timeout, left)
+        return timeout

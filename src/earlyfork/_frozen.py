@@ -1,0 +1,141 @@
+"""Frozen apps: are we one, what would have to be run again, and the marker that says serve.
+
+The marker is how a re-executed binary learns that it shall be a template and not the app: an
+environment variable that names two fds and the process that made them. It is believed only if all
+of that is true, since a setuid app that obeyed it would obey its caller.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+MARKER = "EARLYFORK_SERVE"
+
+
+def is_frozen() -> bool:
+    """Whether this program is a binary of its own rather than a script that an interpreter runs."""
+    return bool(getattr(sys, "frozen", False)) or _compiled() is not None
+
+
+def _compiled() -> object | None:
+    """Nuitka's `__compiled__`, where it compiled us or the main program."""
+    main = sys.modules.get("__main__")
+    return globals().get("__compiled__") or getattr(main, "__compiled__", None)
+
+
+def binary() -> str:
+    """The app's own binary."""
+    compiled = _compiled()
+    if compiled is None:
+        return sys.executable
+    return getattr(compiled, "process_exe", None) or os.readlink("/proc/self/exe")
+
+
+def owns_path() -> bool:
+    """Whether `sys.path` belongs to the freezer: its import hooks hang on it, so nobody sets it."""
+    return is_frozen()
+
+
+def launch_environment(wanted: dict[str, str]) -> dict[str, str]:
+    """`wanted` with what the bootloader needs to find its unpacked files again."""
+    return {**wanted, **LOADER_ENVIRONMENT}
+
+
+#: As it was at the first import: apps are told to restore LD_LIBRARY_PATH for external commands,
+#: and a re-executed binary without it silently uses the system's libraries.
+LOADER_ENVIRONMENT = (
+    {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("_PYI_") or name in ("LD_LIBRARY_PATH", "LD_LIBRARY_PATH_ORIG")
+    }
+    if getattr(sys, "frozen", False)
+    else {}
+)
+
+
+def marker() -> tuple[int, int] | None:
+    """Take the marker out of the environment; the fds (comm, status) that it names, if it is true.
+
+    A forged or stale marker is refused with a warning, and the app starts as it would without.
+    """
+    text = os.environ.pop(MARKER, None)
+    if text is None:
+        return None
+    problem = "it is malformed"
+    try:
+        comm, status, pid = (int(part) for part in text.split(":"))
+    except ValueError:
+        pass  # the warning below says so
+    else:
+        problem = _doubt(comm, pid) or _doubt(status, pid)
+        if not problem:
+            return comm, status
+    import warnings
+
+    from earlyfork._errors import EarlyForkWarning
+
+    warnings.warn(
+        f"the environment variable {MARKER} is ignored: {problem}. It is earlyfork's own and "
+        "should not be set by anybody else",
+        EarlyForkWarning,
+        stacklevel=3,
+    )
+    return None
+
+
+def _doubt(fd: int, pid: int) -> str:
+    """Why this fd can't be believed to come from process `pid`; empty if it can."""
+    import _socket
+    import struct
+
+    if _privileged():
+        return "this process has rights that its caller may not have"
+    try:
+        sock = _socket.socket(fileno=os.dup(fd))
+    except OSError:
+        return f"fd {fd} is no open socket"
+    try:
+        if sock.family != _socket.AF_UNIX:
+            return f"fd {fd} is no unix socket"
+        sock.getpeername()
+        raw = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+        peer, uid, _ = struct.unpack("3i", raw)
+    except (OSError, AttributeError):
+        return f"the other end of fd {fd} can't be told"
+    finally:
+        sock.close()
+    if uid != os.geteuid():
+        return f"fd {fd} comes from user {uid}"
+    if peer != pid:
+        return f"fd {fd} comes from process {peer}, not {pid}"
+    return ""
+
+
+def _privileged() -> bool:
+    """Whether this program was given rights at its start (setuid, capabilities)."""
+    if os.getuid() != os.geteuid() or os.getgid() != os.getegid():
+        return True
+    import struct
+
+    try:
+        with open("/proc/self/auxv", "rb") as file:
+            words = struct.iter_unpack("NN", file.read())
+            return any(key == 23 and value for key, value in words)  # AT_SECURE
+    except FileNotFoundError:
+        # No /proc (a chroot): with equal ids only file capabilities could have raised rights, and
+        # these are then found nowhere else either.
+        return not os.path.isdir("/proc/self") and _libc_secure()
+    except OSError:
+        return True
+
+
+def _libc_secure() -> bool:
+    """AT_SECURE by libc, for where /proc is missing; unreadable counts as secure."""
+    try:
+        import ctypes
+
+        return bool(ctypes.CDLL(None).getauxval(23))
+    except (ImportError, OSError, AttributeError):
+        return True

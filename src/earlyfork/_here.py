@@ -1,0 +1,93 @@
+"""What a process that earlyfork made knows of itself, and how it talks to its forker.
+
+Part of the child's text: stdlib, _wire, _context and _children only. Its one object, `here`, is
+inherited by every fork and put right there.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+
+from earlyfork._children import DONTWAIT, NOSIGNAL, UP_HEAD, rights
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    import _socket
+    from typing import Any
+
+    from earlyfork import _context
+
+
+class Here:
+    """What code in a process that earlyfork made can ask about that process."""
+
+    def __init__(self) -> None:
+        self.kind = ""  # "template", "prepared" or "worker"; empty: not made by earlyfork
+        self.up: _socket.socket | None = None
+        self.pending: list[object] = []
+        self.baseline: _context.Context | None = None
+        #: Whether a request for a new process that is sent up finds a clean template.
+        self.can_ask = False
+
+
+here = Here()
+
+
+def set_name(name: str) -> None:
+    """What `ps` shows of this process (15 bytes of it)."""
+    try:
+        fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:  # no /proc: a chroot, or another system
+        return
+    try:
+        os.write(fd, name.encode()[:15])
+    finally:
+        os.close(fd)
+
+
+def tell(op: int, payload: bytes, fds: list[int] | None = None) -> None:
+    """Send something up to the forker.
+
+    Raises:
+        OSError: the forker is gone, or does not read for five seconds.
+    """
+    if here.up is None:
+        raise BrokenPipeError("this process has no forker to ask")
+    message = [UP_HEAD.pack(op, os.getpid()) + payload]
+    ancillary = rights(fds) if fds else []
+    try:
+        here.up.sendmsg(message, ancillary, NOSIGNAL | DONTWAIT)
+    except BlockingIOError:
+        poll = select.poll()
+        poll.register(here.up, select.POLLOUT)
+        poll.poll(5000)
+        here.up.sendmsg(message, ancillary, NOSIGNAL | DONTWAIT)
+
+
+def resolve(name: str) -> Any:
+    """The object that `pkg.mod.func`, `pkg.mod:obj.attr` or a bare name of `__main__` means."""
+    module, colon, path = name.partition(":")
+    if not colon:
+        module, _, path = name.rpartition(".")
+    if module and module not in sys.modules:
+        __import__(module)
+    found = sys.modules[module or "__main__"]
+    for part in path.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def run_args() -> tuple[object, ...]:
+    """In a process that is being prepared: take out what was sent for the function that will run.
+
+    Returns:
+        The handles and values of `send_fh` and `send_arg` so far, in order. They are not passed to
+        the function any more. Empty in any other process.
+
+    From AnyEvent::Fork's `run_args`, which documents the taking out and does not do it.
+    """
+    values = tuple(here.pending)
+    here.pending.clear()
+    return values

@@ -1,0 +1,152 @@
+"""Launch an interpreter, or the frozen app's binary, as a root template.
+
+What is launched needs no earlyfork of its own: the child's text travels over the socket. It forks
+itself free of the host at once, so the only direct child is one that ends by itself in a moment.
+"""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import os
+import sys
+
+from earlyfork import _context, _frozen, _interpreter, _platform
+from earlyfork._errors import LaunchError
+
+#: The child's text, in the order of its imports.
+TEXTS = ("_wire", "_context", "_children", "_here", "_leave", "_obey", "_serve")
+
+#: Reads a marshalled (magic, path, [(name, file, source, code)]) of argv[3] bytes and serves.
+#: The package `earlyfork` is there while the texts are run and not after, so that an installed one
+#: can be imported later, which then finds these modules already loaded.
+BOOT = """\
+import sys,os,marshal
+c,s,n=map(int,sys.argv[1:4])
+b=b''
+while len(b)<n:
+ d=os.read(c,n-len(b))
+ if not d:os._exit(1)
+ b+=d
+m,sys.path[:],t=marshal.loads(b)
+import _frozen_importlib_external as x
+p=type(sys)('earlyfork')
+p.__path__=[]
+sys.modules['earlyfork']=p
+for k,f,w,o in t:
+ q=type(sys)('earlyfork.'+k)
+ q.__file__=f
+ q.__package__='earlyfork'
+ q.__text__=(k,f,w,o)
+ sys.modules[q.__name__]=q
+ exec(marshal.loads(o) if m==x.MAGIC_NUMBER else compile(w,f,'exec'),q.__dict__)
+ setattr(p,k,q)
+del sys.modules['earlyfork']
+if os.fork():os._exit(0)
+q.serve_launched(c,s)
+"""
+
+
+class Launched:
+    """The launching side's end of a root template, and the process that started it."""
+
+    __slots__ = ("baseline", "choice", "comm", "starter", "status")
+
+    def __init__(self, choice: _interpreter.Choice) -> None:
+        self.choice = choice
+        self.starter = -1
+
+
+def launch(choice: _interpreter.Choice, env: dict[str, str] | None = None) -> Launched:
+    """Start a root template; does not wait for it.
+
+    Raises:
+        LaunchError: the program can't be executed; names its path and the system's reason.
+        OSError: no fd or no process to be had.
+    """
+    import subprocess  # here, since most programs never get here
+
+    result = Launched(choice)
+    result.baseline = _context.Context()
+    environment = dict(os.environ) if env is None else dict(env)
+    if env is not None:
+        result.baseline.env = {os.fsencode(k): os.fsencode(v) for k, v in env.items()}
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+
+        def pair() -> tuple[int, int]:
+            near, far = (_platform.above_streams(s.detach()) for s in _socket.socketpair())
+            ours.callback(os.close, near)
+            theirs.callback(os.close, far)
+            return near, far
+
+        result.comm, comm = pair()
+        result.status, status = pair()
+        os.set_blocking(result.status, False)
+        os.set_blocking(status, False)
+        blob = b""
+        if choice.frozen:
+            command = [choice.path]
+            environment = _frozen.launch_environment(environment)
+            environment[_frozen.MARKER] = f"{comm}:{status}:{os.getpid()}"
+        else:
+            blob = child_text()
+            numbers = (str(number) for number in (comm, status, len(blob)))
+            flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+            command = [choice.path, *flags, "-c", BOOT, *numbers]
+        try:
+            process = subprocess.Popen(command, env=environment, pass_fds=(comm, status))
+        except OSError as error:
+            if error.filename is None:  # not the file's fault: no process, no memory, no fd
+                raise
+            raise LaunchError(
+                f"{choice} can't be executed: {error.strerror} (errno {error.errno})"
+            ) from error
+        result.starter = process.pid
+        process.returncode = 0  # waited for by its pid, in `collect`
+        theirs.close()
+        _send_all(result.comm, blob)
+        ours.pop_all()
+    return result
+
+
+def _send_all(fd: int, data: bytes) -> None:
+    """Send the child's text; an interpreter that is gone already is noticed elsewhere."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+    try:
+        sock.sendall(data, getattr(_socket, "MSG_NOSIGNAL", 0))
+    except (BrokenPipeError, ConnectionResetError):
+        return
+    finally:
+        sock.detach()
+
+
+def collect(starter: int, *, block: bool) -> int | None:
+    """Wait for a starter: its exit status, None while it runs or if somebody else took it."""
+    try:
+        pid, status = os.waitpid(starter, 0 if block else os.WNOHANG)
+    except ChildProcessError:
+        return 0
+    return os.waitstatus_to_exitcode(status) if pid else None
+
+
+_texts: list[tuple[str, str, str, bytes]] = []
+
+
+def child_text() -> bytes:
+    """The child's half, as source and as code for interpreters of this very version."""
+    import marshal
+    from importlib.util import MAGIC_NUMBER
+
+    if not _texts:
+        import importlib
+
+        for name in TEXTS:
+            module = importlib.import_module(f"earlyfork.{name}")
+            if "__text__" in module.__dict__:  # launched ourselves: hand on what we were handed
+                _texts.append(module.__dict__["__text__"])
+                continue
+            loader = module.__spec__.loader  # type: ignore[union-attr]
+            source = loader.get_source(module.__name__)  # type: ignore[union-attr]
+            code = loader.get_code(module.__name__)  # type: ignore[union-attr]
+            _texts.append((name, module.__file__ or name, source, marshal.dumps(code)))
+    return marshal.dumps((MAGIC_NUMBER, sys.path[:], _texts))

@@ -1,0 +1,105 @@
+"""How a process that earlyfork made ends: what an exception means, what is run, what is flushed.
+
+Part of the child's text. Nothing that was inherited from the template is finalised.
+"""
+
+from __future__ import annotations
+
+import _signal
+import atexit
+import os
+import sys
+
+from earlyfork import _wire as wire
+from earlyfork._here import tell
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+
+def flush() -> bool:
+    """Write out the standard streams; False if that failed."""
+    ok = True
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None and not stream.closed:
+                stream.flush()
+        except (OSError, ValueError):
+            ok = False
+    return ok
+
+
+def conclude(error: BaseException) -> int:
+    """What an exception that nobody caught means for the process: its exit status."""
+    if isinstance(error, SystemExit):
+        code = error.code
+        if code is None:
+            return 0
+        if isinstance(code, int):
+            return code & 0xFF if -(1 << 63) <= code < 1 << 63 else 0xFF
+        print_error(f"{code}\n")
+        return 1
+    import traceback  # only now: it is not cheap
+
+    tb = error.__traceback__
+    ours = os.path.dirname(conclude.__code__.co_filename)
+    while tb is not None and os.path.dirname(tb.tb_frame.f_code.co_filename) == ours:
+        tb = tb.tb_next  # the reader's own code begins after these
+    error.__traceback__ = tb
+    text = "".join(traceback.format_exception(type(error), error, tb))
+    summary = "".join(traceback.format_exception_only(type(error), error)).strip()
+    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    limit = wire.MAX_TEXT // 2
+    shown = text if len(text) <= limit else f"{text[: limit // 2]}\n[...]\n{text[-limit // 2 :]}"
+    parts = (name[:500], summary[:5000], shown)
+    try:
+        tell(wire.ERROR, "\0".join(part.replace("\0", "\\0") for part in parts)
+             .encode("utf-8", "backslashreplace")[: wire.MAX_TEXT])
+    except OSError:  # the forker is gone: stderr is what is left
+        text += f"(earlyfork: nobody but this stream was told: the template of {os.getpid()} died)\n"
+    if sys.excepthook is sys.__excepthook__:
+        print_error(text)
+    else:
+        sys.excepthook(type(error), error, tb)
+    return 1
+
+
+def print_error(text: str) -> None:
+    """Write to stderr whatever its state."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (AttributeError, OSError, ValueError):  # None, closed or broken
+        try:
+            os.write(2, text.encode("utf-8", "backslashreplace"))
+        except OSError:
+            return
+
+
+def finish(job: Callable[[], object]) -> NoReturn:
+    """Run the user's function as the last thing this process does.
+
+    What the function registered is run (threads that are no daemons, atexit, flushed streams);
+    what was inherited from the template is not finalised.
+    """
+    code = interrupted = 0
+    try:
+        job()
+    except BaseException as error:
+        code = conclude(error)
+        interrupted = isinstance(error, KeyboardInterrupt)
+    del job
+    try:
+        if "threading" in sys.modules:
+            sys.modules["threading"]._shutdown()
+        atexit._run_exitfuncs()
+    except BaseException as error:
+        conclude(error)
+    if not flush() and not code:
+        code = 120  # the interpreter's own status for streams that could not be written
+    if interrupted:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+        os.kill(os.getpid(), _signal.SIGINT)
+    os._exit(code)

@@ -1,0 +1,171 @@
+"""What each frame does to the process that serves: the table OBEY.
+
+Part of the child's text. Each function takes the server and the frame's payload; the one for RUN
+returns what is to be run.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import socket
+import sys
+
+import _socket
+
+from earlyfork import _context
+from earlyfork import _wire as wire
+from earlyfork._children import close_all
+from earlyfork._here import here, resolve, set_name, tell
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from earlyfork._serve import Server
+
+
+def _require(_server: Server, payload: bytes) -> None:
+    __import__(payload.decode())
+
+
+def _eval(_server: Server, payload: bytes) -> None:
+    filename, source, *args = wire.unpack_values(payload)
+    code = compile(str(source), str(filename), "exec", dont_inherit=True)
+    main = sys.modules["__main__"].__dict__
+    hidden = {"args": main["args"]} if "args" in main else {}
+    main["args"] = tuple(args)
+    try:
+        exec(code, main)
+    except BaseException:
+        import linecache  # so that the traceback shows the lines that were sent
+
+        lines = str(source).splitlines(keepends=True)
+        linecache.cache[str(filename)] = (len(str(source)), None, lines, str(filename))
+        raise
+    finally:
+        main.pop("args", None)
+        main.update(hidden)
+
+
+def _call(_server: Server, payload: bytes) -> None:
+    name, *args = wire.unpack_values(payload)
+    resolve(str(name))(*args)
+
+
+def _fd(server: Server, payload: bytes) -> None:
+    kind, *details = payload.decode("utf-8", "surrogatepass").split("\0")
+    here.pending.append(REVIVE[kind](server.fds.pop(0), *details))
+
+
+def _socket_from(fd: int) -> socket.socket:
+    return socket.socket(fileno=fd)
+
+
+def _file_from(fd: int, mode: str, encoding: str, errors: str, newline: str, buffering: str) -> Any:
+    return open(  # the user closes it
+        fd,
+        mode,
+        buffering=int(buffering),
+        encoding=encoding or None,
+        errors=errors or None,
+        newline=None if newline == "None" else newline,
+    )
+
+
+def _connection_from(fd: int, readable: str, writable: str) -> Any:
+    from multiprocessing.connection import Connection
+
+    return Connection(fd, readable=bool(readable), writable=bool(writable))
+
+
+REVIVE: dict[str, Callable[..., object]] = {
+    "fd": int,
+    "socket": _socket_from,
+    "file": _file_from,
+    "connection": _connection_from,
+}
+
+
+def _value(op: int) -> Callable[[Server, bytes], None]:
+    def take(_server: Server, payload: bytes) -> None:
+        here.pending.append(wire.unpack_value(op, payload))
+
+    return take
+
+
+def _fork(server: Server, payload: bytes) -> None:
+    comm, status = server.fds.pop(0), server.fds.pop(0)
+    if server.fds:
+        if server.kids.queue is not None:
+            server.kids.queue.close()
+        server.kids.queue = _socket.socket(fileno=server.fds.pop(0))
+        server.kids.standby = int(payload)
+    server.kids.waiting.clear()  # whoever asks this way found none
+    server.fork(comm, status)
+
+
+def _ready(_server: Server, payload: bytes) -> None:
+    tell(wire.IS_READY, payload)
+
+
+def _env(_server: Server, payload: bytes) -> None:
+    _context.apply_env(payload)
+
+
+def _cwd(server: Server, _payload: bytes) -> None:
+    fd = server.fds.pop(0)
+    os.fchdir(fd)
+    os.close(fd)
+
+
+def _path(_server: Server, payload: bytes) -> None:
+    _context.apply_path(payload)
+
+
+def _stdio(server: Server, payload: bytes) -> None:
+    _context.apply_stdio(payload, server.fds)
+
+
+def _adopt(server: Server, _payload: bytes) -> None:
+    fd = server.fds.pop(0)
+    tell(wire.ADOPT, b"", [fd])
+    os.close(fd)
+
+
+def _run(server: Server, payload: bytes) -> Callable[[], object]:
+    linked, name = payload[:1] == b"L", payload[1:].decode()
+    if linked:
+        tell(wire.LINK, b"", server.fds)
+        close_all(server.fds)
+    set_name(name)
+    function = resolve(name)
+    comm = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, server.comm.detach())
+    values, here.pending = here.pending, []
+    here.kind = "worker"
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+    def job() -> object:
+        return function(comm, *values)
+
+    return job
+
+
+OBEY: dict[int, Callable[[Server, bytes], Callable[[], object] | None]] = {
+    wire.REQUIRE: _require,
+    wire.EVAL: _eval,
+    wire.CALL: _call,
+    wire.FD: _fd,
+    wire.ARG_BYTES: _value(wire.ARG_BYTES),
+    wire.ARG_STR: _value(wire.ARG_STR),
+    wire.ARG_PICKLE: _value(wire.ARG_PICKLE),
+    wire.FORK: _fork,
+    wire.READY: _ready,
+    wire.RUN: _run,
+    wire.ENV: _env,
+    wire.CWD: _cwd,
+    wire.PATH: _path,
+    wire.STDIO: _stdio,
+    wire.ADOPT: _adopt,
+}

@@ -1,0 +1,142 @@
+"""What this system can do, asked by capability. The one place that reads /proc.
+
+Tested on Linux; what macOS and the BSDs lack is answered with None and taken care of by callers.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+#: Whether processes can be forked at all.
+can_fork = hasattr(os, "fork")
+can_send_fds = can_fork
+has_pidfd = hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal")
+
+
+def thread_count() -> int:
+    """How many threads this process has, as the kernel counts where it tells us."""
+    try:
+        return os.stat("/proc/self/task").st_nlink - 2
+    except OSError:  # no /proc: Python's own threads are all that can be known
+        import _thread
+
+        return 1 + _thread._count()
+
+
+def thread_names() -> list[str]:
+    """The names of all threads but the first: Python's own, and native ones as `native (comm)`."""
+    named = {}
+    if "threading" in sys.modules:
+        import threading
+
+        main = threading.main_thread()
+        named = {
+            thread.native_id: thread.name for thread in threading.enumerate() if thread is not main
+        }
+    found = [name for name in named.values()]
+    try:
+        ids = os.listdir("/proc/self/task")
+    except OSError:
+        return found
+    for number in ids:
+        if int(number) == os.getpid() or int(number) in named:
+            continue
+        try:
+            with open(f"/proc/self/task/{number}/comm") as file:
+                found.append(f"native ({file.read().strip()})")
+        except OSError:  # ended meanwhile
+            continue
+    return found
+
+
+def python_threads() -> list[str]:
+    """The names of Python threads other than the first; `_thread` ones have only a number."""
+    import _thread
+
+    names = [name for name in thread_names() if not name.startswith("native (")]
+    unnamed = _thread._count() - len(names)
+    return names + ["an unnamed thread of _thread"] * max(0, unnamed)
+
+
+def open_directory(path: str | bytes | os.PathLike[str]) -> int:
+    """An fd of a directory, with no more right than to go there."""
+    return os.open(path, getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def open_fds() -> list[int]:
+    """All open fds of this process above the standard streams."""
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        try:
+            listed = os.listdir(folder)
+        except OSError:
+            continue
+        fds = [int(name) for name in listed]
+        break
+    else:
+        fds = list(range(3, min(os.sysconf("SC_OPEN_MAX"), 4096)))
+    found = []
+    for fd in sorted(fds):
+        if fd > 2:
+            try:
+                os.fstat(fd)
+            except OSError:  # the one that listed them, or a number that is not open
+                continue
+            found.append(fd)
+    return found
+
+
+def above_streams(fd: int) -> int:
+    """The same fd, moved out of 0 to 2 where those were closed; owns what it is given."""
+    if fd > 2:
+        return fd
+    import fcntl
+
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    return moved
+
+
+def send_signal(pid: int, number: int, is_same: object) -> bool:
+    """Signal `pid` unless it is gone; `is_same()` tells, after the pid was pinned, whether it is.
+
+    Without pidfds (macOS, old kernels) the pid could in theory be given away between the question
+    and the signal: within microseconds all other pids would have to be used up.
+    """
+    assert callable(is_same)
+    pidfd = -1
+    if has_pidfd:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return False
+        except OSError:  # a kernel or sandbox without the call
+            pidfd = -1
+    try:
+        if not is_same():
+            return False
+        if pidfd >= 0:
+            signal.pidfd_send_signal(pidfd, number)
+        else:
+            os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        if pidfd >= 0:
+            os.close(pidfd)
+    return True
+
+
+def own_pidfd() -> int:
+    """A pidfd of this process, or -1."""
+    try:
+        return os.pidfd_open(os.getpid()) if has_pidfd else -1
+    except OSError:
+        return -1
+
+
+def caller(depth: int) -> tuple[str, int]:
+    """File and line of the code that called the function that asks."""
+    frame = sys._getframe(depth + 1)
+    return frame.f_code.co_filename, frame.f_lineno

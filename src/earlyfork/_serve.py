@@ -1,0 +1,313 @@
+"""The process that serves: obeys frames until it is told to run a function, or to end.
+
+Part of the child's text, which is also sent to launched interpreters: stdlib, _wire, _context and
+_children only. A server never runs user work of its own accord, and is gone from the stack when
+the user's function runs: `Server.serve` *returns* the function, in whichever process it is by then.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import gc
+import os
+import sys
+
+from earlyfork import _context
+from earlyfork import _wire as wire
+from earlyfork._children import (
+    AF_UNIX,
+    DONTWAIT,
+    NOSIGNAL,
+    STREAM,
+    UP_HEAD,
+    Children,
+    FdsLost,
+    close_all,
+    receive,
+    rights,
+)
+from earlyfork._here import here, set_name, tell
+from earlyfork._leave import conclude, finish, flush
+from earlyfork._obey import OBEY
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+#: Signals of a terminal, which a template must survive and need not answer; SIGTERM ends a
+#: prepared process but not a root template, which lives as long as its owner.
+BLOCKED = {
+    _signal.SIGINT,
+    _signal.SIGQUIT,
+    _signal.SIGTSTP,
+    _signal.SIGTTIN,
+    _signal.SIGTTOU,
+    _signal.SIGHUP,
+}
+
+
+class Server:
+    """One process, from its birth to the moment it runs something or ends."""
+
+    def __init__(self, comm: _socket.socket) -> None:
+        self.comm = comm
+        self.root = True
+        #: A root's own end of its status socket: who holds the other end sees it die.
+        self.lifeline = -1
+        self.decoder = wire.Decoder()
+        self.todo: list[tuple[int, bytes]] = []  # the frames of a batch, last first
+        self.fds: list[int] = []
+        self.kids = Children()
+        #: In a snapshot: the way to the default template that its main program had.
+        self.default: _socket.socket | None = None
+
+    def serve(self) -> Callable[[], object]:
+        """Obey until RUN; return what is to be run, possibly in a descendant of the caller."""
+        while True:
+            try:
+                if self.todo:
+                    op, payload = self.todo.pop()
+                    if (wire.OPEN, op) not in wire.NEXT:
+                        raise wire.ProtocolError(f"op {op} is none that a process obeys")
+                    if op in wire.CHANGES:
+                        self.kids.generation += 1
+                        self.kids.waiting.clear()
+                    job = OBEY[op](self, payload)
+                    if job is not None:
+                        return job
+                elif not self.kids.armed or self.turn():
+                    self.read()
+            except BaseException as error:  # whatever user code may raise
+                self.fail(error)
+
+    def read(self) -> None:
+        """Read what the decoder wants."""
+        wants = self.decoder.wants
+        flags = _socket.MSG_WAITALL if wants > wire.PAD else 0
+        try:
+            data, fds, _ = receive(self.comm, wants, flags)
+        except ConnectionResetError:
+            data, fds = b"", []
+        except FdsLost:
+            if self.root:  # one request is lost, and its owner sees that; the template lives on
+                self.decoder = wire.Decoder()
+                return
+            raise
+        if not data:
+            self.end(0)
+        batch = self.decoder.feed(data, fds)
+        if batch is not None:
+            self.todo, self.fds = batch
+            self.todo.reverse()
+
+    def turn(self) -> bool:
+        """Wait for something to happen around this forker; True when comm can be read."""
+        kids = self.kids
+        events = kids.poll.poll(kids.patience())
+        if kids.doomed:
+            kids.overdue()
+        readable = False
+        for fd, _ in events:
+            if fd == kids.up_in.fileno():
+                self.hear()
+            elif fd == kids.wake_in.fileno():
+                kids.wake_in.recv(4096)
+                self.hear()  # what a child said comes before its exit
+                if kids is self.kids:
+                    kids.reap()
+            elif fd in kids.watched:
+                kids.orphaned(fd)
+            else:
+                readable = fd == self.comm.fileno()
+            if kids is not self.kids:  # a child by now, with nothing to read yet
+                return False
+        if not events and kids.wants_standby():
+            comm = kids.refill()
+            if comm >= 0:
+                self.become(comm)
+                set_name("ef-standby")
+        return readable
+
+    def become(self, comm: int) -> None:
+        """In a new child: be the server of `comm`, and nothing of the forker any more."""
+        up = self.kids.forget()
+        if here.up is not None:
+            here.up.close()
+        if self.default is not None:
+            self.default.close()
+            self.default = None
+        here.up = up
+        here.kind = "prepared"
+        self.comm.close()
+        close_all(self.fds)
+        self.comm = _socket.socket(AF_UNIX, STREAM, 0, comm)
+        if self.root:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, BLOCKED)
+            if self.lifeline >= 0:
+                os.close(self.lifeline)
+        self.root = False
+        self.decoder = wire.Decoder()
+        self.todo = []
+        self.kids = Children()
+
+    def hear(self) -> None:
+        """Read what the children sent up."""
+        kids = self.kids
+        while kids is self.kids:
+            try:
+                message, fds, sender = receive(kids.up_in, 1 << 16)
+            except BlockingIOError:
+                return
+            op, pid = UP_HEAD.unpack_from(message)
+            payload = message[UP_HEAD.size :]
+            if op == wire.NEW and len(fds) == 2:
+                # A worker that gave up its rights may not have them back by asking for a process.
+                if sender is not None and sender[1] != os.geteuid():
+                    close_all(fds)
+                else:
+                    self.new(fds)
+                continue
+            status = kids.status.get(pid)
+            if status is None:
+                close_all(fds)
+            elif op in (wire.IS_READY, wire.ERROR):
+                kids.tell(pid, op, payload)
+            elif op == wire.ADOPT and fds:
+                kids.adopt(pid, fds.pop())
+            elif op == wire.LINK:
+                kids.link(pid, fds)
+
+    def new(self, fds: list[int]) -> None:
+        """A descendant wants a process forked off the clean template: do it, or pass it on."""
+        comm, status = fds
+        if self.root and here.can_ask and self.default is None:
+            self.fork(comm, status)
+            return
+        try:
+            if not self.root:
+                tell(wire.NEW, b"", fds)
+            elif self.default is not None:
+                self.default.sendmsg(
+                    [wire.batch(wire.frame(wire.FORK), 2)], rights(fds), NOSIGNAL | DONTWAIT
+                )
+        except OSError as error:
+            os.write(status, wire.frame(wire.NO_FORK, b"%d" % (error.errno or 0)))
+        close_all(fds)
+
+    def fork(self, comm: int, status: int) -> None:
+        """Fork a process that serves `comm`."""
+        if not self.kids.armed:
+            if self.root and here.baseline is None:
+                here.baseline = _context.Context()
+            self.kids.arm(self.comm.fileno())
+            gc.freeze()
+        if self.kids.fork(comm, status):
+            self.become(comm)
+
+    # -- the ends -----------------------------------------------------------------------------
+
+    def end(self, code: int) -> NoReturn:
+        """Nobody has commands any more: go, or stay for the children whose owners still care."""
+        self.comm.close()
+        kids = self.kids
+        if kids.queue is not None:
+            kids.queue.close()
+            kids.queue = None
+        if kids.armed:
+            flush()
+            self.linger()
+        flush()
+        os._exit(code)
+
+    def linger(self) -> None:
+        """Keep children until they end or nobody waits for them."""
+        kids = self.kids
+        kids.linger()
+        muted = False
+        while kids.status:
+            # Only a lingering forker lets go of the streams: at once after the first look, so
+            # that `app | cat` ends with app although a worker's owner lives elsewhere.
+            events = kids.poll.poll(kids.patience() if muted else 0)
+            if not events and not muted:
+                _context.apply_stdio(b"nnn", [])
+                muted = True
+            if kids.doomed:
+                kids.overdue()
+            for fd, _ in events:
+                if fd == kids.up_in.fileno():
+                    self.hear()
+                elif fd == kids.wake_in.fileno():
+                    kids.wake_in.recv(4096)
+                    self.hear()
+                    kids.reap()
+                elif fd in kids.watched:
+                    kids.orphaned(fd)
+                else:
+                    kids.abandon(fd)
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """Code that was sent here raised: say so on stderr and to the caller, and end."""
+        code = conclude(error)
+        self.comm.shutdown(_socket.SHUT_RD)
+        drain(self.comm)
+        self.end(code)
+
+
+def drain(comm: _socket.socket) -> None:
+    """Read what is left: a socket closed with unread bytes resets its peer instead of ending it."""
+    try:
+        while comm.recv(1 << 16, DONTWAIT):
+            pass
+    except OSError:  # nothing more
+        return
+
+
+def reset_signals() -> None:
+    """What a fresh interpreter has, whatever the main program set; a terminal's signals wait."""
+    as_python = {
+        _signal.SIGINT: _signal.default_int_handler,
+        _signal.SIGPIPE: _signal.SIG_IGN,
+        getattr(_signal, "SIGXFSZ", _signal.SIGPIPE): _signal.SIG_IGN,
+    }
+    _signal.set_wakeup_fd(-1)
+    for number in range(1, _signal.NSIG):
+        if number in (_signal.SIGKILL, _signal.SIGSTOP):
+            continue
+        wanted = as_python.get(number, _signal.SIG_DFL)
+        if number in _signal.valid_signals() and _signal.getsignal(number) != wanted:
+            _signal.signal(number, wanted)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, {*BLOCKED, _signal.SIGTERM})
+
+
+def serve_root(comm: int, status: int, default: int = -1, *, can_ask: bool = True) -> NoReturn:
+    """Be a root template: serve `comm` until its last holder is gone.
+
+    `default` is a snapshot's way to the clean template that its main program had.
+    """
+    reset_signals()
+    set_name("ef-template")
+    here.__init__()  # type: ignore[misc]  # a snapshot of a worker begins anew
+    here.kind = "template"
+    here.can_ask = can_ask
+    server = Server(_socket.socket(AF_UNIX, STREAM, 0, comm))
+    server.lifeline = status
+    if default >= 0:
+        server.default = _socket.socket(AF_UNIX, STREAM, 0, default)
+    os.write(status, wire.frame(wire.PID, b"%d" % os.getpid()))
+    job = server.serve()
+    del server
+    finish(job)
+
+
+def serve_launched(comm: int, status: int) -> NoReturn:
+    """The same in an interpreter that was launched for it."""
+    for number, found in enumerate(_context.stdio_identity()):
+        if found is None:
+            fd = _context.null_fd()
+            if fd != number:
+                os.dup2(fd, number)
+                os.close(fd)
+    sys.argv = [""]
+    serve_root(comm, status)

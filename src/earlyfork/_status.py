@@ -1,0 +1,77 @@
+"""`status()`: what earlyfork sees of this program, as an object and as a readable page."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import earlyfork
+from earlyfork import _origin, _process
+from earlyfork._errors import LaunchError
+from earlyfork._here import here
+
+
+class Entry(NamedTuple):
+    """One template or process."""
+
+    pid: int | None
+    name: str
+    state: str
+
+
+class Status(NamedTuple):
+    """What `status` returns.
+
+    Attributes:
+        early: whether an early template serves.
+        reason: why there is one, or why not.
+        interpreter: what would be launched if a new interpreter were needed.
+        templates: the living root templates.
+        processes: the living processes that were made here.
+        inherited: per snapshot, what it inherited that may hurt, with advice.
+    """
+
+    early: bool
+    reason: str
+    interpreter: str
+    templates: tuple[Entry, ...]
+    processes: tuple[Entry, ...]
+    inherited: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [
+            f"early template: {'yes' if self.early else 'no'} ({self.reason})",
+            f"would launch:   {self.interpreter}",
+        ]
+        for title, entries in (("templates", self.templates), ("processes", self.processes)):
+            lines.append(f"{title}:{'' if entries else ' none'}")
+            lines += [f"  {entry.pid or '?':>8}  {entry.state:<12} {entry.name}" for entry in entries]
+        if self.inherited:
+            lines.append("inherited by snapshots:")
+            lines += [f"  {line}" for line in self.inherited]
+        return "\n".join(lines)
+
+
+def status() -> Status:
+    """What earlyfork sees of this program now."""
+    try:
+        interpreter = str(_origin.choose())
+    except LaunchError as error:
+        interpreter = str(error)
+    early = _origin.early_template()
+    reason = earlyfork._reason if early or not earlyfork._was_early else "the early template is gone"
+    templates, processes = [], []
+    for process in sorted(_process.living, key=lambda p: p.known_pid() or 0):
+        process.refresh()
+        if not process.is_over():
+            entry = Entry(process.known_pid(), process.name, process.state)
+            (templates if process.state == "template" else processes).append(entry)
+    if here.kind and not early:
+        reason += "; new processes are asked of its template" if here.can_ask else ""
+    return Status(
+        early is not None,
+        reason,
+        interpreter,
+        tuple(templates),
+        tuple(processes),
+        _origin.inherited(),
+    )

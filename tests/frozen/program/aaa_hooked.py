@@ -1,0 +1,1 @@
+"""A package whose PyInstaller runtime hook changes something that user code relies on."""

@@ -1,0 +1,84 @@
+"""Workers. No module of the program imports this one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+# The program has this module only because its name stands in scenarios.py, and so has the next:
+# it is named here alone.
+import earlyfork
+
+
+def say(sock: socket.socket, what: object) -> None:
+    sock.sendall(json.dumps(what).encode())
+
+
+def worker(sock: socket.socket, *values: object) -> None:
+    say(sock, {
+        "pid": os.getpid(),
+        "values": repr(values),
+        "hooks": sorted(getattr(sys, "hooks_that_ran", [])),
+        "main": sorted(k for k in vars(sys.modules["__main__"]) if not k.startswith("__")),
+        "environment": sorted(k for k in os.environ if "EARLYFORK" in k),
+        "scenarios": "scenarios" in sys.modules,
+    })  # fmt: skip
+
+
+def where_is_lsprof(sock: socket.socket) -> None:
+    say(sock, sys.modules["_lsprof"].__file__)
+
+
+def use_handles(
+    _sock: socket.socket, pipe: TextIO, peer: socket.socket, word: str, fd: int
+) -> None:
+    assert isinstance(peer, socket.socket)
+    pipe.write(f"file {word} {pipe.mode} ")
+    pipe.close()
+    os.write(fd, b"fd")
+    os.close(fd)
+
+
+def surroundings(sock: socket.socket) -> None:
+    say(sock, {"env": dict(os.environ), "cwd": str(Path.cwd())})
+
+
+def nest(sock: socket.socket, depth: int) -> None:
+    below: Any = None
+    if depth > 1:
+        process = earlyfork.new().send_arg(depth - 1)
+        inner = process.run("only_named_deeper.nest")
+        with inner, inner.makefile("rb") as file:
+            below = json.loads(file.read())
+        assert process.wait(20) == 0
+    say(sock, {"pid": os.getpid(), "depth": depth, "below": below})
+
+
+def carry(sock: socket.socket, fh: socket.socket) -> None:
+    process = earlyfork.new_from_fh(fh)
+    inner = process.run("only_named.tell_mark")
+    with inner, inner.makefile("rb") as file:
+        say(sock, json.loads(file.read()))
+
+
+def tell_mark(sock: socket.socket) -> None:
+    say(sock, {"mark": sys.mark, "pid": os.getpid()})  # type: ignore[attr-defined]
+
+
+def end(_sock: socket.socket, how: str, number: int) -> None:
+    if how == "exit":
+        sys.exit(number)
+    if how == "raise":
+        raise RuntimeError("as asked for")
+    os.kill(os.getpid(), -number)
+    signal.pause()
+
+
+def until_eof(sock: socket.socket) -> None:
+    sock.sendall(b"ready")
+    sock.recv(1)

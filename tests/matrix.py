@@ -1,0 +1,158 @@
+"""Runs the core tests on every CPython from 3.10 up that this machine has, skipping by name.
+
+    python tests/matrix.py [--done PYTHON] [--only 3.12] [pytest arguments]
+
+Needs the wheel that the Makefile builds into dist/. Each version gets a venv in .venvs/, kept
+from run to run. Stdlib only, since it runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+VENVS = ROOT / ".venvs"
+#: What the package promises. A version beyond is run too, when it is here.
+PROMISED = [(3, minor) for minor in range(10, 15)]
+PROBE = (
+    "import sys; print(sys.implementation.name, *sys.version_info[:3], "
+    "sys.version_info.releaselevel, getattr(sys, 'abiflags', ''), sys.executable, sep='|')"
+)
+
+
+class Python(NamedTuple):
+    """One interpreter of this machine."""
+
+    version: tuple[int, int, int]
+    executable: str
+
+    @property
+    def name(self) -> str:
+        return "CPython " + ".".join(map(str, self.version))
+
+
+def candidates() -> list[str]:
+    """Where interpreters may be: pyenv's versions, and the names on PATH."""
+    roots = {Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")}
+    if pyenv := shutil.which("pyenv"):
+        told = subprocess.run([pyenv, "root"], capture_output=True, text=True, check=False)
+        roots |= {Path(line) for line in told.stdout.split("\n") if line}
+    found = [str(path) for root in roots for path in sorted(root.glob("versions/3.*/bin/python"))]
+    for directory in os.get_exec_path():
+        if Path(directory).name != "shims" and Path(directory).is_dir():
+            paths = sorted(Path(directory).iterdir())
+            found += [str(path) for path in paths if re.fullmatch(r"python3(\.\d+)?", path.name)]
+    return found
+
+
+def probe(executable: str) -> Python | None:
+    """What an executable is; None when it is no CPython release that can make a venv."""
+    try:
+        done = subprocess.run(
+            [executable, "-I", "-c", PROBE + "; import ensurepip, venv"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    name, major, minor, micro, level, flags, path = done.stdout.strip().split("|")
+    version = (int(major), int(minor), int(micro))
+    if name != "cpython" or version < (3, 10) or level != "final" or "t" in flags:
+        return None
+    return Python(version, path)
+
+
+def newest_of_each() -> dict[tuple[int, int], Python]:
+    """The newest release of each minor version."""
+    with ThreadPoolExecutor(4) as threads:
+        found = sorted(filter(None, threads.map(probe, dict.fromkeys(candidates()))))
+    return {python.version[:2]: python for python in found}
+
+
+def requirements() -> list[str]:
+    """What the extra `test` names (read by eye of a regex: tomllib is not in 3.10)."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extra = re.search(r"^test = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
+    if extra is None:
+        raise SystemExit("matrix: pyproject.toml has no extra `test`")
+    return re.findall(r'"([^"]+)"', extra[1])
+
+
+def install(python: Python, wheel: Path) -> Path:
+    """Make or renew the venv for an interpreter; return its own python."""
+    venv = VENVS / ".".join(map(str, python.version))
+    inner = venv / "bin" / "python"
+    pip = [str(inner), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+    wanted = hashlib.sha256(repr((python, requirements())).encode()).hexdigest()
+    stamp = venv / "requirements.sha256"
+    if not stamp.exists() or stamp.read_text() != wanted or not inner.exists():
+        run([python.executable, "-m", "venv", "--clear", str(venv)])
+        run([*pip, *requirements()])
+        stamp.write_text(wanted)
+    built = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    stamp = venv / "wheel.sha256"
+    if not stamp.exists() or stamp.read_text() != built:
+        run([*pip, "--no-deps", "--force-reinstall", str(wheel)])
+        stamp.write_text(built)
+    return inner
+
+
+def run(command: list[str]) -> None:
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"matrix: {' '.join(command)} failed\n{done.stdout}")
+
+
+def main() -> int:
+    """Run all, say what was skipped, and fail when any failed."""
+    parser = argparse.ArgumentParser(description=__doc__, usage="%(prog)s [options] [pytest args]")
+    parser.add_argument("--done", help="an interpreter whose version was tested already")
+    parser.add_argument("--only", action="append", help="minor versions to run, such as 3.12")
+    options, pytest_args = parser.parse_known_args()
+    wheels = sorted((ROOT / "dist").glob("earlyfork-*.whl"))
+    if not wheels:
+        raise SystemExit("matrix: no wheel in dist/; run it by `make matrix`")
+    pythons = newest_of_each()
+    done = probe(options.done) if options.done else None
+    lines, chosen = [], []
+    for minor in sorted({*PROMISED, *pythons}):
+        label = ".".join(map(str, minor))
+        if options.only and label not in options.only:
+            continue
+        if done and minor == done.version[:2]:
+            lines.append(f"SKIPPED: {done.name} already run")
+        elif minor not in pythons:
+            lines.append(f"SKIPPED: CPython {label} not found on this machine")
+        else:
+            chosen.append(pythons[minor])
+    with ThreadPoolExecutor(2) as threads:  # making venvs is half waiting for the disk
+        inners = list(threads.map(lambda python: install(python, wheels[-1]), chosen))
+    failed = False
+    for python, inner in zip(chosen, inners, strict=True):
+        print(f"\n--- matrix: {python.name} ({python.executable})", flush=True)
+        began = time.monotonic()
+        command = [str(inner), "-m", "pytest", "-q", "-m", "not frozen", "-p", "no:cacheprovider"]
+        status = subprocess.run([*command, *pytest_args], cwd=ROOT, check=False).returncode
+        failed |= status != 0
+        word = "FAILED" if status else "passed"
+        lines.append(f"{word}: {python.name} in {time.monotonic() - began:.0f} s")
+    print("\n--- matrix", *lines, sep="\n", flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

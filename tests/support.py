@@ -1,0 +1,293 @@
+"""What the tests share: deadlines, scripts as real processes, and questions about pids and fds.
+
+Must not import earlyfork: a test decides when that happens, and in which process. This is the
+only file of the suite that lets time pass; everything in it ends by an event or by its deadline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+#: How long anything may take that should take no time at all. Generous: CI machines stall.
+PATIENCE = 10.0
+
+#: Variables that a script under test must not inherit by chance.
+_DROPPED_PREFIXES = ("EARLYFORK", "PYTHON", "PYTEST_", "_PYI_")
+
+
+# --- deadlines ------------------------------------------------------------------------------
+
+
+def ticks(seconds: float, *fds: int) -> Iterator[None]:
+    """Yield now, then when an fd is readable or a moment has passed, until the deadline.
+
+    The one place where the tests wait. The last tick comes after the deadline, so a caller that
+    looks at each tick has looked at the end as well. The fds count once: one at its EOF stays
+    readable and would make this a busy loop.
+    """
+    poller = select.poll()
+    for fd in fds:
+        poller.register(fd, select.POLLIN)
+    deadline = time.monotonic() + seconds
+    pause_ms = 1
+    yield
+    while (left := deadline - time.monotonic()) > 0:
+        if poller.poll(max(1, min(pause_ms, int(left * 1000)))):
+            poller = select.poll()
+        pause_ms = min(pause_ms * 2, 20)
+        yield
+    yield
+
+
+def wait_until(predicate: Callable[[], object], timeout: float = PATIENCE, *fds: int) -> None:
+    """Return as soon as `predicate()` is true; fail with its name when it is not in time."""
+    for _ in ticks(timeout, *fds):
+        if predicate():
+            return
+    name = getattr(predicate, "__qualname__", repr(predicate))
+    raise AssertionError(f"not true within {timeout} s: {name} ({_where(predicate)})")
+
+
+def _where(predicate: object) -> str:
+    code = getattr(predicate, "__code__", None)
+    return f"{Path(code.co_filename).name}:{code.co_firstlineno}" if code else repr(predicate)
+
+
+def readable_within(fd: int, seconds: float) -> bool:
+    """Whether `fd` has bytes, an EOF or an error to read before the time is up."""
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(seconds * 1000))
+
+
+def read_until_eof(fd: int, seconds: float = PATIENCE) -> bytes:
+    """All bytes up to the EOF. Raises TimeoutError when no EOF comes; other errors pass through.
+
+    A connection reset is no EOF: it is raised.
+    """
+    deadline = time.monotonic() + seconds
+    got = bytearray()
+    while readable_within(fd, max(0.0, deadline - time.monotonic())):
+        chunk = os.read(fd, 65536)
+        if not chunk:
+            return bytes(got)
+        got += chunk
+    raise TimeoutError(f"fd {fd}: no EOF within {seconds} s, after {bytes(got)[:200]!r}")
+
+
+def eof_within(fd: int, seconds: float = PATIENCE) -> bool:
+    """Whether `fd` reaches EOF in time; bytes before it are thrown away."""
+    try:
+        read_until_eof(fd, seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+# --- pids -----------------------------------------------------------------------------------
+
+
+def state(pid: int) -> str:
+    """The letter that ps shows (R, S, D, T, Z ...), or '' when there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return stat[stat.rindex(b")") + 2 :][:1].decode()
+
+
+def alive(pid: int) -> bool:
+    """Whether the process can still do anything. A zombie is dead."""
+    if Path("/proc/self/stat").exists():
+        return state(pid) not in {"", "Z", "X"}
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def gone_within(pid: int, seconds: float = PATIENCE) -> bool:
+    """Whether the process is dead (a zombie counts) before the time is up."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    except (AttributeError, OSError):
+        return any(not alive(pid) for _ in ticks(seconds))
+    try:
+        return readable_within(pidfd, seconds) or not alive(pid)
+    finally:
+        os.close(pidfd)
+
+
+def children(pid: int) -> list[int]:
+    """The direct children of a process, zombies included, in no order."""
+    found: list[int] = []
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    except (FileNotFoundError, ProcessLookupError):
+        return found
+    for task in tasks:
+        try:
+            found += map(int, (task / "children").read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # that thread ended meanwhile
+    return found
+
+
+def descendants(pid: int) -> Iterator[tuple[int, int]]:
+    """Children, their children, and so on, each with its parent. One that moves may be missed."""
+    for child in children(pid):
+        yield child, pid
+        yield from descendants(child)
+
+
+def comm(pid: int) -> str:
+    """The short name that ps and top show, or '' when there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def describe(pid: int) -> str:
+    """'4711 (S) [python] python app.py', for a message, on one line of bearable length."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+    except (FileNotFoundError, ProcessLookupError):
+        return f"{pid} (gone)"
+    line = " ".join(words.decode(errors="replace").split())
+    if len(line) > 120:
+        line = f"{line[:80]} ... {line[-35:]}"
+    return f"{pid} ({state(pid)}) [{comm(pid)}] {line}".rstrip()
+
+
+# --- scripts --------------------------------------------------------------------------------
+
+
+def clean_env(**changes: str | None) -> dict[str, str]:
+    """The environment of a script under test: ours without what steers Python or earlyfork.
+
+    A change to None takes the variable out.
+    """
+    env = {k: v for k, v in os.environ.items() if not k.startswith(_DROPPED_PREFIXES)}
+    for name, value in changes.items():
+        env.pop(name, None)
+        if value is not None:
+            env[name] = value
+    return env
+
+
+def write_script(source: str, directory: Path, name: str = "main_program.py") -> Path:
+    """Write a program (indented as its test is) to a file, and say where that is."""
+    path = directory / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(textwrap.dedent(source).lstrip("\n"), encoding="utf-8")
+    return path
+
+
+def start_script(
+    source: str,
+    *args: str,
+    directory: Path,
+    python: str = sys.executable,
+    flags: tuple[str, ...] = (),
+    env: Mapping[str, str | None] | None = None,
+    name: str = "main_program.py",
+    **popen: object,
+) -> subprocess.Popen[str]:
+    """Start a program as a process of its own session; the caller ends and waits for it.
+
+    `env` changes `clean_env()`; stdin is empty, stdout and stderr are pipes, unless told
+    otherwise in `popen`. Its working directory is `directory`.
+    """
+    path = write_script(source, directory, name)
+    options: dict[str, object] = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "cwd": directory,
+        "start_new_session": True,
+        "env": clean_env(**dict(env or {})),
+        **popen,
+    }
+    return subprocess.Popen([python, *flags, str(path), *args], **options)  # type: ignore[call-overload, no-any-return]
+
+
+def run_script(
+    source: str,
+    *args: str,
+    directory: Path | None = None,
+    timeout: float = 20.0,
+    check: bool = False,
+    stdin_text: str | None = None,
+    **start: object,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program as a real process whose first line may well be `import earlyfork`.
+
+    Ends when the program has ended *and* its stdout and stderr are at EOF: a template that keeps
+    them open shows up as a timeout, whose message holds what was printed so far.
+
+    Args:
+        source: the program; its common indentation is taken off.
+        *args: its command line arguments.
+        directory: where the file is written and the program runs; default a fresh one.
+        timeout: seconds; after that its session is killed and this fails.
+        check: fail unless it exits with status 0.
+        stdin_text: what it finds on stdin; default nothing.
+        **start: `python`, `flags`, `env`, `name` and options of Popen, as for `start_script`.
+    """
+    if directory is None:
+        with tempfile.TemporaryDirectory(prefix="earlyfork-test-") as name:
+            return run_script(
+                source,
+                *args,
+                directory=Path(name),
+                timeout=timeout,
+                check=check,
+                stdin_text=stdin_text,
+                **start,
+            )
+    if stdin_text is not None:
+        start["stdin"] = subprocess.PIPE
+    with start_script(source, *args, directory=directory, **start) as process:  # type: ignore[arg-type]
+        try:
+            out, err = process.communicate(stdin_text, timeout=timeout)
+        except subprocess.TimeoutExpired as late:
+            state_then = "still runs" if process.poll() is None else "has ended"
+            kill_session(process.pid)
+            process.kill()
+            raise AssertionError(
+                f"no end of output within {timeout} s; the program {state_then}\n"
+                f"--- stdout\n{_text(late.stdout)}\n--- stderr\n{_text(late.stderr)}"
+            ) from None
+    if check and process.returncode != 0:
+        raise AssertionError(
+            f"exit status {process.returncode}\n--- stdout\n{out}\n--- stderr\n{err}"
+        )
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def kill_session(pid: int) -> None:
+    """SIGKILL the process group that a script leads, as far as it still exists."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _text(output: bytes | str | None) -> str:
+    return output.decode(errors="replace") if isinstance(output, bytes) else output or ""
