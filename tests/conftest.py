@@ -166,13 +166,14 @@ def settle() -> None:
 
     That template, its sockets and its standbys stay for the life of the program, by design. Made
     ready before each inventory, they are in both; a test may have killed them in between.
-    A failure here is not ours to report: the tests of `new()` do that better.
+    A failure here is not ours to report: the tests of `new()` do that better. The answer is waited
+    for, since only then is the template's pid known.
     """
     with warnings.catch_warnings(), contextlib.suppress(Exception):
         warnings.simplefilter("ignore")
         earlyfork = importlib.import_module("earlyfork")
         for _ in range(2):
-            earlyfork.new().close()
+            earlyfork.new().ready(timeout=GRACE).close()
 
 
 def residents() -> set[int]:
@@ -197,14 +198,7 @@ def leaks(before: Inventory) -> Iterator[str]:
     """Say what is here now and was not before."""
     after = take_inventory()
     yield from leaked_fds(before.fds, after.fds)
-    strangers = new_processes(before, after)
-    if strangers:
-        templates = residents()
-        for pid in sorted(strangers - templates):
-            if support.state(pid) == "Z" and after.parents[pid] != os.getpid():
-                continue  # a zombie of another process, which is about to reap it or to die
-            if support.state(pid) and not is_standby(pid, templates):
-                yield f"process {support.describe(pid)}"
+    yield from (f"process {support.describe(pid)}" for pid in leaked_processes(before, after))
     for task in after.threads.keys() - before.threads.keys():
         yield f"thread {task} {after.threads[task]}"
     for number, handler in after.handlers.items():
@@ -216,9 +210,20 @@ def leaks(before: Inventory) -> Iterator[str]:
             yield f"signals {name}: {mask}, was {before.masks[name]}"
 
 
-def new_processes(before: Inventory, after: Inventory) -> set[int]:
+def leaked_processes(before: Inventory, after: Inventory) -> list[int]:
     """Those that came, and those that outlived a parent that died meanwhile, as standbys might."""
-    return {pid for pid, parent in after.parents.items() if before.parents.get(pid) != parent}
+    new = {pid for pid, parent in after.parents.items() if before.parents.get(pid) != parent}
+    if not new:
+        return []
+    templates = residents()
+    return [
+        pid
+        for pid in sorted(new - templates)
+        if support.state(pid)
+        # A zombie of another process: that is about to reap it, or to die and be told itself.
+        and (support.state(pid) != "Z" or after.parents[pid] == os.getpid())
+        and not is_standby(pid, templates)
+    ]
 
 
 def leaked_fds(before: dict[int, str], after: dict[int, str]) -> Iterator[str]:
@@ -241,31 +246,26 @@ def reap_orphans(before: Inventory) -> None:
                 os.waitpid(pid, os.WNOHANG)
 
 
-def end_processes(before: Inventory) -> None:
+def end_processes(pids: list[int]) -> None:
     """Kill and reap what a test left, so that the next one starts clean."""
-    mine = os.getpid()
-    for _ in support.ticks(GRACE):
-        templates = residents()
-        left = new_processes(before, take_inventory()) - templates
-        left = {pid for pid in left if support.state(pid) and not is_standby(pid, templates)}
-        if not left:
-            return
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        for pid in left & set(support.children(mine)):
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    for pid in pids:
+        support.gone_within(pid, GRACE)
+    for pid in set(pids) & set(support.children(os.getpid())):
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def settled() -> None:
     """What the end of one test does for the next, done for the first."""
     settle()
 
 
 @pytest.fixture(autouse=True)
-def no_leaks(request: pytest.FixtureRequest, settled: None) -> Iterator[None]:
+def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail the test that leaves an fd, a process, a thread or a signal's setting behind.
 
     Runs before every other fixture of its test and ends after them. When the test itself failed,
@@ -284,10 +284,10 @@ def no_leaks(request: pytest.FixtureRequest, settled: None) -> Iterator[None]:
         if turn == 4:  # 15 ms later: no collection for what was only on its way out
             gc.collect()
     if LINUX:
-        end_processes(before)
         forked_here.intersection_update(support.children(os.getpid()))
     if not found:
         return
+    end_processes(leaked_processes(before, take_inventory()))
     message = "left behind:\n  " + "\n  ".join(found)
     phases = request.node.stash.get(PHASES, {})
     if all(phases.get(phase) for phase in ("setup", "call")):

@@ -22,4 +22,4 @@ def test_runs_unfrozen() -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     table = done.stdout.partition("process ")[2].splitlines()[1:]
-    assert [line.split()[-1] for line in table] == ["0", "0", "42", "-15"]
+    assert [line.split()[-1] for line in table] == ["0", "0", "0", "42", "-15"]

@@ -28,6 +28,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Answers with a page from memory, and tells who answered."""
 
     protocol_version = "HTTP/1.1"
+    timeout = 30  # an idle client must not hold a worker for ever
     pages: dict[str, bytes]
 
     def do_GET(self) -> None:
@@ -100,13 +101,17 @@ def ask(address: tuple[str, int]) -> dict[int, int]:
 
 def main() -> None:
     """Make the processes, use them, end them, tell."""
-    # A library that knows nothing of this program: it gets a fork of the early template.
-    row = Row("picture library", "early template", end=0)
-    shrinker = thumbs.Shrinker()
-    row.made()
-    small = shrinker.shrink(thumbs.draw(width=240, height=160), factor=4)
-    row.heard()
-    made = [(row, shrinker.process)]
+    # A library that knows nothing of this program: its processes are forks of the early template.
+    picture = thumbs.draw(width=240, height=160)
+    made = []
+    for number in (1, 2):
+        row = Row(f"library's {number}", "early template", end=0)
+        shrinker = thumbs.Shrinker()
+        row.made()
+        small = shrinker.shrink(picture, factor=4)
+        row.heard()
+        shrinker.close()
+        made.append((row, shrinker.process))
 
     # Workers that share one listening socket: forks of the snapshot.
     listener = socket.create_server(("127.0.0.1", 0))
@@ -122,11 +127,10 @@ def main() -> None:
         controls.append(control)
     answers = ask(listener.getsockname())
 
-    # Each ends in its own way: asked to, by a status of its own, by a signal.
-    shrinker.close()
+    # Each ends in its own way: asked to, with a status of its own, by a signal.
     controls[0].close()
     controls[1].sendall(b"x")
-    made[3][1].terminate()
+    made[-1][1].terminate()
 
     print(f"binary   {sys.executable}, pid {os.getpid()}")
     print(f"early    {earlyfork.status().reason}")

@@ -47,7 +47,7 @@ def importers() -> list[str]:
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if (
-            not name.startswith(("importlib.", "earlyfork"))
+            not name.startswith(("importlib.", "_frozen_importlib", "earlyfork"))
             and name not in ("importlib", "pyimod02_importers", "zipimport")
             and (not names or names[-1] != name)
         ):

@@ -17,7 +17,7 @@ from earlyfork._errors import LaunchError
 #: The child's text, in the order of its imports.
 TEXTS = ("_wire", "_context", "_children", "_here", "_leave", "_obey", "_serve")
 
-#: Reads a marshalled (magic, path, [(name, file, source, code)]) of argv[3] bytes and serves.
+#: Reads a marshalled (magic, path, environment, [(name, file, source, code)]) of argv[3] bytes and serves.
 #: The package `earlyfork` is there while the texts are run and not after, so that an installed one
 #: can be imported later, which then finds these modules already loaded.
 BOOT = """\
@@ -28,7 +28,7 @@ while len(b)<n:
  d=os.read(c,n-len(b))
  if not d:os._exit(1)
  b+=d
-m,sys.path[:],t=marshal.loads(b)
+m,sys.path[:],e,t=marshal.loads(b)
 import _frozen_importlib_external as x
 p=type(sys)('earlyfork')
 p.__path__=[]
@@ -43,7 +43,7 @@ for k,f,w,o in t:
  setattr(p,k,q)
 del sys.modules['earlyfork']
 if os.fork():os._exit(0)
-q.serve_launched(c,s)
+q.serve_launched(c,s,e)
 """
 
 
@@ -64,6 +64,7 @@ def launch(choice: _interpreter.Choice, env: dict[str, str] | None = None) -> La
         LaunchError: the program can't be executed; names its path and the system's reason.
         OSError: no fd or no process to be had.
     """
+    tidy()
     import subprocess  # here, since most programs never get here
 
     result = Launched(choice)
@@ -89,7 +90,7 @@ def launch(choice: _interpreter.Choice, env: dict[str, str] | None = None) -> La
             environment = _frozen.launch_environment(environment)
             environment[_frozen.MARKER] = f"{comm}:{status}:{os.getpid()}"
         else:
-            blob = child_text()
+            blob = child_text(result.baseline.env)
             numbers = (str(number) for number in (comm, status, len(blob)))
             flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
             command = [choice.path, *flags, "-c", BOOT, *numbers]
@@ -120,6 +121,23 @@ def _send_all(fd: int, data: bytes) -> None:
         sock.detach()
 
 
+#: Starters whose root nobody watches any more: waited for when earlyfork is next asked something.
+_left: set[int] = set()
+
+
+def leave(starter: int) -> None:
+    """Stop watching a root whose starter may still run."""
+    if collect(starter, block=False) is None:
+        _left.add(starter)
+
+
+def tidy() -> None:
+    """Wait for those that have ended meanwhile."""
+    for starter in list(_left):
+        if collect(starter, block=False) is not None:
+            _left.discard(starter)
+
+
 def collect(starter: int, *, block: bool) -> int | None:
     """Wait for a starter: its exit status, None while it runs or if somebody else took it."""
     try:
@@ -132,7 +150,7 @@ def collect(starter: int, *, block: bool) -> int | None:
 _texts: list[tuple[str, str, str, bytes]] = []
 
 
-def child_text() -> bytes:
+def child_text(env: dict[bytes, bytes]) -> bytes:
     """The child's half, as source and as code for interpreters of this very version."""
     import marshal
     from importlib.util import MAGIC_NUMBER
@@ -149,4 +167,4 @@ def child_text() -> bytes:
             source = loader.get_source(module.__name__)  # type: ignore[union-attr]
             code = loader.get_code(module.__name__)  # type: ignore[union-attr]
             _texts.append((name, module.__file__ or name, source, marshal.dumps(code)))
-    return marshal.dumps((MAGIC_NUMBER, sys.path[:], _texts))
+    return marshal.dumps((MAGIC_NUMBER, sys.path[:], env, _texts))

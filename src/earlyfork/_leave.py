@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
+def forget_exit_functions() -> None:
+    """In a new child: what the template registered is the template's, not to be run once a child.
+
+    multiprocessing's own is the exception: it looks at pids itself, and without it queues lose
+    items and semaphores leak.
+    """
+    atexit._clear()
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        atexit.register(util._exit_function)
+
+
 def flush() -> bool:
     """Write out the standard streams; False if that failed."""
     ok = True

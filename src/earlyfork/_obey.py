@@ -10,6 +10,7 @@ import _signal
 import os
 import socket
 import sys
+from functools import partial
 
 import _socket
 
@@ -128,10 +129,21 @@ def _stdio(server: Server, payload: bytes) -> None:
     _context.apply_stdio(payload, server.fds)
 
 
+def _park(server: Server, _payload: bytes) -> None:
+    """Hold the owner's end of the status socket while nobody owns this process.
+
+    It keeps a forker that has nothing else to do from going away.
+    """
+    server.parked.append(server.fds.pop(0))
+
+
 def _adopt(server: Server, _payload: bytes) -> None:
     fd = server.fds.pop(0)
-    tell(wire.ADOPT, b"", [fd])
-    os.close(fd)
+    try:
+        tell(wire.ADOPT, b"", [fd])
+    finally:
+        os.close(fd)
+        close_all(server.parked)
 
 
 def _run(server: Server, payload: bytes) -> Callable[[], object]:
@@ -145,11 +157,7 @@ def _run(server: Server, payload: bytes) -> Callable[[], object]:
     values, here.pending = here.pending, []
     here.kind = "worker"
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
-
-    def job() -> object:
-        return function(comm, *values)
-
-    return job
+    return partial(function, comm, *values)  # in C: no frame of ours under the user's
 
 
 OBEY: dict[int, Callable[[Server, bytes], Callable[[], object] | None]] = {
@@ -168,4 +176,5 @@ OBEY: dict[int, Callable[[Server, bytes], Callable[[], object] | None]] = {
     wire.PATH: _path,
     wire.STDIO: _stdio,
     wire.ADOPT: _adopt,
+    wire.PARK: _park,
 }

@@ -70,6 +70,7 @@ class Process:
         "_fds",
         "_generation",
         "_keep",
+        "_linked",
         "_lock",
         "_out",
         "_owner",
@@ -103,6 +104,7 @@ class Process:
         self._queue: _socket.socket | None = None
         self._poll: select.poll | None = None
         self._cloned = False
+        self._linked = False
         self._broken = False
         self._lock = _thread.allocate_lock()
         self._owner = os.getpid()
@@ -296,7 +298,7 @@ class Process:
             if generation != self._generation:
                 close_all(fds)  # its other end sees this and exits
                 continue
-            comm, status = fds
+            comm, status = fds if min(fds) > 2 else map(_platform.above_streams, fds)
             return Process(comm, Watch(status, pid, self._watch), self.origin)
 
     def _request(self) -> Process:
@@ -396,11 +398,7 @@ class Process:
         self._add(wire.RUN, (b"L" if linked else b"-") + name.encode(), *owners)
         self._flush()
         self._target = name
-        if linked:
-            _linked.add(self._watch)
-            for watch in [watch for watch in _linked if watch is not self._watch]:
-                if watch.over:
-                    _linked.discard(watch)
+        self._linked = linked
         return self._give_comm()
 
     def _run_clone(self, name: str, *, linked: bool) -> socket.socket:
@@ -433,16 +431,23 @@ class Process:
         self._may(wire.ADOPT)
         if self._root:
             raise ProcessStateError(f"{self!r} is a template of this program; fork() it first")
+        watch = self._watch
+        # What keeps the forker interested travels with the process, in the process itself.
+        self._add(wire.PARK, b"", watch.take_fd())
         self._flush()
-        self._watch.close()
         return self._give_comm()
 
     # -- a handle on what runs ----------------------------------------------------------------
 
+    def _watched(self) -> Watch:
+        if self._state in (wire.HANDED, wire.CLOSED):
+            raise ProcessStateError(f"{self!r} is {self._state}: nothing more can be known of it")
+        return self._watch
+
     @property
     def pid(self) -> int:
         """The process id. Waits, for a moment, if the template has not said it yet."""
-        return self._watch.pid()
+        return self._watched().pid()
 
     def poll(self) -> int | None:
         """The return code, or None while the process lives; never waits.
@@ -450,7 +455,8 @@ class Process:
         Raises:
             ProcessLost: nobody can know, since the template was killed.
         """
-        return self._watch.returncode if self._watch.has_exited() else None
+        watch = self._watched()
+        return watch.returncode if watch.has_exited() else None
 
     def wait(self, timeout: float | None = None, *, check: bool = False) -> int:
         """Wait until the process is gone; return its exit status, or minus the signal's number.
@@ -465,7 +471,7 @@ class Process:
             TemplateDied, OSError: there never was a process.
             RemoteError: with `check`, the process failed.
         """
-        watch = self._watch
+        watch = self._watched()
         if not watch.has_exited(timeout):
             raise TimeoutError(f"{self!r} still lives after {timeout} seconds")
         assert watch.returncode is not None
@@ -488,8 +494,7 @@ class Process:
     @property
     def sentinel(self) -> int:
         """An fd that becomes readable when the process is gone. Belongs to this object."""
-        self.pid  # noqa: B018 - takes the pid out of the socket, so that only the end is left
-        return self._watch.fd
+        return self._watched().as_sentinel()
 
     def send_signal(self, number: int) -> None:
         """Send a signal; does nothing if the process is gone. Never reaches a recycled pid.
@@ -498,10 +503,11 @@ class Process:
             ProcessLost: the template was killed, so the pid may be anybody's.
         """
         number = signal.Signals(number)
-        if not self._watch.over:
-            self._watch.signal(number)
-        elif self._watch.lost:
-            raise self._watch.failure()
+        watch = self._watched()
+        if not watch.over:
+            watch.signal(number)
+        elif watch.lost:
+            raise watch.failure()
 
     def terminate(self) -> None:
         """Send SIGTERM."""
@@ -517,11 +523,23 @@ class Process:
             self._give_comm().close()
         close_all(self._fds)
         self._out.clear()
-        if self._state != wire.RUNNING or self._watch not in _linked:
-            self._watch.close()
+        self._let_go()
+        self._watch.close()
         self._state = wire.CLOSED
 
+    def _let_go(self) -> None:
+        """Have a linked process that runs on without a handle watched until this process ends."""
+        for watch in list(_linked):
+            watch.look()
+            if watch.over:
+                _linked.discard(watch)
+        if self._linked and not self._watch.over:
+            _linked.add(self._watch)
+            self._watch = self._watch.moved()
+
     def __del__(self) -> None:
+        if getattr(self, "_linked", False) and self._owner == os.getpid():
+            self._let_go()
         comm = getattr(self, "_comm", None)
         if comm is not None:
             comm.close()

@@ -26,9 +26,10 @@ from earlyfork._children import (
     close_all,
     receive,
     rights,
+    write_status,
 )
 from earlyfork._here import here, set_name, tell
-from earlyfork._leave import conclude, finish, flush
+from earlyfork._leave import conclude, finish, flush, forget_exit_functions
 from earlyfork._obey import OBEY
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -60,6 +61,7 @@ class Server:
         self.todo: list[tuple[int, bytes]] = []  # the frames of a batch, last first
         self.fds: list[int] = []
         self.kids = Children()
+        self.parked: list[int] = []
         #: In a snapshot: the way to the default template that its main program had.
         self.default: _socket.socket | None = None
 
@@ -142,6 +144,7 @@ class Server:
         here.kind = "prepared"
         self.comm.close()
         close_all(self.fds)
+        close_all(self.parked)
         self.comm = _socket.socket(AF_UNIX, STREAM, 0, comm)
         if self.root:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, BLOCKED)
@@ -151,6 +154,7 @@ class Server:
         self.decoder = wire.Decoder()
         self.todo = []
         self.kids = Children()
+        forget_exit_functions()
 
     def hear(self) -> None:
         """Read what the children sent up."""
@@ -193,7 +197,7 @@ class Server:
                     [wire.batch(wire.frame(wire.FORK), 2)], rights(fds), NOSIGNAL | DONTWAIT
                 )
         except OSError as error:
-            os.write(status, wire.frame(wire.NO_FORK, b"%d" % (error.errno or 0)))
+            write_status(status, wire.NO_FORK, b"%d" % (error.errno or 0))
         close_all(fds)
 
     def fork(self, comm: int, status: int) -> None:
@@ -205,6 +209,7 @@ class Server:
             gc.freeze()
         if self.kids.fork(comm, status):
             self.become(comm)
+            set_name("ef-prepared")
 
     # -- the ends -----------------------------------------------------------------------------
 
@@ -295,14 +300,18 @@ def serve_root(comm: int, status: int, default: int = -1, *, can_ask: bool = Tru
     server.lifeline = status
     if default >= 0:
         server.default = _socket.socket(AF_UNIX, STREAM, 0, default)
-    os.write(status, wire.frame(wire.PID, b"%d" % os.getpid()))
+    write_status(status, wire.PID, b"%d" % os.getpid())
     job = server.serve()
     del server
     finish(job)
 
 
-def serve_launched(comm: int, status: int) -> NoReturn:
+def serve_launched(comm: int, status: int, env: dict[bytes, bytes]) -> NoReturn:
     """The same in an interpreter that was launched for it."""
+    # The interpreter may have changed its environment when it started (PEP 538: LC_CTYPE).
+    changes = _context.env_changes(_context.raw_environment(), env)
+    if changes:
+        _context.apply_env(changes)
     for number, found in enumerate(_context.stdio_identity()):
         if found is None:
             fd = _context.null_fd()

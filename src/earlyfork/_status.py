@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import earlyfork
-from earlyfork import _origin, _process
+from earlyfork import _launch, _origin, _process
 from earlyfork._errors import LaunchError
 from earlyfork._here import here
 
@@ -53,6 +53,7 @@ class Status(NamedTuple):
 
 def status() -> Status:
     """What earlyfork sees of this program now."""
+    _launch.tidy()
     try:
         interpreter = str(_origin.choose())
     except LaunchError as error:

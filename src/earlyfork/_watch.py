@@ -5,7 +5,9 @@ Reads only when somebody asks, from any thread, and never blocks with a lock hel
 
 from __future__ import annotations
 
+import _socket
 import _thread
+import contextlib
 import errno
 import os
 import select
@@ -27,6 +29,7 @@ class Watch:
         "_buffer",
         "_ended",
         "_forker",
+        "_is_sentinel",
         "_lock",
         "_owner",
         "_pid",
@@ -53,6 +56,7 @@ class Watch:
         self.started_by = ""
         self._pid = pid
         self._forker = forker
+        self._is_sentinel = False
         self._ended = False  # nothing more will come
         self._buffer = b""
         self._lock = _thread.allocate_lock()
@@ -102,6 +106,8 @@ class Watch:
             elif op == wire.EXIT:
                 self.returncode = int(payload)
                 self._ended = True
+                if self._is_sentinel:
+                    self._stay_readable()
             elif op == wire.NO_FORK:
                 number = int(payload)
                 self.refused = OSError(
@@ -194,6 +200,21 @@ class Watch:
             return f"{name} was launched as {root.started_by}"
         return f"{name} is gone"
 
+    def as_sentinel(self) -> int:
+        """The fd, from now on readable only when the process is gone (or code in it raised)."""
+        self.pid()  # takes this out of the socket
+        self._is_sentinel = True
+        if self._ended:
+            self._stay_readable()
+        return self.fd
+
+    def _stay_readable(self) -> None:
+        # The exit was read out of the socket, and the forker may not have closed its end yet.
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, self.fd)
+        with contextlib.suppress(OSError):  # it has
+            sock.shutdown(_socket.SHUT_RD)
+        sock.detach()
+
     def has_exited(self, timeout: float | None = 0) -> bool:
         """Whether the process has ended, waiting up to `timeout` seconds for it.
 
@@ -229,12 +250,26 @@ class Watch:
             os.close(fd)
         self._ended = True
 
+    def take_fd(self) -> int:
+        """Give the fd to the caller and stop watching."""
+        fd, self.fd = self.fd, -1
+        self._ended = True
+        return fd
+
+    def moved(self) -> Watch:
+        """An ended watch, for a handle whose own one goes on without it."""
+        other = Watch(-1, self._pid, None)
+        other._ended = True
+        return other
+
     def forget(self) -> None:
         """Let go of an fd number that somebody else closed and that may be another file now."""
         self.fd = -1
         self._ended = True
 
     def __del__(self) -> None:
+        if self.starter > 0 and self._owner == os.getpid():
+            _launch.leave(self.starter)
         fd, self.fd = self.fd, -1
         if fd >= 0:
             try:

@@ -40,6 +40,7 @@ CWD = 12
 PATH = 13
 STDIO = 14
 ADOPT = 15
+PARK = 16
 
 # Forker to owner, on status.
 PID = 64
@@ -60,7 +61,7 @@ NEXT = {
         (OPEN, op): OPEN
         for op in (
             *(REQUIRE, EVAL, CALL, FD, ARG_BYTES, ARG_STR, ARG_PICKLE, FORK, READY),
-            *(ENV, CWD, PATH, STDIO, ADOPT),
+            *(ENV, CWD, PATH, STDIO, ADOPT, PARK),
         )
     },
     (OPEN, RUN): RUNNING,

@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import matrix
 import pytest
 
 import support
@@ -73,7 +74,7 @@ def build(place: Path) -> None:
         # Its cache would be shared with builds of other people and other runs.
         env = support.clean_env(PYINSTALLER_CONFIG_DIR=str(work / "config"))
         done = subprocess.run(command, stdout=log, stderr=log, env=env, check=False)
-    shutil.rmtree(work)
+    shutil.rmtree(work, ignore_errors=True)
     if done.returncode == 0:
         (place / "done").touch()
 
@@ -255,6 +256,22 @@ def test_new_exec(app: App) -> None:
     assert len({seen["pid"], *seen["pids"]}) == 3
 
 
+def test_real_interpreter_is_launched_by_an_app(app: App) -> None:
+    seen = app.play("foreign", sys.executable)
+    assert seen == {"said": sys.executable, "returncode": 0}
+
+
+@only_onefile
+def test_interpreter_of_another_version_is_launched_by_an_app(app: App) -> None:
+    # That one can't use the app's byte code: the hook must have collected earlyfork's source.
+    pythons = matrix.newest_of_each()
+    pythons.pop(sys.version_info[:2], None)
+    if not pythons:
+        pytest.skip("no CPython of another version is here")
+    path = next(iter(pythons.values())).executable
+    assert app.play("foreign", path) == {"said": path, "returncode": 0}
+
+
 def test_prepared_process_is_handed_over(app: App) -> None:
     seen = app.play("handed_over")
     assert seen["said"]["mark"] == 42
@@ -360,7 +377,8 @@ def living(app: App) -> Iterator[Living]:
         ending.callback(process.kill)
         support.wait_until(lambda: ready.exists() or process.poll() is not None, 30)
         seen = json.loads(ready.read_text())
-        everybody = {process.pid, *support.descendants(process.pid), seen["main"], *seen["pids"]}
+        everybody = {process.pid, seen["main"], *seen["pids"]}
+        everybody |= {pid for pid, _ in support.descendants(process.pid)}
         everybody |= {pid for found in seen["pids"] for pid in ancestors(found, os.getpid())}
         ending.callback(kill_all, everybody)
         assert all(map(support.alive, everybody))

@@ -8,6 +8,8 @@ arguments would be refused.
 
 import sys
 
+import aaa_hooked  # noqa: F401 - imported before earlyfork, its runtime hook comes after ours
+
 if sys.argv[1:2] == ["early"]:
     import earlyfork  # noqa: F401 - the import is what makes the early template
 

@@ -12,9 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# Both have a runtime hook of their own; whatever the order, one of them comes after earlyfork's.
-import aaa_hooked  # noqa: F401
-import zzz_hooked  # noqa: F401
+import zzz_hooked  # noqa: F401 - has a runtime hook of its own, and so has aaa_hooked
 
 import earlyfork
 
@@ -139,6 +137,13 @@ def fresh() -> Seen:
     return {**about(), "pids": said}
 
 
+def foreign(python: str) -> Seen:
+    """A real interpreter, which gets earlyfork's half of it as text from the app."""
+    code = "import json, sys\ndef tell(sock): sock.sendall(json.dumps(sys.executable).encode())"
+    process = earlyfork.new_exec(executable=python).eval(code)
+    return {"said": answer(process.run("tell")), "returncode": process.wait(PATIENCE)}
+
+
 def handed_over() -> Seen:
     """A prepared process goes through a worker and comes back, with what was prepared in it."""
     prepared = earlyfork.new().require("only_named").eval("import sys; sys.mark = args[0]", 42)
@@ -186,6 +191,7 @@ SCENARIOS = {
         chdir,
         dynload,
         environment,
+        foreign,
         fresh,
         handed_over,
         handles,

@@ -1,0 +1,93 @@
+"""R: os.fork() and nothing else, in a process that has loaded next to nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+
+from _socket import socketpair
+from os import _exit, fork, waitpid, write
+from time import perf_counter, sleep
+
+import report
+
+
+def cycle(wish: report.Wish) -> dict[str, object]:
+    """Create, exit, seen; and how long fork() itself takes to return."""
+    whole, returns = [], []
+    for _ in range(wish.count):
+        start = perf_counter()
+        near, far = socketpair()
+        before = perf_counter()
+        pid = fork()
+        if not pid:
+            _exit(0)
+        after = perf_counter()
+        waitpid(pid, 0)
+        end = perf_counter()
+        near.close()
+        far.close()
+        whole.append(end - start)
+        returns.append(after - before)
+        if wish.gap:
+            sleep(wish.gap)
+    return {"cycle": whole, "blocked": returns}
+
+
+def first(wish: report.Wish) -> dict[str, object]:
+    """The first byte that the child writes."""
+    samples = []
+    for _ in range(wish.count):
+        start = perf_counter()
+        near, far = socketpair()
+        pid = fork()
+        if not pid:
+            write(far.fileno(), b"x")
+            _exit(0)
+        near.recv(1)
+        samples.append(perf_counter() - start)
+        waitpid(pid, 0)
+        near.close()
+        far.close()
+        if wish.gap:
+            sleep(wish.gap)
+    return {"first": samples}
+
+
+def rate(wish: report.Wish) -> dict[str, object]:
+    """As `cycle`, timed as a whole."""
+    start = perf_counter()
+    for _ in range(wish.count):
+        near, far = socketpair()
+        pid = fork()
+        if not pid:
+            _exit(0)
+        waitpid(pid, 0)
+        near.close()
+        far.close()
+    return {"rate": [(perf_counter() - start) / wish.count]}
+
+
+def flight(wish: report.Wish) -> dict[str, object]:
+    """`width` of them at any time."""
+    start = perf_counter()
+    row: list[int] = []
+    for _ in range(wish.count):
+        if len(row) == wish.width:
+            waitpid(row.pop(0), 0)
+        near, far = socketpair()
+        pid = fork()
+        if not pid:
+            _exit(0)
+        near.close()
+        far.close()
+        row.append(pid)
+    for pid in row:
+        waitpid(pid, 0)
+    return {"flight": [(perf_counter() - start) / wish.count]}
+
+
+if __name__ == "__main__":
+    report.main({"cycle": cycle, "first": first, "rate": rate, "flight": flight})

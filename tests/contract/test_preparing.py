@@ -1,0 +1,318 @@
+"""SEMANTICS, "Preparing": what is sent takes effect there, in order, or is refused here."""
+
+from __future__ import annotations
+
+import array
+import io
+import multiprocessing
+import os
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+
+import earlyfork
+import work
+from support import eof_within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Make = Callable[[], earlyfork.Process]
+
+
+def test_values_arrive_in_order_and_as_they_were(make: Make) -> None:
+    values = (b"\0\xff", "text \udc80 ☃", "", 7, None, {"a": [1, (2,)]}, b"x" * 300_000, 1.5)
+    process = make().send_arg(*values[:3]).send_arg(*values[3:])
+    assert work.got(process.run(work.echo)) == values
+    assert process.wait(10) == 0
+
+
+def test_methods_return_the_process(make: Make) -> None:
+    process = make()
+    assert process.require("json").eval("pass").call("work:pid.__class__", 1, {}) is process
+
+
+def test_require_imports_there(make: Make) -> None:
+    process = make().require("wave", "sched").eval("import sys; loaded = 'wave' in sys.modules")
+    process.eval("assert loaded and 'sched' in sys.modules").ready(10)
+
+
+@pytest.mark.parametrize("name", ["", ".", "a..b", "a b", "1a", "os;import sys", "a.", "a:b"])
+def test_require_checks_names_here(make: Make, name: str) -> None:
+    process = make()
+    with pytest.raises(ValueError, match="module name"):
+        process.require("json", name)
+    with pytest.raises(TypeError, match="module name"):
+        process.require(work)  # type: ignore[arg-type]
+    process.ready(10)
+
+
+def test_eval_runs_in_main_with_args(make: Make) -> None:
+    process = make().eval("total = sum(args) + len(args)", 1, 2)
+    process.eval("assert total == 5 and args == ()").eval("args = 3")
+    process.eval("assert args == ('own',)", "own").eval("assert 'args' in dir()")
+    process.ready(10)
+
+
+def test_args_exist_during_eval_only(make: Make) -> None:
+    process = make().eval("def check(): return 'args' in globals()", 1)
+    process.eval("import __main__; seen = __main__.check()").ready(10)
+    process.call("builtins.exec", "import __main__; assert not __main__.check()").ready(10)
+
+
+def test_eval_cannot_see_the_server(make: Make) -> None:
+    process = make().eval("import sys; sys._getframe(1).f_locals.clear(); server = op = None")
+    process.eval("del server, op").ready(10)
+
+
+def test_code_that_does_not_compile_is_an_error_here(make: Make) -> None:
+    process = make()
+    with pytest.raises(SyntaxError):
+        process.eval("def broken(:")
+    with pytest.raises(TypeError, match="source text"):
+        process.eval(b"pass")  # type: ignore[arg-type]
+    process.eval("pass").ready(10)
+
+
+def test_call_initialises_by_name(make: Make) -> None:
+    process = make().call("os.putenv", "A_NAME", "a value").call("builtins:dict.fromkeys", "ab")
+    process.call(os.getpid).ready(10)
+
+
+def test_eval_error_reaches_the_caller_with_its_traceback(make: Make) -> None:
+    process = make().eval("x = 1\nraise KeyError('lost')")
+    with pytest.raises(earlyfork.RemoteError, match="KeyError") as caught:
+        process.ready(10)
+    assert "raise KeyError('lost')" in caught.value.remote_traceback
+    assert "test_preparing.py" in caught.value.remote_traceback
+    assert "earlyfork" not in caught.value.remote_traceback
+    assert caught.value.type_name == "KeyError"
+    assert process.wait(10) == 1
+    assert process.error is not None
+    assert process.error.remote_traceback == caught.value.remote_traceback
+    with pytest.raises(earlyfork.RemoteError, match="KeyError"):
+        process.wait(10, check=True)
+
+
+def test_require_error_reaches_wait(make: Make) -> None:
+    process = make().require("no_such_module_anywhere")
+    sock = process.run("work.pid")
+    assert process.wait(10) == 1
+    assert process.error is not None
+    assert process.error.type_name == "ModuleNotFoundError"
+    assert sock.recv(100) == b""
+    sock.close()
+
+
+def test_frames_that_a_dying_child_did_not_read_do_not_reset(make: Make) -> None:
+    process = make().eval("raise SystemExit(9)")
+    for _ in range(20):
+        process.send_arg(b"x" * 5000)
+    with process.run("work.pid") as sock:
+        assert sock.recv(1) == b""
+    assert process.wait(10) == 9
+
+
+def test_unpicklable_value_is_an_error_here(make: Make) -> None:
+    process = make().send_arg("first")
+    with pytest.raises(TypeError, match="pickle"):
+        process.send_arg("lost?", lambda: None)
+    with pytest.raises(TypeError, match="pickle"):
+        process.eval("pass", lambda: None)
+    assert work.got(process.send_arg("last").run(work.echo)) == ("first", "last")
+    assert process.wait(10) == 0
+
+
+def test_too_large_a_value_is_an_error_here(make: Make) -> None:
+    class FourGigabytes(bytes):
+        """Claims its size only."""
+
+    process = make()
+    huge = memoryview(array.array("B", [0])).cast("B")
+    assert huge.nbytes == 1
+    with pytest.raises(ValueError, match="more than"):
+        process.send_arg(bytes(1 << 30 | 1))
+    assert work.got(process.send_arg(b"fits").run(work.echo)) == (b"fits",)
+    assert process.wait(10) == 0
+
+
+def test_large_values_arrive_whole(make: Make) -> None:
+    big = os.urandom(1 << 20) * 5
+    process = make().eval("size = len(args[0])", big).eval("assert size == 5 << 20")
+    assert work.got(process.send_arg(big, big.hex()).run(work.echo)) == (big, big.hex())
+    assert process.wait(10) == 0
+
+
+def test_files_arrive_as_what_they_were(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("content")
+    left, right = socket.socketpair()
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    with open(path) as text, open(path, "rb") as binary, open(path, "r+b", 0) as raw, left, right:
+        process = make().send_fh(text, left, binary.fileno(), reader, writer).send_fh(binary, raw)
+        answer = work.got(process.run(work.types))
+    reader.close()
+    writer.close()
+    kinds = [kind for kind, _ in answer]
+    assert kinds == [
+        "TextIOWrapper",
+        "socket",
+        "int",
+        "Connection",
+        "Connection",
+        "BufferedReader",
+        "FileIO",
+    ]
+    assert process.wait(10) == 0
+
+
+def test_fds_arrive_close_on_exec(make: Make, tmp_path: Path) -> None:
+    left, right = socket.socketpair()
+    os.set_inheritable(left.fileno(), True)
+    with left, right, open(tmp_path / "file", "w") as file:
+        process = make().send_fh(left, file, file.fileno())
+        assert work.got(process.run(work.inheritable)) == [False] * 4
+    assert process.wait(10) == 0
+
+
+def test_the_fd_is_duplicated_at_the_call(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with open(path, "w") as file:
+        file.write("ours, ")
+        process = make().send_fh(file).send_arg("theirs")
+    with process.run(work.write_file) as sock:
+        assert eof_within(sock.fileno())
+    assert process.wait(10) == 0
+    assert path.read_text() == "ours, theirs"
+
+
+def test_append_mode_stays(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("before ")
+    with open(path, "a", encoding="latin-1") as file:
+        process = make().send_fh(file).send_arg("après")
+    with process.run(work.write_file) as sock:
+        assert eof_within(sock.fileno())
+    assert process.wait(10) == 0
+    assert path.read_bytes() == b"before apr\xe8s"
+
+
+def test_sockets_and_connections_work_there(make: Make) -> None:
+    left, right = socket.socketpair()
+    near, far = multiprocessing.Pipe()
+    for handle in (right, far):
+        process = make().send_fh(handle)
+        handle.close()
+        assert work.got(process.run(work.talk)) == type(handle).__name__
+        assert process.wait(10) == 0
+    assert left.recv(100) == b"socket"
+    assert near.recv() == {"connection": True}
+    left.close()
+    near.close()
+
+
+def test_bad_files_are_refused_here(make: Make, tmp_path: Path) -> None:
+    process = make().send_arg("kept")
+    closed = open(tmp_path / "file", "w")  # noqa: SIM115
+    closed.close()
+    left, right = socket.socketpair()
+    left.close()
+    number = right.fileno()
+    for bad in (closed, left, -1, io.BytesIO(), 1 << 40):
+        with pytest.raises(ValueError, match="can't be sent|no fd"):
+            process.send_fh(right, bad)
+    right.close()
+    with pytest.raises(ValueError, match="not open"):
+        process.send_fh(number)
+    for bad in ("name", None, True, object()):
+        with pytest.raises(TypeError):
+            process.send_fh(bad)
+    assert work.got(process.run(work.echo)) == ("kept",)
+    assert process.wait(10) == 0
+
+
+def test_a_tls_socket_is_refused_with_advice(make: Make) -> None:
+    left, right = socket.socketpair()
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with context.wrap_socket(left, do_handshake_on_connect=False) as wrapped, right:
+        with pytest.raises(TypeError, match="before wrapping"):
+            make().send_fh(wrapped)
+
+
+def test_many_fds(make: Make) -> None:
+    reader, writer = os.pipe()
+    process = make()
+    for _ in range(300):
+        process.send_fh(reader)
+    os.close(reader)
+    os.close(writer)
+    assert len(work.got(process.run(work.echo))) == 300
+    assert process.wait(10) == 0
+
+
+def test_run_args_takes_the_arguments_out(make: Make) -> None:
+    process = make().send_arg("a", 2)
+    process.eval("import earlyfork; taken = earlyfork.run_args()")
+    process.eval("assert taken == ('a', 2); assert earlyfork.run_args() == ()").send_arg("later")
+    assert work.got(process.run(work.echo)) == ("later",)
+    assert process.wait(10) == 0
+
+
+def test_run_args_is_empty_elsewhere() -> None:
+    assert earlyfork.run_args() == ()
+
+
+def test_dropping_the_last_reference_ends_the_child(make: Make) -> None:
+    process = make().require("json").ready(10)
+    pidfd = os.pidfd_open(process.pid)
+    del process
+    assert eof_or_exit(pidfd)
+
+
+def test_close_ends_a_child_that_was_not_run(make: Make) -> None:
+    process = make().ready(10)
+    pidfd = os.pidfd_open(process.pid)
+    process.close()
+    process.close()
+    assert eof_or_exit(pidfd)
+    with pytest.raises(earlyfork.ProcessStateError, match="closed"):
+        process.require("json")
+
+
+def eof_or_exit(pidfd: int) -> bool:
+    """Whether a process ends in time; closes the pidfd."""
+    from support import readable_within
+
+    try:
+        return readable_within(pidfd, 10)
+    finally:
+        os.close(pidfd)
+
+
+def test_dropped_before_run_is_status_0(make: Make) -> None:
+    """Seen through a second owner: the handle itself is gone when the process ends."""
+    process = make()
+    sock = process.to_fh()
+    again = earlyfork.new_from_fh(sock)
+    again.ready(10)
+    assert again._comm is not None
+    again._comm.shutdown(socket.SHUT_WR)
+    assert again.wait(10) == 0
+
+
+def test_ready_waits_and_times_out(make: Make) -> None:
+    process = make().eval("import select; select.select([], [], [], 1)")
+    with pytest.raises(TimeoutError, match="not ready after 0.05"):
+        process.ready(0.05)
+    assert process.ready(10) is process
+
+
+def test_preparing_takes_effect_in_order(make: Make) -> None:
+    process = make().eval("import os; os.environ['STEP'] = '1'").send_arg("x")
+    process.eval("assert os.environ.pop('STEP') == '1'").require("work")
+    process.call("work:VALUE.upper").ready(10)

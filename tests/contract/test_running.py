@@ -1,0 +1,367 @@
+"""SEMANTICS, "Running", and what the handle on a running process tells."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+import earlyfork
+import work
+from support import comm, readable_within, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Make = Callable[[], earlyfork.Process]
+
+
+@pytest.mark.parametrize("form", ["work.pid", "work:pid", work.pid])
+def test_forms_of_a_function(make: Make, form: object) -> None:
+    process = make()
+    assert work.got(process.run(form)) == process.pid  # type: ignore[arg-type]
+    assert process.wait(10) == 0
+
+
+def test_entry_point_form_reaches_into_objects(make: Make) -> None:
+    process = make()
+    assert work.got(process.run("work:Namespace.Inner.answer")) == "inner"
+    assert process.wait(10) == 0
+    process = make()
+    assert work.got(process.run(work.Namespace.Inner.answer)) == "inner"
+    assert process.wait(10) == 0
+
+
+def test_bare_names_are_looked_up_in_main(make: Make) -> None:
+    process = make().eval("import work\ndef mine(sock): work.give(sock, 'mine')")
+    assert work.got(process.run("mine")) == "mine"
+    assert process.wait(10) == 0
+
+
+def test_functions_that_no_other_process_can_find(make: Make) -> None:
+    process = make()
+    with pytest.raises(ValueError, match="lambda"):
+        process.run(lambda sock: None)
+    with pytest.raises(ValueError, match="inside"):
+        process.run(test_forms_of_a_function.__wrapped__ if False else nested())
+    with pytest.raises(TypeError, match="send_arg"):
+        process.run(7)  # type: ignore[arg-type]
+    for bad in ("", "a b", "work:", ":pid", "work:a b", "work pid"):
+        with pytest.raises(ValueError, match="function name"):
+            process.run(bad)
+    assert work.got(process.run(work.pid)) == process.pid  # nothing was lost
+    assert process.wait(10) == 0
+
+
+def nested() -> Callable[[socket.socket], None]:
+    """A function inside a function."""
+
+    def inner(sock: socket.socket) -> None:
+        sock.close()
+
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("work.no_such_function", "AttributeError"),
+        ("no_such_module.f", "ModuleNotFoundError"),
+        ("no_such_name_in_main", "AttributeError"),
+    ],
+)
+def test_missing_functions_are_reported(make: Make, name: str, error: str) -> None:
+    process = make()
+    with process.run(name) as sock:
+        assert sock.recv(1) == b""
+    assert process.wait(10) == 1
+    assert process.error is not None
+    assert process.error.type_name == error
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "status"),
+    [
+        (work.returns, (), 0),
+        (work.exit_with, (None,), 0),
+        (work.exit_with, (0,), 0),
+        (work.exit_with, (3,), 3),
+        (work.exit_with, (256 + 5,), 5),
+        (work.exit_with, (-1,), 255),
+        (work.exit_with, ("a message",), 1),
+        (work.os_exit, (113,), 113),
+        (work.fails, (), 1),
+        (work.die_by, (signal.SIGKILL,), -signal.SIGKILL),
+        (work.die_by, (signal.SIGTERM,), -signal.SIGTERM),
+        (work.die_by, (signal.SIGINT,), -signal.SIGINT),
+    ],
+)
+def test_exit_statuses_are_exact(
+    make: Make, function: Callable[..., None], args: tuple[object, ...], status: int
+) -> None:
+    process = make().send_arg(*args)
+    process.run(function).close()
+    assert process.wait(10) == status
+    assert process.poll() == process.returncode == status
+
+
+def test_an_exception_reaches_the_caller(make: Make) -> None:
+    process = make().send_arg("told so")
+    process.run(work.fails).close()
+    assert process.wait(10) == 1
+    assert process.error is not None
+    assert process.error.type_name == "LookupError"
+    assert "told so" in str(process.error)
+    assert re.search(r'work.py", line \d+, in fails', process.error.remote_traceback)
+    assert "earlyfork" not in process.error.remote_traceback
+
+
+def test_user_bytes_right_after_run_all_arrive(make: Make) -> None:
+    process = make()
+    sock = process.run(work.echo_stream)
+    data = os.urandom(1 << 16)
+    for size in (1, 2, 255, 256, 257, 4096, len(data)):
+        sock.sendall(data[:size])
+    sock.shutdown(socket.SHUT_WR)
+    got = b"".join(iter(lambda: sock.recv(1 << 16), b""))
+    sock.close()
+    assert got == b"".join(data[:size] for size in (1, 2, 255, 256, 257, 4096, len(data)))
+    assert process.wait(10) == 0
+
+
+def test_the_socket_is_a_blocking_close_on_exec_socket(make: Make) -> None:
+    process = make()
+    with process.run(work.inheritable) as sock:
+        assert type(sock) is socket.socket
+        assert sock.getblocking()
+        assert sock.gettimeout() is None
+        assert not sock.get_inheritable()
+        assert sock.family == socket.AF_UNIX
+    process.wait(10)
+
+
+def test_preparing_after_run_is_refused(make: Make) -> None:
+    process = make()
+    sock = process.run(work.hold)
+    assert sock.recv(1) == b"!"
+    for call in (
+        lambda: process.require("json"),
+        lambda: process.eval("pass"),
+        lambda: process.call("os.getpid"),
+        lambda: process.send_arg(1),
+        lambda: process.send_fh(0),
+        lambda: process.fork(),
+        lambda: process.ready(),
+        lambda: process.to_fh(),
+        lambda: process.run(work.pid),
+    ):
+        with pytest.raises(earlyfork.ProcessStateError, match="running"):
+            call()
+    sock.sendall(b"nothing leaked into the stream")
+    sock.close()
+    assert process.wait(10) == 0
+
+
+def test_pid_poll_wait_returncode(make: Make) -> None:
+    process = make()
+    sock = process.run(work.hold)
+    assert sock.recv(1) == b"!"
+    assert process.poll() is None
+    assert process.returncode is None
+    assert os.path.exists(f"/proc/{process.pid}")
+    with pytest.raises(TimeoutError, match="still lives"):
+        process.wait(0.05)
+    with pytest.raises(TimeoutError):
+        process.wait(0)
+    sock.close()
+    assert process.wait(10) == 0
+    assert process.returncode == 0
+
+
+def test_signals(make: Make) -> None:
+    for send, status in (
+        (lambda p: p.terminate(), -signal.SIGTERM),
+        (lambda p: p.kill(), -signal.SIGKILL),
+        (lambda p: p.send_signal(signal.SIGUSR1), -signal.SIGUSR1),
+    ):
+        process = make()
+        sock = process.run(work.hold)
+        assert sock.recv(1) == b"!"
+        send(process)
+        assert process.wait(10) == status
+        send(process)  # nothing happens, and nobody else is hit
+        sock.close()
+    process = make()
+    with pytest.raises(ValueError):
+        process.send_signal(-1)
+
+
+def test_terminate_ends_a_process_that_is_being_prepared(make: Make) -> None:
+    process = make().ready(10)
+    process.terminate()
+    assert process.wait(10) == -signal.SIGTERM
+
+
+def test_sentinel_is_readable_at_exit_only(make: Make) -> None:
+    process = make()
+    sock = process.run(work.hold)
+    assert sock.recv(1) == b"!"
+    assert not readable_within(process.sentinel, 0.05)
+    sock.close()
+    assert readable_within(process.sentinel, 10)
+    assert process.wait(10) == 0
+    assert readable_within(process.sentinel, 0)
+
+
+def test_wait_does_not_depend_on_eof(make: Make) -> None:
+    """A child of the worker keeps the socket open."""
+    process = make()
+    sock = process.run("work:children")
+    child = int(sock.recv(100))
+    process.kill()
+    assert process.wait(10) == -signal.SIGKILL
+    sock.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        sock.recv(1)
+    os.kill(child, signal.SIGKILL)
+    sock.setblocking(True)
+    assert sock.recv(1) == b""
+    sock.close()
+
+
+def test_many_threads_may_wait(make: Make) -> None:
+    process = make()
+    sock = process.run(work.hold)
+    assert sock.recv(1) == b"!"
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(process.wait(10))) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    sock.close()
+    for thread in threads:
+        thread.join()
+    assert found == [0] * 20
+
+
+def test_exit_runs_what_the_function_registered(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    process = make().send_arg(str(path))
+    process.run(work.registers).close()
+    assert process.wait(10) == 0
+    assert path.read_text().split() == ["returns", "thread", "atexit"]
+
+
+def test_what_the_template_registered_is_not_run(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    template = make().eval(
+        "import atexit; atexit.register(lambda path=args[0]: open(path, 'a').write('ran'))",
+        str(path),
+    )
+    process = template.fork()
+    process.run(work.returns).close()
+    assert process.wait(10) == 0
+    assert not path.exists()
+
+
+def test_signal_state_is_a_fresh_interpreters(make: Make) -> None:
+    handlers, blocked = work.got(make().run(work.signals))
+    assert set(handlers) == {signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ}
+    assert "default_int_handler" in handlers[signal.SIGINT]
+    assert blocked == []
+
+
+def test_no_server_frame_lies_under_user_code(make: Make) -> None:
+    names = work.got(make().run(work.stack))
+    assert not [name for name in names if ".serve" in name and "serve_" not in name]
+    assert names[:2] == ["work.stack", "earlyfork._leave.finish"]
+
+
+def test_a_worker_holds_its_own_fds_only(make: Make) -> None:
+    process = make()
+    sock = process.run(work.open_files)
+    own, found = work.got(sock)
+    others = {fd: target for fd, target in found.items() if fd != own}
+    # The way up to its template, and what the interpreter keeps open itself.
+    assert len([t for t in others.values() if t.startswith("socket:")]) == 1
+    assert not [t for t in others.values() if t.startswith(("pipe:", "anon_inode:"))]
+    process.wait(10)
+
+
+def test_a_worker_bears_its_functions_name(make: Make) -> None:
+    process = make()
+    assert comm(process.ready(10).pid) == "ef-prepared" or comm(process.pid) == "ef-standby"
+    sock = process.run("work.hold")
+    assert sock.recv(1) == b"!"
+    assert comm(process.pid) == "work.hold"
+    sock.close()
+    process.wait(10)
+
+
+def test_nothing_of_ours_is_a_child_of_the_worker(make: Make) -> None:
+    process = make()
+    assert work.got(process.run(work.os_wait)) == "no children"
+    assert process.wait(10) == 0
+
+
+def test_nested_at_any_depth(make: Make) -> None:
+    process = make().send_arg(3)
+    pids = work.got(process.run(work.nested))
+    assert len(set(pids)) == 4
+    assert process.wait(10) == 0
+
+
+def test_repr_tells_identity_and_state(make: Make) -> None:
+    process = make().ready(10)
+    assert repr(process) == f"<Process {process.pid}, preparing>"
+    sock = process.run("work.hold")
+    assert sock.recv(1) == b"!"
+    assert repr(process) == f"<Process {process.pid} work.hold, running>"
+    sock.close()
+    process.wait(10)
+    assert repr(process) == f"<Process {process.pid} work.hold, exited 0>"
+
+
+def test_status_lists_the_process(make: Make) -> None:
+    process = make()
+    sock = process.run("work.hold")
+    assert sock.recv(1) == b"!"
+    status = earlyfork.status()
+    assert (process.pid, "work.hold", "running") in status.processes
+    assert str(process.pid) in str(status)
+    assert status.templates
+    sock.close()
+    process.wait(10)
+    assert process.pid not in [entry.pid for entry in earlyfork.status().processes]
+
+
+def test_linked_works_like_any_other_until_then(make: Make) -> None:
+    process = make()
+    sock = process.run(work.hold, linked=True)
+    assert sock.recv(1) == b"!"
+    sock.close()
+    assert process.wait(10) == 0
+
+
+def test_a_killed_worker_ends_its_stream(make: Make) -> None:
+    process = make()
+    sock = process.run(work.hold)
+    assert sock.recv(1) == b"!"
+    process.kill()
+    assert sock.recv(1) == b""
+    sock.close()
+    assert process.wait(10) == -signal.SIGKILL
+
+
+def test_wait_until_named_in_ps(make: Make) -> None:
+    process = make()
+    sock = process.run("work:hold")
+    wait_until(lambda: comm(process.pid) == "work:hold")
+    assert sock.recv(1) == b"!"
+    sock.close()
+    process.wait(10)

@@ -1,0 +1,236 @@
+"""What workers run in the tests. Each function gets the socket first."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import socket
+
+
+def give(sock: socket.socket, value: object) -> None:
+    """Answer with a value and the end of the stream."""
+    sock.sendall(pickle.dumps(value))
+    sock.close()
+
+
+def got(sock: socket.socket) -> Any:
+    """What `give` sent."""
+    with sock, sock.makefile("rb") as file:
+        return pickle.loads(file.read())
+
+
+def pid(sock: socket.socket) -> None:
+    give(sock, os.getpid())
+
+
+def echo(sock: socket.socket, *values: object) -> None:
+    give(sock, values)
+
+
+def echo_stream(sock: socket.socket) -> None:
+    """Send back whatever comes, to its end."""
+    while data := sock.recv(1 << 16):
+        sock.sendall(data)
+
+
+def types(sock: socket.socket, *values: object) -> None:
+    give(sock, [(type(value).__name__, str(value)) for value in values])
+
+
+def hold(sock: socket.socket, *_: object) -> None:
+    """Say hello and live until the other end closes."""
+    sock.sendall(b"!")
+    while sock.recv(1 << 16):
+        pass
+
+
+def stubborn(sock: socket.socket) -> None:
+    """Live until SIGKILL."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sock.sendall(b"!")
+    while True:
+        signal.pause()
+
+
+def exit_with(_sock: socket.socket, status: Any) -> None:
+    sys.exit(status)
+
+
+def os_exit(_sock: socket.socket, status: int) -> None:
+    os._exit(status)
+
+
+def die_by(_sock: socket.socket, number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def returns(_sock: socket.socket) -> int:
+    return 77
+
+
+def fails(_sock: socket.socket, text: str = "as told") -> None:
+    raise LookupError(text)
+
+
+def environment(sock: socket.socket) -> None:
+    give(sock, dict(os.environ))
+
+
+def surroundings(sock: socket.socket) -> None:
+    give(
+        sock,
+        {
+            "cwd": os.getcwd(),
+            "path": sys.path,
+            "argv": sys.argv,
+            "main": sorted(vars(sys.modules["__main__"])),
+            "streams": [os.fstat(fd).st_ino for fd in (0, 1, 2)],
+        },
+    )
+
+
+def open_files(sock: socket.socket, *_: object) -> None:
+    """fd numbers above the streams, with what they are."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue
+    own = sock.fileno()
+    sock.sendall(pickle.dumps((own, {fd: to for fd, to in found.items() if fd > 2})))
+
+
+def inheritable(sock: socket.socket, *values: Any) -> None:
+    fds = [value if isinstance(value, int) else value.fileno() for value in values]
+    give(sock, [os.get_inheritable(fd) for fd in (sock.fileno(), *fds)])
+
+
+def signals(sock: socket.socket) -> None:
+    handlers = {
+        number: str(signal.getsignal(number))
+        for number in signal.valid_signals()
+        if signal.getsignal(number) not in (signal.SIG_DFL, None)
+    }
+    give(sock, (handlers, list(signal.pthread_sigmask(signal.SIG_BLOCK, ()))))
+
+
+def stack(sock: socket.socket) -> None:
+    """The functions under this one."""
+    frame, names = sys._getframe(), []
+    while frame is not None:
+        names.append(f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}")
+        frame = frame.f_back  # type: ignore[assignment]
+    give(sock, names)
+
+
+def registers(sock: socket.socket, path: str) -> None:
+    """Leave something to be done at exit: atexit, a thread that is no daemon, a buffered stream."""
+    import atexit
+
+    def note(text: str) -> None:
+        with open(path, "a") as file:
+            file.write(text + "\n")
+
+    go = threading.Event()
+    threading.Thread(target=lambda: (go.wait(), note("thread"))).start()
+    atexit.register(note, "atexit")
+    note("returns")
+    go.set()
+    sock.close()
+
+
+def write_file(sock: socket.socket, file: Any, text: str) -> None:
+    file.write(text)
+    file.close()
+    sock.close()
+
+
+def read_file(sock: socket.socket, file: Any) -> None:
+    give(sock, (file.mode if hasattr(file, "mode") else "", file.read()))
+
+
+def talk(sock: socket.socket, other: Any) -> None:
+    """Use a socket or a Connection that was passed."""
+    if hasattr(other, "send_bytes"):
+        other.send({"connection": True})
+    else:
+        other.sendall(b"socket")
+    other.close()
+    give(sock, type(other).__name__)
+
+
+def nested(sock: socket.socket, depth: int) -> None:
+    """Make a process from within a process; collect the pids."""
+    import earlyfork
+
+    if not depth:
+        give(sock, [os.getpid()])
+        return
+    inner = earlyfork.new().send_arg(depth - 1)
+    pids = got(inner.run(nested))
+    assert inner.wait(10) == 0
+    give(sock, [os.getpid(), *pids])
+
+
+def take_up(sock: socket.socket, prepared: socket.socket) -> None:
+    """Run what somebody else prepared; pass on its answer and its status."""
+    import earlyfork
+
+    process = earlyfork.new_from_fh(prepared)
+    answer = got(process.run("work:echo"))
+    give(sock, (answer, process.wait(10), process.pid))
+
+
+def os_wait(sock: socket.socket) -> None:
+    try:
+        os.wait()
+    except ChildProcessError:
+        give(sock, "no children")
+
+
+def interrupted(sock: socket.socket) -> None:
+    """Wait for Ctrl-C."""
+    sock.sendall(b"!")
+    while True:
+        signal.pause()
+
+
+def import_in_thread(sock: socket.socket, name: str) -> None:
+    """Import a module from a second thread."""
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.append(__import__(name)), daemon=True)
+    thread.start()
+    thread.join(10)
+    give(sock, bool(found))
+
+
+def children(sock: socket.socket) -> None:
+    """Have a child of one's own, and live until the other end closes."""
+    child = os.fork()
+    if not child:
+        signal.pause()
+        os._exit(0)
+    sock.sendall(b"%d\n" % child)
+    while True:
+        signal.pause()
+
+
+VALUE = "from work"
+
+
+class Namespace:
+    """For the entry-point form."""
+
+    class Inner:
+        """Two levels down."""
+
+        @staticmethod
+        def answer(sock: socket.socket) -> None:
+            give(sock, "inner")
