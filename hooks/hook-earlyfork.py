@@ -1,7 +1,7 @@
 """PyInstaller hook: what an app that uses earlyfork must hold beyond what its imports show.
 
 - All private modules of earlyfork: some are imported by name. Public ones are imported by whoever
-  uses them.
+  uses them, and so are those that belong to its multiprocessing start method.
 - The source of the package: what is launched gets it as text.
 - The modules that the app and its libraries name to earlyfork as strings (see `_names`).
 
@@ -33,12 +33,11 @@ def _modules() -> list[str]:
 MODULES = _modules()
 
 hiddenimports = [
-    name for name in MODULES if name.startswith("earlyfork._") and not name.endswith("__main__")
+    name
+    for name in MODULES
+    if name.startswith("earlyfork._") and not name.startswith(("earlyfork.__", "earlyfork._mp_"))
 ]
 module_collection_mode = "pyz+py"
-# earlyfork deals with multiprocessing where the app uses that, so the app's own import brings it.
-# Through ours, every app would get a megabyte and PyInstaller's runtime hook for it.
-excludedimports = ["multiprocessing"]
 
 
 def hook(api: Any) -> None:

@@ -154,7 +154,9 @@ def signal_masks() -> dict[str, str]:
     lines = Path("/proc/thread-self/status").read_text().splitlines()
     pairs = (line.split(":\t") for line in lines if line.startswith("Sig"))
     masks = {name: int(mask, 16) for name, mask in pairs if name in {"SigBlk", "SigIgn", "SigCgt"}}
-    masks["SigCgt"] &= ~(1 << TIMEOUT_SIGNAL - 1)
+    # glibc catches its own two signals from the first thread on.
+    for number in (TIMEOUT_SIGNAL, 32, 33):
+        masks["SigCgt"] &= ~(1 << number - 1)
     return {name: f"{mask:016x}" for name, mask in masks.items()}
 
 

@@ -7,6 +7,7 @@ only file of the suite that lets time pass; everything in it ends by an event or
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import select
 import signal
@@ -156,6 +157,21 @@ def descendants(pid: int) -> Iterator[tuple[int, int]]:
         yield from descendants(child)
 
 
+def session(leader: int) -> dict[int, str]:
+    """The living processes of a session, with their short names: what a script left or made."""
+    found = {}
+    for name in os.listdir("/proc"):  # noqa: PTH208 - names, not paths: they are numbers
+        if name.isdecimal():
+            try:
+                stat = Path(f"/proc/{name}/stat").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            words = stat[stat.rindex(b")") + 2 :].split()
+            if int(words[3]) == leader and words[0] not in (b"Z", b"X"):
+                found[int(name)] = comm(int(name))
+    return found
+
+
 def comm(pid: int) -> str:
     """The short name that ps and top show, or '' when there is no such process."""
     try:
@@ -179,12 +195,28 @@ def describe(pid: int) -> str:
 # --- scripts --------------------------------------------------------------------------------
 
 
+def home_of_earlyfork() -> Path:
+    """The directory that `import earlyfork` finds it in, which does not import it."""
+    spec = importlib.util.find_spec("earlyfork")
+    assert spec is not None, "earlyfork is neither installed nor on sys.path"
+    assert spec.origin is not None
+    return Path(spec.origin).parent.parent
+
+
+def python_path(*more: str | Path) -> str:
+    """A PYTHONPATH with `more`, the tests' own modules (work, support), and earlyfork."""
+    return os.pathsep.join(map(str, (*more, Path(__file__).parent, home_of_earlyfork())))
+
+
 def clean_env(**changes: str | None) -> dict[str, str]:
     """The environment of a script under test: ours without what steers Python or earlyfork.
 
+    Where earlyfork is not installed but on our own PYTHONPATH, it is on the script's.
     A change to None takes the variable out.
     """
     env = {k: v for k, v in os.environ.items() if not k.startswith(_DROPPED_PREFIXES)}
+    if (home := home_of_earlyfork()).name != "site-packages":
+        env["PYTHONPATH"] = str(home)
     for name, value in changes.items():
         env.pop(name, None)
         if value is not None:

@@ -3,7 +3,7 @@
 EARLYFORK_STANDBY chooses the number of standbys.
 """
 
-# ruff: noqa: E402, I001 (the order of imports is the point)
+# ruff: noqa: I001 (the order of imports is the point)
 from __future__ import annotations
 
 import os
@@ -41,7 +41,7 @@ def latency(wish: report.Wish, make: Callable[[], earlyfork.Process]) -> dict[st
         sock.close()
         if wish.gap:
             sleep(wish.gap)
-    return {"first": samples, "blocked": blocked}
+    return {"first": samples, "blocked": blocked, "early": earlyfork.status().early}
 
 
 def first(wish: report.Wish) -> dict[str, object]:
@@ -62,7 +62,10 @@ def rate(wish: report.Wish) -> dict[str, object]:
         sock = process.run("tasks.nothing")
         process.wait()
         sock.close()
-    return {"rate": [(perf_counter() - start) / wish.count]}
+    return {
+        "rate": [(perf_counter() - start) / wish.count],
+        "early": earlyfork.status().early,
+    }
 
 
 def flight(wish: report.Wish) -> dict[str, object]:
@@ -76,7 +79,10 @@ def flight(wish: report.Wish) -> dict[str, object]:
         row.append((process, process.run("tasks.nothing")))
     for pair in row:
         end(pair)
-    return {"flight": [(perf_counter() - start) / wish.count]}
+    return {
+        "flight": [(perf_counter() - start) / wish.count],
+        "early": earlyfork.status().early,
+    }
 
 
 def end(pair: tuple[earlyfork.Process, object]) -> None:

@@ -10,7 +10,9 @@ environment. Everything but the fork is loaded when it is first used.
 
 from __future__ import annotations
 
+import _thread
 import os as _os
+import sys as _sys
 
 __version__ = "0.1.0"
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "new_from_fh",
     "run_args",
     "set_executable",
+    "sibling",
     "status",
 ]
 
@@ -41,11 +44,12 @@ _HOMES = {
     "new_from_fh": "_origin",
     "run_args": "_here",
     "set_executable": "_origin",
+    "sibling": "_origin",
     "status": "_status",
 }
 #: What happened at the import, for `status`.
 _reason = ""
-_was_early = False
+_settling = _thread.allocate_lock()
 #: The template that the import forked, until the rest of the package takes it over.
 _forked: object = None
 
@@ -63,7 +67,7 @@ if TYPE_CHECKING:
         TemplateError,
     )
     from earlyfork._here import run_args
-    from earlyfork._origin import new, new_exec, new_from_fh, set_executable
+    from earlyfork._origin import new, new_exec, new_from_fh, set_executable, sibling
     from earlyfork._process import Process
     from earlyfork._status import Status, status
 
@@ -86,37 +90,37 @@ def __dir__() -> list[str]:
 
 def _settle() -> None:
     """Hand what the import found to the rest of the package, which is loaded now."""
-    global _forked
-    forked, _forked = _forked, None
     if not hasattr(_os, "fork"):
         raise ImportError(
             "earlyfork makes processes on POSIX systems only: this one has no fork and no way to "
             "pass sockets on; use multiprocessing's spawn here"
         )
-    if "_settled" in globals():
-        return
-    globals()["_settled"] = True
+    with _settling:
+        if "_settled" not in globals():
+            _take_over(_forked)
+            globals()["_settled"] = True
+
+
+def _take_over(forked: object) -> None:
     from earlyfork import _origin, _process
 
-    if forked is not None:
-        globals()["_was_early"] = True
-        _origin.adopt_early(forked)  # type: ignore[arg-type]
+    _origin.settle(_reason, forked)  # type: ignore[arg-type]
     number = _os.environ.get("EARLYFORK_STANDBY", "")
     if number.isdecimal():
         _process.DEFAULT_STANDBY = int(number)
+    elif number:
+        _warn(f"EARLYFORK_STANDBY={number} is ignored: a number of processes is needed")
     python = _os.environ.get("EARLYFORK_PYTHON")
     if python:
-        _origin.set_executable(python)
+        _origin.preset_executable(python)
 
 
 def _at_import() -> str:
     """Fork the early template if the main program asks for it; say why, or why not."""
     global _forked
-    import sys
-
     if not hasattr(_os, "fork"):
         return "this system has no fork"
-    here = sys.modules.get("earlyfork._here")
+    here = _sys.modules.get("earlyfork._here")
     if here is not None and here.here.kind:
         return "this process was made by earlyfork"
     if "EARLYFORK_SERVE" in _os.environ:
@@ -126,6 +130,8 @@ def _at_import() -> str:
         if fds is not None:
             _early.serve_marker(fds)
     wish = _os.environ.get("EARLYFORK", "")
+    if wish not in ("", "0", "1"):
+        _warn(f"EARLYFORK={wish} is ignored: 0 forbids the early template and 1 demands it")
     if wish == "0":
         return "EARLYFORK=0 forbids it"
     from earlyfork import _early
@@ -162,7 +168,15 @@ def _warn(text: str) -> None:
 
     from earlyfork._errors import EarlyForkWarning
 
-    warnings.warn(text, EarlyForkWarning, stacklevel=4)
+    # The line that imported this package, past the import system's own frames.
+    level, frame = 1, _sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(
+        ("earlyfork", "importlib", "_frozen_importlib")
+    ):
+        # warnings does not count frames of the import system.
+        level += "importlib" not in frame.f_code.co_filename
+        frame = frame.f_back  # type: ignore[assignment]
+    warnings.warn(text, EarlyForkWarning, stacklevel=level)
 
 
 _reason = _at_import()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _signal
 import _socket
+import operator
 import os
 import select
 import struct
@@ -26,9 +27,9 @@ ANCILLARY = _socket.CMSG_SPACE(wire.MAX_FDS * 4) + _socket.CMSG_SPACE(12)
 CREDENTIALS = getattr(_socket, "SCM_CREDENTIALS", None)
 UP_HEAD = struct.Struct("!BI")  # op, pid
 QUEUED = struct.Struct("!II")  # generation, pid
-#: A template in use refills its standbys this long after the last request, in milliseconds: the
-#: forking would otherwise compete with the process that was just asked for.
-REFILL_AFTER = 1
+#: A template refills its standbys this long after a request, in seconds: the forking would
+#: otherwise compete with the process that was just asked for.
+REFILL_AFTER = 0.001
 #: What a linked process gets between SIGTERM and SIGKILL, in seconds.
 GRACE = 0.4
 
@@ -102,8 +103,10 @@ def write_status(fd: int, op: int, payload: bytes) -> None:
         return
 
 
-def _wakeup_only(_signum: int, _frame: object) -> None:
-    """SIGCHLD's handler: the interpreter has written to the wakeup fd already."""
+#: Forkers that this process descends from; see `Children.forget`.
+_kept: list[object] = []
+#: A handler that costs no frame of Python.
+_do_nothing = operator.is_
 
 
 class FdsLost(wire.ProtocolError):
@@ -122,38 +125,47 @@ class Children:
         self.queue: _socket.socket | None = None
         self.standby = 0  # how many to keep ready
         self.waiting: set[int] = set()  # standbys not known to be taken
+        self.refill_at: float | None = None
         self.lingering = False
 
-    def arm(self, comm: int | None) -> None:
+    def arm(self, comm: int) -> None:
         """Make what a forker needs: the children's way up, a wakeup, a poll over all of it."""
         self.up_in, self.up_out = message_pair()
         self.up_in.setblocking(False)
         if CREDENTIALS is not None:
             self.up_in.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
-        self.wake_in, self.wake_out = _socket.socketpair(AF_UNIX, STREAM | NONBLOCK)
-        self.wake_in.setblocking(False)
-        self.wake_out.setblocking(False)
-        _signal.set_wakeup_fd(self.wake_out.fileno(), warn_on_full_buffer=False)
-        _signal.signal(_signal.SIGCHLD, _wakeup_only)
+        self.up_fd = self.up_in.fileno()
+        self.wake_in, self.wake_out = status_pair()
+        _signal.set_wakeup_fd(self.wake_out, warn_on_full_buffer=False)
+        # The interpreter has written to the wakeup fd when a handler is called: any will do.
+        _signal.signal(_signal.SIGCHLD, _do_nothing)
         self.poll = select.poll()
-        self.poll.register(self.up_in, select.POLLIN)
+        # Polled in this order: whoever is found dead has been heard before, or is in this round.
         self.poll.register(self.wake_in, select.POLLIN)
-        if comm is not None:
-            self.poll.register(comm, select.POLLIN)
+        self.poll.register(self.up_fd, select.POLLIN)
+        self.poll.register(comm, select.POLLIN)
         self.armed = True
 
     def forget(self) -> _socket.socket:
-        """In a new child: let go of all that is its forker's; return the child's way up."""
+        """In a new child: let go of all that is its forker's; return the child's way up.
+
+        The objects stay as they are, and are kept: to finalise them would touch their memory,
+        and each page that is touched after a fork is copied.
+        """
+        _kept.append(self)
         _signal.set_wakeup_fd(-1)
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-        self.up_in.close()
-        self.wake_in.close()
-        self.wake_out.close()
+        close = os.close
+        close(self.up_fd)
+        close(self.wake_in)
+        close(self.wake_out)
         if self.queue is not None:
-            self.queue.close()
-        fds = list(self.status.values())
-        fds += [fd for fd in self.watched if fd not in fds]
-        close_all(fds)
+            close(self.queue.fileno())
+        for fd in self.status.values():
+            close(fd)
+        if self.watched:
+            for fd in set(self.watched).difference(self.status.values()):
+                close(fd)
         return self.up_out
 
     # -- making them --------------------------------------------------------------------------
@@ -178,9 +190,16 @@ class Children:
         os.close(comm)
         return False
 
-    def wants_standby(self) -> bool:
-        """Whether fewer standbys wait than should."""
-        return self.queue is not None and len(self.waiting) < self.standby
+    def plan_refill(self, pause: float) -> None:
+        """Fork standbys when this many seconds have passed, if fewer wait than should."""
+        if self.queue is None or len(self.waiting) >= self.standby:
+            self.refill_at = None
+        elif self.refill_at is None or not pause:
+            self.refill_at = time.monotonic() + pause
+
+    def refill_is_due(self) -> bool:
+        """Whether it is time."""
+        return self.refill_at is not None and time.monotonic() >= self.refill_at
 
     def refill(self) -> int:
         """Fork one standby and queue it: its comm fd in the child, -1 in the forker."""
@@ -194,6 +213,7 @@ class Children:
             pid = os.fork()
         except OSError:  # whoever asks for a process will be told; nobody asked for this one
             self.standby = 0
+            self.refill_at = None
             if fds:
                 near.detach()
                 far.detach()
@@ -214,8 +234,10 @@ class Children:
             )
         except OSError:  # the owner is gone, and the need with it
             self.standby = 0
+            self.refill_at = None
         near.close()
         os.close(ours)
+        self.plan_refill(0)
         return -1
 
     # -- losing them --------------------------------------------------------------------------
@@ -281,9 +303,22 @@ class Children:
         self.status[pid] = status
         write_status(status, wire.PID, b"%d" % pid)
 
+    def owners_left(self) -> bool:
+        """Whether somebody still waits for a child; forgets children for whom nobody does."""
+        for fd, _ in self.poll.poll(0):
+            if fd in self.watched:
+                self.orphaned(fd)
+            elif fd not in (self.wake_in, self.up_fd):
+                self.abandon(fd)
+        return bool(self.status)
+
     def linger(self) -> None:
-        """From now on, forget children whose owners are gone."""
+        """From now on, forget children whose owners are gone, and make no new ones ahead."""
         self.lingering = True
+        self.refill_at = None
+        if self.queue is not None:
+            self.queue.close()
+            self.queue = None
         for fd in self.status.values():
             if fd not in self.watched:
                 self.poll.register(fd, 0)  # POLLHUP comes unasked
@@ -329,8 +364,9 @@ class Children:
 
     def patience(self) -> int | None:
         """How long to sleep at most, in milliseconds."""
-        timeout = REFILL_AFTER if self.wants_standby() else None
-        if self.doomed:
-            left = max(0, int((min(self.doomed.values()) - time.monotonic()) * 1000) + 1)
-            timeout = left if timeout is None else min(timeout, left)
-        return timeout
+        if self.refill_at is None and not self.doomed:
+            return None
+        times = list(self.doomed.values())
+        if self.refill_at is not None:
+            times.append(self.refill_at)
+        return max(0, int((min(times) - time.monotonic()) * 1000 + 0.9))

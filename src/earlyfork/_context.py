@@ -21,6 +21,15 @@ class Context:
         self.path = sys.path[:]
         self.stdio = stdio_identity()
 
+    def holds(self, env: dict[bytes, bytes]) -> bool:
+        """Whether all of this is still so, with `env` as the environment."""
+        return (
+            env == self.env
+            and sys.path == self.path
+            and cwd_identity() == self.cwd
+            and stdio_identity() == self.stdio
+        )
+
 
 def _identity(fd: int) -> tuple[int, int, int] | None:
     try:

@@ -153,6 +153,9 @@ def fork_template(body: Callable[[int, int], NoReturn]) -> Forked:
     try:
         pid = os.fork()
         if not pid:
+            # Else a template whose main program had closed streams would hold its own other end.
+            near.close()
+            ours.close()
             _second_fork(body, far.detach(), theirs.detach())
         far.close()
         theirs.close()
@@ -209,6 +212,7 @@ def early_template(comm: int, status: int) -> NoReturn:
     fresh_main()
     drop_half_imports()
     sys.argv = [""]
+    sys.modules["earlyfork"].__dict__["_reason"] = "this process was made by earlyfork"
     poll = select.poll()
     poll.register(comm, select.POLLIN)
     poll.poll(PAUSE)

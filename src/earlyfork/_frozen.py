@@ -10,6 +10,10 @@ from __future__ import annotations
 import os
 import sys
 
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 MARKER = "EARLYFORK_SERVE"
 
 
@@ -32,6 +36,11 @@ def binary() -> str:
     return getattr(compiled, "process_exe", None) or os.readlink("/proc/self/exe")
 
 
+def has_hooks() -> bool:
+    """Whether a hook of ours runs in this app before its main program does (PyInstaller)."""
+    return hasattr(sys, "_MEIPASS")
+
+
 def owns_path() -> bool:
     """Whether `sys.path` belongs to the freezer: its import hooks hang on it, so nobody sets it."""
     return is_frozen()
@@ -40,6 +49,60 @@ def owns_path() -> bool:
 def launch_environment(wanted: dict[str, str]) -> dict[str, str]:
     """`wanted` with what the bootloader needs to find its unpacked files again."""
     return {**wanted, **LOADER_ENVIRONMENT}
+
+
+def plain_environment(wanted: dict[str, str]) -> dict[str, str]:
+    """`wanted` as a program that is no part of the app should see it.
+
+    The bootloader's library path would make it load the app's libraries.
+    """
+    home = getattr(sys, "_MEIPASS", None)
+    if home is None:
+        return dict(wanted)
+    env = {name: value for name, value in wanted.items() if not name.startswith("_PYI_")}
+    original = env.pop("LD_LIBRARY_PATH_ORIG", None)
+    if env.get("LD_LIBRARY_PATH", "").partition(":")[0] == home:  # else somebody chose it since
+        del env["LD_LIBRARY_PATH"]
+        if original is not None:
+            env["LD_LIBRARY_PATH"] = original
+    return env
+
+
+def command_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for a command that is no part of this program.
+
+    In an app that PyInstaller froze, the library path points into the app, and the system's
+    programs would load the app's libraries. Here it is what it was before the app started. In any
+    other program this is a copy.
+
+    Args:
+        env: what to start from, instead of this process's current environment.
+    """
+    return plain_environment(dict(os.environ if env is None else env))
+
+
+def kind() -> str:
+    """What this program was frozen with, for people; empty if it is not."""
+    if _compiled() is not None:
+        return "Nuitka"
+    if not is_frozen():
+        return ""
+    folder = getattr(sys, "_MEIPASS", None)
+    if folder is None:
+        return "cx_Freeze or the like (sys.frozen is set)"
+    inside = os.path.dirname(os.path.abspath(sys.executable))
+    one = not os.path.abspath(folder).startswith(inside + os.sep) and folder != inside
+    return "PyInstaller, one file" if one else "PyInstaller, one directory"
+
+
+def collect_by() -> str:
+    """How a module gets into this app, with {} for its name; empty where it is not frozen."""
+    if not is_frozen():
+        return ""
+    option = {"PyInstaller": "--hidden-import={}", "Nuitka": "--include-module={}"}.get(
+        kind().partition(",")[0], "its freezer told to include {}"
+    )
+    return f"{{}} is not in this frozen app, which must be built with {option.format('{0}')}".replace("{}", "{0}")
 
 
 #: As it was at the first import: apps are told to restore LD_LIBRARY_PATH for external commands,

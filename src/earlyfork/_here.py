@@ -10,11 +10,12 @@ import os
 import select
 import sys
 
-from earlyfork._children import DONTWAIT, NOSIGNAL, UP_HEAD, rights
+from earlyfork._children import DONTWAIT, NOSIGNAL, UP_HEAD, rights, write_status
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     import _socket
+    import socket
     from typing import Any
 
     from earlyfork import _context
@@ -26,6 +27,8 @@ class Here:
     def __init__(self) -> None:
         self.kind = ""  # "template", "prepared" or "worker"; empty: not made by earlyfork
         self.up: _socket.socket | None = None
+        #: A root's own end of its status socket: who holds the other end sees it die.
+        self.lifeline = -1
         self.pending: list[object] = []
         self.baseline: _context.Context | None = None
         #: Whether a request for a new process that is sent up finds a clean template.
@@ -54,6 +57,9 @@ def tell(op: int, payload: bytes, fds: list[int] | None = None) -> None:
         OSError: the forker is gone, or does not read for five seconds.
     """
     if here.up is None:
+        if here.lifeline >= 0 and not fds:  # a root tells its owner itself
+            write_status(here.lifeline, op, payload)
+            return
         raise BrokenPipeError("this process has no forker to ask")
     message = [UP_HEAD.pack(op, os.getpid()) + payload]
     ancillary = rights(fds) if fds else []
@@ -77,6 +83,12 @@ def resolve(name: str) -> Any:
     for part in path.split("."):
         found = getattr(found, part)
     return found
+
+
+def rehearsal(sock: socket.socket) -> None:
+    """What a standby runs once before it waits."""
+    sock.send(b"!")
+    sock.close()
 
 
 def run_args() -> tuple[object, ...]:

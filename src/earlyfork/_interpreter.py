@@ -12,9 +12,13 @@ import sys
 from earlyfork import _frozen
 from earlyfork._errors import LaunchError
 
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 class Choice:
-    """What would be launched, how it was found, and what was passed over."""
+    """What would be launched, how it was found, and what was tried before it."""
 
     __slots__ = ("frozen", "how", "path", "rejected")
 
@@ -35,9 +39,11 @@ def choose(given: str | None, override: str | None) -> Choice:
         LaunchError: nothing was found; the text lists what was tried.
     """
     if given is not None:
-        return Choice(given, "executable= of this call")
+        return Choice(given, "executable= of this call", frozen=is_own_binary(given))
     if override is not None:
-        return Choice(override, "set_executable() or EARLYFORK_PYTHON")
+        return Choice(
+            override, "set_executable() or EARLYFORK_PYTHON", frozen=is_own_binary(override)
+        )
     if _frozen.is_frozen():
         return Choice(_frozen.binary(), "the frozen app's own binary", frozen=True)
     rejected = []
@@ -54,31 +60,52 @@ def choose(given: str | None, override: str | None) -> Choice:
     )
 
 
-def _candidates() -> list[tuple[str, str]]:
+def passed_over(choice: Choice | None) -> list[tuple[str, str, str]]:
+    """All other candidates: path, where it was found, why it is not launched.
+
+    For people who want to know; costs more than a choice.
+    """
+    others: dict[str, tuple[str, str, str]] = {}
+    for path, how in _candidates():
+        if choice is not None and path == choice.path:
+            continue
+        problem = _problem(path, how)
+        if not problem:
+            problem = "this is a frozen app" if _frozen.is_frozen() else "another one comes first"
+        others.setdefault(path, (path, how, problem))
+    return list(others.values())
+
+
+def is_own_binary(path: str) -> bool:
+    """Whether this is the frozen app that runs here: it takes a marker and no arguments."""
+    if not _frozen.is_frozen():
+        return False
+    try:
+        return os.path.samefile(path, _frozen.binary())
+    except OSError:
+        return False
+
+
+def _candidates() -> Iterator[tuple[str, str]]:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     names = (f"python{version}", "python3", "python")
-    found = [(sys.executable or "", "sys.executable")]
+    yield sys.executable or "", "sys.executable"
     if sys.prefix != sys.base_prefix:
-        found += [(os.path.join(sys.exec_prefix, "bin", n), "this venv's interpreter") for n in names]
+        for name in names:
+            yield os.path.join(sys.exec_prefix, "bin", name), "this venv's interpreter"
     base = getattr(sys, "_base_executable", None) or ""
     if base != sys.executable:
-        found.append((base, "sys._base_executable"))
-    found += [
-        (os.path.join(sys.base_exec_prefix, "bin", name), "the base installation's interpreter")
-        for name in names[:2]
-    ]
+        yield base, "sys._base_executable"
+    for name in names[:2]:
+        path = os.path.join(sys.base_exec_prefix, "bin", name)
+        yield path, "the base installation's interpreter"
     import sysconfig  # costs milliseconds, and is rarely reached
 
-    found.append(
-        (
-            os.path.join(sysconfig.get_config_var("BINDIR") or "", names[0]),
-            "the build configuration's interpreter",
-        )
-    )
+    folder = sysconfig.get_config_var("BINDIR") or ""
+    yield os.path.join(folder, names[0]), "the build configuration's interpreter"
     import shutil
 
-    found.append((shutil.which(names[0]) or "", f"{names[0]} on PATH"))
-    return found
+    yield shutil.which(names[0]) or "", f"{names[0]} on PATH"
 
 
 def _problem(path: str, how: str) -> str:

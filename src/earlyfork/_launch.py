@@ -28,7 +28,8 @@ while len(b)<n:
  d=os.read(c,n-len(b))
  if not d:os._exit(1)
  b+=d
-m,sys.path[:],e,t=marshal.loads(b)
+m,p,e,t=marshal.loads(b)
+if p:sys.path[:]=p
 import _frozen_importlib_external as x
 p=type(sys)('earlyfork')
 p.__path__=[]
@@ -70,8 +71,6 @@ def launch(choice: _interpreter.Choice, env: dict[str, str] | None = None) -> La
     result = Launched(choice)
     result.baseline = _context.Context()
     environment = dict(os.environ) if env is None else dict(env)
-    if env is not None:
-        result.baseline.env = {os.fsencode(k): os.fsencode(v) for k, v in env.items()}
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
 
         def pair() -> tuple[int, int]:
@@ -90,6 +89,8 @@ def launch(choice: _interpreter.Choice, env: dict[str, str] | None = None) -> La
             environment = _frozen.launch_environment(environment)
             environment[_frozen.MARKER] = f"{comm}:{status}:{os.getpid()}"
         else:
+            environment = _frozen.plain_environment(environment)
+            result.baseline.env = {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}
             blob = child_text(result.baseline.env)
             numbers = (str(number) for number in (comm, status, len(blob)))
             flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
@@ -167,4 +168,6 @@ def child_text(env: dict[bytes, bytes]) -> bytes:
             source = loader.get_source(module.__name__)  # type: ignore[union-attr]
             code = loader.get_code(module.__name__)  # type: ignore[union-attr]
             _texts.append((name, module.__file__ or name, source, marshal.dumps(code)))
-    return marshal.dumps((MAGIC_NUMBER, sys.path[:], env, _texts))
+    # A freezer's path means nothing to an interpreter.
+    path = [] if _frozen.owns_path() else [e for e in sys.path if isinstance(e, str)]
+    return marshal.dumps((MAGIC_NUMBER, path, env, _texts))

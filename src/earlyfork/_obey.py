@@ -21,7 +21,7 @@ from earlyfork._here import here, resolve, set_name, tell
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from earlyfork._serve import Server
@@ -76,9 +76,9 @@ def _file_from(fd: int, mode: str, encoding: str, errors: str, newline: str, buf
 
 
 def _connection_from(fd: int, readable: str, writable: str) -> Any:
-    from multiprocessing.connection import Connection
-
-    return Connection(fd, readable=bool(readable), writable=bool(writable))
+    # Named in two parts: a plain import would drag multiprocessing into every frozen app.
+    module = __import__("multiprocessing." + "connection", fromlist=["Connection"])
+    return module.Connection(fd, readable=bool(readable), writable=bool(writable))
 
 
 REVIVE: dict[str, Callable[..., object]] = {
@@ -146,7 +146,7 @@ def _adopt(server: Server, _payload: bytes) -> None:
         close_all(server.parked)
 
 
-def _run(server: Server, payload: bytes) -> Callable[[], object]:
+def _run(server: Server, payload: bytes, mask: Iterable[int] = ()) -> Callable[[], object]:
     linked, name = payload[:1] == b"L", payload[1:].decode()
     if linked:
         tell(wire.LINK, b"", server.fds)
@@ -156,11 +156,11 @@ def _run(server: Server, payload: bytes) -> Callable[[], object]:
     comm = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, server.comm.detach())
     values, here.pending = here.pending, []
     here.kind = "worker"
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
     return partial(function, comm, *values)  # in C: no frame of ours under the user's
 
 
-OBEY: dict[int, Callable[[Server, bytes], Callable[[], object] | None]] = {
+OBEY: dict[int, Callable[..., Callable[[], object] | None]] = {
     wire.REQUIRE: _require,
     wire.EVAL: _eval,
     wire.CALL: _call,

@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import _socket
 import _thread
+import contextlib
 import os
 import sys
 import warnings
 from typing import TYPE_CHECKING
 
-from earlyfork import _context, _frozen, _interpreter, _launch, _platform, _process
+from earlyfork import (
+    _context,
+    _frozen,
+    _interpreter,
+    _launch,
+    _platform,
+    _process,
+    _watch,
+)
 from earlyfork import _wire as wire
 from earlyfork._children import status_pair
-from earlyfork._errors import EarlyForkError, EarlyForkWarning, TemplateDied
+from earlyfork._errors import EarlyForkError, EarlyForkWarning, LaunchError, TemplateDied
 from earlyfork._here import here, tell
 from earlyfork._process import Process
 from earlyfork._watch import Watch
@@ -31,11 +40,12 @@ if TYPE_CHECKING:
 class Above:
     """The default template as seen from a process that earlyfork made: asked through its forker."""
 
-    def __init__(self, baseline: _context.Context) -> None:
+    def __init__(self, baseline: _context.Context | None, op: int = wire.NEW) -> None:
         self.baseline = baseline
+        self._op = op
 
     def fork(self) -> Process:
-        """A new process off the clean template that this one descends from.
+        """A new process off the clean template that this one descends from (or off its forker).
 
         Raises:
             TemplateDied: this process's forker is gone.
@@ -48,7 +58,7 @@ class Above:
             _process.close_all([comm, far_comm])
             raise
         try:
-            tell(wire.NEW, b"", [far_comm, far_status])
+            tell(self._op, b"", [far_comm, far_status])
         except OSError as error:
             _process.close_all([comm, status])
             raise TemplateDied(f"the template of this process is gone: {error}") from error
@@ -68,16 +78,32 @@ class _Defaults:
         #: Why the last template is no more, until somebody was told.
         self.death = ""
         self.early: Process | None = None
+        self.early_death = ""
         self.inherited: list[str] = []
 
 
 _now = _Defaults()
+#: What happened when the package was imported.
+_import_said = ""
+
+
+def settle(said: str, forked: Forked | None) -> None:
+    """Take over what the import of the package did."""
+    global _import_said
+    _import_said = said
+    if forked is not None:
+        adopt_early(forked)
+
+
+def reason() -> str:
+    """Why there is an early template, or why not."""
+    return _now.early_death or _import_said
 
 
 def adopt_early(forked: Forked) -> None:
     """Make a template that the main program forked the default one."""
-    _now.template = _now.early = root_process(forked, "early")
     _now.inode = os.fstat(forked.comm).st_ino
+    _now.template = _now.early = root_process(forked, "early")
 
 
 def early_template() -> Process | None:
@@ -102,7 +128,8 @@ def root_process(forked: Forked | _launch.Launched, origin: str) -> Process:
     if isinstance(forked, _launch.Launched):
         watch.starter = forked.starter
         watch.started_by = str(forked.choice)
-    process = Process(forked.comm, watch, origin, root=True)
+    process = Process(forked.comm, watch, origin)
+    process._root = True
     process.baseline = forked.baseline
     return process
 
@@ -121,6 +148,12 @@ def set_executable(path: str | os.PathLike[str] | None) -> None:
         _now.executable = path
         if _now.template is not None and _now.template is not _now.early:
             _now.template = None
+
+
+def preset_executable(path: str) -> None:
+    """What EARLYFORK_PYTHON says; looked at only when something is launched."""
+    if _now.executable is None:
+        _now.executable = path
 
 
 def checked_executable(path: str | os.PathLike[str]) -> str:
@@ -162,9 +195,9 @@ def launch_root(
 
 def _app_obeys_marker() -> bool:
     """Whether a second run of this frozen app would meet the marker before the app's own code."""
-    if hasattr(sys, "_MEIPASS"):  # PyInstaller: the hooks include this package only with their own
+    if _frozen.has_hooks() or _now.early is not None:
         return True
-    return _now.early is not None or "earlyfork" in vars(sys.modules["__main__"])
+    return "earlyfork" in vars(sys.modules["__main__"])
 
 
 def _default() -> Process | Above:
@@ -190,9 +223,8 @@ def _default() -> Process | Above:
 
 def _is_ours(template: Process) -> bool:
     """Whether the template's fd is still its own: somebody may have closed all fds of the host."""
-    comm = template._comm
     try:
-        return comm is not None and os.fstat(comm.fileno()).st_ino == _now.inode
+        return os.fstat(template._comm).st_ino == _now.inode
     except OSError:
         return False
 
@@ -200,11 +232,10 @@ def _is_ours(template: Process) -> bool:
 def _lose(template: Process) -> None:
     """Drop a default template that can't be used any more; remember why."""
     if _is_ours(template):
-        try:
-            pid = f" (pid {template.pid})"
-        except EarlyForkError:
-            pid = ""
-        _now.death = f"the {template.origin} template{pid} died; was it killed?"
+        with contextlib.suppress(EarlyForkError):
+            template.refresh()
+        pid = template.known_pid()
+        _now.death = f"the {template.origin} template (pid {pid or 'unknown'}) died; was it killed?"
         if template._watch.started_by:
             _now.death += f" It was launched as {template._watch.started_by}"
     else:
@@ -212,20 +243,16 @@ def _lose(template: Process) -> None:
             f"the socket to the {template.origin} template was closed behind earlyfork's back "
             "(by a closerange?)"
         )
-        template._comm.detach()  # type: ignore[union-attr]  # not ours to close
-        template._comm = None
-        template._watch.forget()
-        if template._queue is not None:
-            template._queue.detach()
-            template._queue = None
+        template.disown()
+    if template is _now.early:
+        _now.early_death = _now.death
     _now.template = _now.early = None
 
 
 def _replace() -> None:
     root = launch_root()
+    _now.inode = os.fstat(root._comm).st_ino
     _now.template = root
-    assert root._comm is not None
-    _now.inode = os.fstat(root._comm.fileno()).st_ino
     if _now.death:
         text, _now.death = _now.death, ""
         warnings.warn(
@@ -256,22 +283,28 @@ def new(*, env: Mapping[str, str] | None = None, cwd: str | os.PathLike[str] | N
 
     From AnyEvent::Fork's `new`.
     """
-    raw = _environment(env)
-    with _Directory(cwd) as folder:
-        while True:
-            template = _default()
-            try:
-                process = template.fork()
-            except TemplateDied:
-                if isinstance(template, Above):  # launch our own from here on
-                    here.can_ask = False
-                    _now.template = None
-                continue
-            break
-        assert template.baseline is not None
-        if env is not None:
-            _warn_of_late(template.baseline.env, raw)
-        _hand_over(process, template.baseline, raw, folder)
+    raw = _context.raw_environment() if env is None else _environment(env)
+    folder = -1 if cwd is None else _platform.open_directory(cwd)
+    while True:
+        template = _default()
+        try:
+            process = template.fork()
+        except TemplateDied:
+            if isinstance(template, Above):  # launch our own from here on
+                here.can_ask = False
+                _now.template = None
+            continue
+        except BaseException:
+            if folder >= 0:
+                os.close(folder)
+            raise
+        break
+    baseline = template.baseline
+    assert baseline is not None
+    if env is not None:
+        _warn_of_late(baseline.env, raw)
+    if folder >= 0 or not baseline.holds(raw):
+        _hand_over(process, baseline, raw, folder)
     return process
 
 
@@ -299,13 +332,22 @@ def new_exec(
     if executable is None and _now.early is not None and not _now.early.gone():
         return new(env=env, cwd=cwd)
     path = None if executable is None else _launchable(executable)
-    raw = _environment(env)
-    with _Directory(cwd) as folder:
+    raw = _context.raw_environment() if env is None else _environment(env)
+    folder = -1 if cwd is None else _platform.open_directory(cwd)
+    try:
         root = launch_root(path, None if env is None else dict(env))
         process = root.fork()
-        process._keep = root
-        assert root.baseline is not None
-        _hand_over(process, root.baseline, raw, folder)
+    except TemplateDied as error:
+        if folder >= 0:
+            os.close(folder)
+        raise LaunchError(f"no process could be launched: {root._watch.epitaph()}") from error
+    except BaseException:
+        if folder >= 0:
+            os.close(folder)
+        raise
+    process._keep = root
+    assert root.baseline is not None
+    _hand_over(process, root.baseline, raw, folder)
     return process
 
 
@@ -316,6 +358,19 @@ def _launchable(path: str | os.PathLike[str]) -> str:
     if not os.path.isabs(text):
         raise ValueError(f"the path of an interpreter must be absolute, not {text!r}")
     return text
+
+
+def sibling() -> Process:
+    """In a process that earlyfork made: one more clone of what this one was cloned from.
+
+    It has what its template was prepared with when the request arrives there, and nothing of this
+    process. A worker that has given up its user id is refused.
+
+    Raises:
+        TemplateDied: this process was not made by earlyfork, or its template is gone.
+        OSError: no fd to be had here.
+    """
+    return Above(None, wire.SIBLING).fork()
 
 
 def new_from_fh(fh: socket.socket) -> Process:
@@ -348,27 +403,9 @@ def new_from_fh(fh: socket.socket) -> Process:
 # -- as if started now ---------------------------------------------------------------------------
 
 
-class _Directory:
-    """The `cwd=` of a call as an fd, or -1; closed unless it was taken."""
-
-    def __init__(self, path: str | os.PathLike[str] | None) -> None:
-        self.fd = -1 if path is None else _platform.open_directory(path)
-
-    def take(self) -> int:
-        fd, self.fd = self.fd, -1
-        return fd
-
-    def __enter__(self) -> _Directory:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.fd >= 0:
-            os.close(self.take())
-
-
-def _environment(env: Mapping[str, str] | None) -> dict[bytes, bytes]:
-    if env is None:
-        return _context.raw_environment()
+def _environment(env: Mapping[str, str]) -> dict[bytes, bytes]:
+    if not hasattr(env, "items"):
+        raise TypeError(f"env maps str to str, and is no {type(env).__name__}")
     raw = {}
     for name, value in env.items():
         if not isinstance(name, str) or not isinstance(value, str):
@@ -385,6 +422,7 @@ def _warn_of_late(base: dict[bytes, bytes], wanted: dict[bytes, bytes]) -> None:
         for name in {*base, *wanted}
         if name.startswith((b"LD_", b"MALLOC_", b"PYTHON")) or name == b"GLIBC_TUNABLES"
         if base.get(name) != wanted.get(name)
+        and os.fsdecode(name) not in _frozen.LOADER_ENVIRONMENT  # the bootloader's, not the user's
     )
     if late:
         warnings.warn(
@@ -400,13 +438,13 @@ def _hand_over(
     process: Process,
     baseline: _context.Context,
     env: dict[bytes, bytes],
-    folder: _Directory,
+    folder: int,
 ) -> None:
     """Queue what differs between here and what the process's template was made with."""
     if env != baseline.env:
         process._add(wire.ENV, _context.env_changes(baseline.env, env))
-    if folder.fd >= 0:
-        process._add(wire.CWD, b"", folder.take())
+    if folder >= 0:
+        process._add(wire.CWD, b"", folder)
     else:
         cwd = _context.cwd_identity()
         if cwd != baseline.cwd and cwd is not None:
@@ -433,29 +471,21 @@ def _hand_over(
 def _after_fork_in_child() -> None:
     """A host's own child shares the templates; all other processes belong to its parent."""
     _now.lock = _thread.allocate_lock()
-    for process in list(_process.living):
+    _watch.after_fork_in_child()
+    parent = os.getppid()
+    for process in _process.living():
         process._lock = _thread.allocate_lock()
-        process._watch._lock = _thread.allocate_lock()
+        process._watch.foreign = process._watch.foreign or parent
         if not process._root:
-            process._watch.close()
-            process.close()
+            process._release()
 
 
 def forget_everything() -> None:
     """In a snapshot: the handles that it inherited are its main program's, their fds closed."""
     global _now
-    for process in list(_process.living):
-        if process._comm is not None:
-            process._comm.detach()
-            process._comm = None
-        process._watch.forget()
-        if process._queue is not None:
-            process._queue.detach()
-            process._queue = None
-        process._fds.clear()
-        process._state = wire.CLOSED
-    _process.living.clear()
-    _process._linked.clear()
+    for process in _process.living():
+        process.disown()
+    _process.forget_everything()
     _now = _Defaults()
 
 
@@ -466,6 +496,6 @@ if _platform.can_fork:
 def default_comm() -> int:
     """The fd of the way to the default template, for a snapshot to inherit; -1 without one."""
     template = _now.template
-    if isinstance(template, Process) and template._comm is not None and not template.gone():
-        return template._comm.fileno()
+    if isinstance(template, Process) and not template.gone():
+        return template._comm
     return -1

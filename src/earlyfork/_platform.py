@@ -98,6 +98,12 @@ def above_streams(fd: int) -> int:
     return moved
 
 
+def own_fd(fd: int) -> int:
+    """A received fd as it must be here: close-on-exec, and none of the standard streams."""
+    os.set_inheritable(fd, False)
+    return above_streams(fd)
+
+
 def send_signal(pid: int, number: int, is_same: object) -> bool:
     """Signal `pid` unless it is gone; `is_same()` tells, after the pid was pinned, whether it is.
 

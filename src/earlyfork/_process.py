@@ -14,6 +14,8 @@ import os
 import select
 import signal
 import socket
+import struct
+import sys
 import time
 import weakref
 from typing import TYPE_CHECKING
@@ -21,13 +23,12 @@ from typing import TYPE_CHECKING
 from earlyfork import _handles, _platform
 from earlyfork import _wire as wire
 from earlyfork._children import (
+    CLOEXEC,
     DONTWAIT,
     NOSIGNAL,
     QUEUED,
-    FdsLost,
     close_all,
     message_pair,
-    receive,
     rights,
 )
 from earlyfork._errors import ProcessStateError, RemoteError, TemplateDied
@@ -35,7 +36,7 @@ from earlyfork._watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Self
+    from typing import Self
 
     from earlyfork._context import Context
 
@@ -44,12 +45,30 @@ DEFAULT_STANDBY = 2
 #: Commands wait for company until they are this long together.
 FLUSH_FROM = 1 << 15
 FLUSH_FDS = 64
+#: Room for the fds of a queued standby, and for no more.
+TWO_FDS = _socket.CMSG_SPACE(8)
 
 _tokens = itertools.count(1)
-#: All that are alive, for `status` and for the child of a host that forks itself.
-living: weakref.WeakSet[Process] = weakref.WeakSet()
+_unpack_two = struct.Struct("2i").unpack
+#: The batch that runs a function by its name and nothing else, for names seen before.
+_run_batches: dict[str, bytes] = {}
+#: All handles, by the fd of their status sockets: a number that is used again takes the place of a
+#: handle that is gone, so the table is never longer than the table of fds.
+_handles_by_fd: dict[int, weakref.ref[Process]] = {}
 #: Watches of linked processes whose handle was dropped: closing them would end the process.
 _linked: set[Watch] = set()
+
+
+def living() -> list[Process]:
+    """All handles there are."""
+    found = (reference() for reference in list(_handles_by_fd.values()))
+    return [process for process in found if process is not None]
+
+
+def forget_everything() -> None:
+    """In a snapshot: start without handles."""
+    _handles_by_fd.clear()
+    _linked.clear()
 
 
 class Process:
@@ -62,61 +81,36 @@ class Process:
     Modelled on AnyEvent::Fork's process object.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_broken",
-        "_cloned",
-        "_comm",
-        "_fds",
-        "_generation",
-        "_keep",
-        "_linked",
-        "_lock",
-        "_out",
-        "_owner",
-        "_poll",
-        "_queue",
-        "_root",
-        "_size",
-        "_standby",
-        "_state",
-        "_target",
-        "_watch",
-        "baseline",
-        "has_main",
-        "origin",
-    )
+    # Defaults on the class, since making a process must cost little.
+    _root = False
+    _state = wire.OPEN
+    _target = ""
+    _sock: socket.socket | None = None  # made of the fd when something is sent
+    _out: list[bytes] | None = None  # frames not sent yet, and their fds
+    _fds: list[int] | None = None
+    _size = 0
+    _generation = 0
+    _standby = -1  # not asked for yet
+    _queue: _socket.socket | None = None
+    _poll: select.poll | None = None
+    _cloned = False
+    _is_linked = False
+    _broken = False
+    #: What must live as long as this handle: the root that a `new_exec` process came from.
+    _keep: Process | None = None
+    #: What a root template was made with.
+    baseline: Context | None = None
+    #: Whether the main program's own functions are there (a snapshot, or forked from one).
+    has_main = False
 
-    def __init__(self, comm: int, watch: Watch, origin: str, *, root: bool = False) -> None:
+    def __init__(self, comm: int, watch: Watch, origin: str) -> None:
         """Own `comm`, the near end of the process's socket."""
-        self._comm: socket.socket | None = socket.socket(
-            _socket.AF_UNIX, _socket.SOCK_STREAM, 0, comm
-        )
+        self._comm = comm
         self._watch = watch
-        self._root = root
-        self._state = wire.OPEN
-        self._target = ""
-        self._out: list[bytes] = []
-        self._fds: list[int] = []
-        self._size = 0
-        self._generation = 0
-        self._standby = -1  # not asked for yet
-        self._queue: _socket.socket | None = None
-        self._poll: select.poll | None = None
-        self._cloned = False
-        self._linked = False
-        self._broken = False
-        self._lock = _thread.allocate_lock()
-        self._owner = os.getpid()
-        #: What must live as long as this handle: the root that a `new_exec` process came from.
-        self._keep: Process | None = None
-        #: What a root template was made with.
-        self.baseline: Context | None = None
-        #: Whether the main program's own functions are there (a snapshot, or forked from one).
-        self.has_main = False
         #: "early", "exec", "snapshot" or "taken up".
         self.origin = origin
-        living.add(self)
+        self._lock = _thread.allocate_lock()
+        _handles_by_fd[watch.fd] = weakref.ref(self)
 
     def __repr__(self) -> str:
         self.refresh()
@@ -133,8 +127,8 @@ class Process:
             return f"exited {watch.returncode}"
         if watch.refused is not None:
             return "never made"
-        if watch.lost and self._state != wire.HANDED and watch.fd >= 0:
-            return "lost"
+        if watch.lost:
+            return "lost" if self._state == wire.RUNNING else "gone"
         if self._state == wire.OPEN:
             return "template" if self._root or self._cloned else "preparing"
         return self._state
@@ -151,7 +145,7 @@ class Process:
     def refresh(self) -> None:
         """Take in what the template said; asks and waits for nothing."""
         watch = self._watch
-        if watch.fd >= 0 and not watch.over and self._owner == os.getpid():
+        if not watch.over and not watch.foreign:
             watch.look()
 
     def is_over(self) -> bool:
@@ -268,7 +262,7 @@ class Process:
         From AnyEvent::Fork's `fork`.
         """
         with self._lock:
-            if self._state != wire.OPEN or (self._owner != os.getpid() and not self._root):
+            if self._state != wire.OPEN or (self._watch.foreign and not self._root):
                 self._refuse(wire.FORK)
             if self._out:
                 self._flush_locked()
@@ -276,7 +270,8 @@ class Process:
             if child is None:
                 child = self._request()
         self._cloned = True
-        child.has_main = self.has_main
+        if self.has_main:
+            child.has_main = True
         return child
 
     def _take_standby(self) -> Process | None:
@@ -285,20 +280,24 @@ class Process:
         assert queue is not None
         while True:
             try:
-                message, fds, _ = receive(queue, QUEUED.size, DONTWAIT)
+                message, ancillary, flags, _ = queue.recvmsg(QUEUED.size, TWO_FDS, DONTWAIT | CLOEXEC)
             except BlockingIOError:
                 return None
             except ConnectionResetError:  # the template died; what it queued comes after this
                 continue
-            except FdsLost as error:
-                raise too_many_files("a process") from error
             if not message:
                 return None
+            if flags & _socket.MSG_CTRUNC or not ancillary:
+                close_received(ancillary)
+                raise too_many_files("a process")
+            comm, status = _unpack_two(ancillary[0][2])
             generation, pid = QUEUED.unpack(message)
             if generation != self._generation:
-                close_all(fds)  # its other end sees this and exits
+                os.close(comm)  # its other end sees this and exits
+                os.close(status)
                 continue
-            comm, status = fds if min(fds) > 2 else map(_platform.above_streams, fds)
+            if comm < 3 or status < 3 or not CLOEXEC:
+                comm, status = _platform.own_fd(comm), _platform.own_fd(status)
             return Process(comm, Watch(status, pid, self._watch), self.origin)
 
     def _request(self) -> Process:
@@ -321,10 +320,9 @@ class Process:
                 queue, far_queue = pair(message_pair)
                 fds.append(far_queue)
                 payload = b"%d" % self._standby
-            self._send([wire.frame(wire.FORK, payload)], fds)
+            self._send(wire.batch(wire.frame(wire.FORK, payload), len(fds)), fds)
             if self._broken:
-                self._watch.look()
-                error = TemplateDied(f"nothing can be forked from a template that is gone: {self!r}")
+                error = TemplateDied(f"nothing can be forked: {self._watch.epitaph()}")
                 error.__cause__ = self._watch.error
                 raise error
             ours.pop_all()
@@ -344,14 +342,13 @@ class Process:
             ProcessStateError: the process runs already, or ended by itself.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        token = b"%d" % next(_tokens)
-        self._add(wire.READY, token)
+        token = next(_tokens)
+        self._add(wire.READY, b"%d" % token)
         self._flush()
         watch = self._watch
         while True:
             watch.look()
-            if token in watch.said:
-                watch.said.discard(token)
+            if watch.said >= token:  # answers come in order
                 return self
             if watch.error is not None:
                 raise watch.error
@@ -385,38 +382,58 @@ class Process:
 
         From AnyEvent::Fork's `run`.
         """
-        name = target_name(function, has_main=self.has_main)
-        self._may(wire.RUN)
+        if type(function) is str and function in _run_batches:
+            name = function
+        else:
+            name = target_name(function, has_main=self.has_main)
+        if self._state != wire.OPEN or self._watch.foreign:
+            self._refuse(wire.RUN)
         if self._root:
             raise ProcessStateError(f"{self!r} is a template and never runs anything; fork() it")
         if self._cloned:
             return self._run_clone(name, linked=linked)
-        owners = []
-        if linked:
-            pidfd = _platform.own_pidfd()
-            owners = [pidfd] if pidfd >= 0 else []
-        self._add(wire.RUN, (b"L" if linked else b"-") + name.encode(), *owners)
-        self._flush()
+        if linked or self._out:
+            self._run_with_frames(name, linked=linked)
+        else:
+            self._send(run_batch(name), [])
+        self._state = wire.RUNNING
         self._target = name
-        self._linked = linked
-        return self._give_comm()
+        return self._give_sock()
+
+    def _run_with_frames(self, name: str, *, linked: bool) -> None:
+        pidfd = _platform.own_pidfd() if linked else -1
+        self._is_linked = linked
+        self._add(
+            wire.RUN,
+            (b"L" if linked else b"-") + name.encode(),
+            *([pidfd] if pidfd >= 0 else []),
+        )
+        self._flush()
 
     def _run_clone(self, name: str, *, linked: bool) -> socket.socket:
         """Run in one more clone: this process stays behind, since only it can reap its clones."""
         clone = self.fork()
-        comm = clone.run(name, linked=linked)
-        self._give_comm().close()
+        sock = clone.run(name, linked=linked)
+        self._give_sock().close()
         self._watch, self._state, self._target = clone._watch, clone._state, clone._target
-        return comm
+        self._is_linked, clone._is_linked = clone._is_linked, False
+        _handles_by_fd[self._watch.fd] = weakref.ref(self)
+        return sock
 
-    def _give_comm(self) -> socket.socket:
-        comm = self._comm
-        assert comm is not None
-        self._comm = None
+    def _give_sock(self) -> socket.socket:
+        """The socket, which is its taker's from here on."""
+        sock = self._socket()
+        self._sock, self._comm = None, -1
         self._close_queue()
-        if self._state == wire.OPEN:
-            self._state = wire.HANDED
-        return comm
+        return sock
+
+    def _socket(self) -> socket.socket:
+        sock = self._sock
+        if sock is None:
+            sock = self._sock = socket.socket(
+                _socket.AF_UNIX, _socket.SOCK_STREAM, 0, self._comm
+            )
+        return sock
 
     def to_fh(self) -> socket.socket:
         """Hand over the prepared process: its socket is all that needs to travel.
@@ -435,7 +452,8 @@ class Process:
         # What keeps the forker interested travels with the process, in the process itself.
         self._add(wire.PARK, b"", watch.take_fd())
         self._flush()
-        return self._give_comm()
+        self._state = wire.HANDED
+        return self._give_sock()
 
     # -- a handle on what runs ----------------------------------------------------------------
 
@@ -473,11 +491,14 @@ class Process:
         """
         watch = self._watched()
         if not watch.has_exited(timeout):
-            raise TimeoutError(f"{self!r} still lives after {timeout} seconds")
-        assert watch.returncode is not None
-        if check and watch.returncode:
-            raise watch.error or RemoteError(f"{self!r} failed")
-        return watch.returncode
+            hint = ", and was not run yet" if self._state == wire.OPEN else ""
+            raise TimeoutError(f"{self!r} still lives after {timeout} seconds{hint}")
+        code = watch.returncode
+        assert code is not None
+        if check and code:
+            how = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with status {code}"
+            raise watch.error or RemoteError(f"{self!r} {how}")
+        return code
 
     @property
     def returncode(self) -> int | None:
@@ -519,43 +540,60 @@ class Process:
 
     def close(self) -> None:
         """Let go: a process that was not run yet exits with status 0, one that runs goes on."""
-        if self._comm is not None:
-            self._give_comm().close()
-        close_all(self._fds)
-        self._out.clear()
-        self._let_go()
+        self._release()
+        if self._is_linked:
+            self._keep_watching()
         self._watch.close()
         self._state = wire.CLOSED
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
+        sock, comm = self._sock, self._comm
+        self._sock, self._comm = None, -1
+        if sock is not None:
+            sock.close()
+        elif comm >= 0:
+            os.close(comm)
+        self._close_queue()
+        if self._fds:
+            close_all(self._fds)
+        self._out = None
+
+    def _keep_watching(self) -> None:
         """Have a linked process that runs on without a handle watched until this process ends."""
-        for watch in list(_linked):
+        for watch in [watch for watch in _linked if not watch.foreign]:
             watch.look()
             if watch.over:
                 _linked.discard(watch)
-        if self._linked and not self._watch.over:
-            _linked.add(self._watch)
-            self._watch = self._watch.moved()
+        watch = self._watch
+        if not watch.foreign and not watch.over:
+            watch.look()
+        if not watch.over:
+            _linked.add(watch)
+            self._watch = Watch(-1, watch.known_pid(), None)
+            self._watch.close()
 
-    def __del__(self) -> None:
-        if getattr(self, "_linked", False) and self._owner == os.getpid():
-            self._let_go()
-        comm = getattr(self, "_comm", None)
-        if comm is not None:
-            comm.close()
-            self._close_queue()
-            close_all(self._fds)
+    def __del__(self, _down: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not _down():
+            self._release()
+            if self._is_linked:
+                self._keep_watching()
+            return
+        # At the interpreter's end the modules may be gone, and the kernel closes everything.
+        for sock in (self._sock, self._queue):
+            if sock is not None:
+                sock.detach()
 
     # -- sending ------------------------------------------------------------------------------
 
     def _may(self, op: int) -> None:
-        if (self._state, op) not in wire.NEXT or self._owner != os.getpid():
+        if (self._state, op) not in wire.NEXT or self._watch.foreign:
             self._refuse(op)
 
     def _refuse(self, op: int) -> None:
-        if self._owner != os.getpid():
+        if self._watch.foreign:
             raise ProcessStateError(
-                f"{self!r} belongs to process {self._owner}, which made it; make your own with new()"
+                f"{self!r} belongs to process {self._watch.foreign}, which made it; make your own "
+                "with new()"
             )
         what = "run again" if op == wire.RUN else "prepared or forked any more"
         raise ProcessStateError(f"{self!r} is {self._state} and can't be {what}")
@@ -571,12 +609,13 @@ class Process:
             if op in wire.CHANGES:
                 self._generation += 1
             bulk = b""
-            if len(payload) >= wire.BULK_FROM and op != wire.FD:
+            if len(payload) >= wire.BULK_FROM:
                 payload, bulk = b"", payload
+            if self._out is None or self._fds is None:
+                self._out, self._fds, self._size = [], [], 0
             self._out.append(wire.frame(op, payload))
             self._size += len(payload)
             self._fds += fds
-            self._state = wire.NEXT[self._state, op]
             if bulk or self._size > FLUSH_FROM or len(self._fds) > FLUSH_FDS:
                 self._flush_locked(bulk)
 
@@ -586,31 +625,31 @@ class Process:
                 self._flush_locked()
 
     def _flush_locked(self, bulk: bytes = b"") -> None:
-        out, fds = self._out, self._fds
-        self._out, self._fds, self._size = [], [], 0
+        out, fds = self._out or [], self._fds or []
+        self._out = self._fds = None
         try:
-            self._send(out, fds, bulk)
+            self._send(wire.batch(b"".join(out), len(fds), len(bulk)), fds, bulk)
         finally:
             close_all(fds)
 
-    def _send(self, out: list[bytes], fds: list[int], bulk: bytes = b"") -> None:
+    def _send(self, head: bytes, fds: list[int], bulk: bytes = b"") -> None:
         """Send one batch; a process that is gone misses it, and says elsewhere why it is gone."""
-        comm = self._comm
-        assert comm is not None
-        head = wire.batch(b"".join(out), len(fds), len(bulk))
-        parts = [head, bulk] if bulk else [head]
+        sock = self._socket()
         try:
-            sent = comm.sendmsg(parts, rights(fds) if fds else (), NOSIGNAL)
+            if fds or bulk:
+                sent = sock.sendmsg([head, bulk], rights(fds) if fds else (), NOSIGNAL)
+            else:
+                sent = sock.send(head, NOSIGNAL)
             if sent < len(head):
-                comm.sendall(head[sent:], NOSIGNAL)
+                sock.sendall(head[sent:], NOSIGNAL)
                 sent = len(head)
             if bulk and sent < len(head) + len(bulk):
-                comm.sendall(memoryview(bulk)[sent - len(head) :], NOSIGNAL)
+                sock.sendall(memoryview(bulk)[sent - len(head) :], NOSIGNAL)
         except (BrokenPipeError, ConnectionResetError):
             self._broken = True
         except BaseException:  # interrupted half-way: the other side would wait for the rest
             self._broken = True
-            comm.shutdown(_socket.SHUT_RDWR)
+            sock.shutdown(_socket.SHUT_RDWR)
             raise
 
     def _close_queue(self) -> None:
@@ -633,13 +672,47 @@ class Process:
 
     # -- for _origin --------------------------------------------------------------------------
 
-    def gone(self) -> str:
-        """For a root template: how it was lost ("died", "closed"), or an empty string."""
+    def gone(self) -> bool:
+        """For a root template: whether it is dead."""
         if self._poll is None:
-            assert self._comm is not None
             self._poll = select.poll()
             self._poll.register(self._comm, 0)
-        return "died" if self._poll.poll(0) else ""
+        return bool(self._poll.poll(0))
+
+    def disown(self) -> None:
+        """Forget fds that somebody else closed, whose numbers may be other files by now."""
+        if self._sock is not None:
+            self._sock.detach()
+        if self._queue is not None:
+            self._queue.detach()
+        self._sock = self._queue = self._out = self._fds = None
+        self._comm = -1
+        self._watch.take_fd()
+        self._state = wire.CLOSED
+
+
+def run_batch(name: str) -> bytes:
+    """The batch that runs a function and nothing else."""
+    found = _run_batches.get(name)
+    if found is None:
+        found = wire.batch(wire.frame(wire.RUN, b"-" + name.encode()))
+        if len(_run_batches) < 256:
+            _run_batches[name] = found
+    return found
+
+
+def signal_name(number: int) -> str:
+    """`SIGTERM` for 15."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def close_received(ancillary: list[tuple[int, int, bytes]]) -> None:
+    """Close the fds of a message of which some were lost."""
+    for _, _, raw in ancillary:
+        close_all(list(struct.unpack(f"{len(raw) // 4}i", raw[: len(raw) // 4 * 4])))
 
 
 def _nonblocking_pair() -> tuple[_socket.socket, _socket.socket]:
@@ -701,8 +774,6 @@ def target_name(function: object, *, has_main: bool) -> str:
             f"{path} is defined in the main program, which a clean process does not contain; "
             "move it to a module, or fork from a snapshot (earlyfork.template)"
         )
-    import sys
-
     found = sys.modules.get(module)
     for part in path.split("."):
         found = getattr(found, part, None)

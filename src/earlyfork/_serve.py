@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _signal
 import _socket
+import errno
 import gc
 import os
 import sys
@@ -22,6 +23,7 @@ from earlyfork._children import (
     STREAM,
     UP_HEAD,
     Children,
+    REFILL_AFTER,
     FdsLost,
     close_all,
     receive,
@@ -54,9 +56,8 @@ class Server:
 
     def __init__(self, comm: _socket.socket) -> None:
         self.comm = comm
+        self.comm_fd = comm.fileno()
         self.root = True
-        #: A root's own end of its status socket: who holds the other end sees it die.
-        self.lifeline = -1
         self.decoder = wire.Decoder()
         self.todo: list[tuple[int, bytes]] = []  # the frames of a batch, last first
         self.fds: list[int] = []
@@ -107,28 +108,31 @@ class Server:
     def turn(self) -> bool:
         """Wait for something to happen around this forker; True when comm can be read."""
         kids = self.kids
-        events = kids.poll.poll(kids.patience())
-        if kids.doomed:
-            kids.overdue()
-        readable = False
-        for fd, _ in events:
-            if fd == kids.up_in.fileno():
+        readable = died = False
+        for fd, _ in kids.poll.poll(kids.patience()):
+            if fd == self.comm_fd:
+                readable = True
+            elif fd == kids.wake_in:
+                os.read(fd, 4096)
+                died = True
+            elif fd == kids.up_fd:
                 self.hear()
-            elif fd == kids.wake_in.fileno():
-                kids.wake_in.recv(4096)
-                self.hear()  # what a child said comes before its exit
-                if kids is self.kids:
-                    kids.reap()
+                if kids is not self.kids:  # a child by now, with nothing to read yet
+                    return False
             elif fd in kids.watched:
                 kids.orphaned(fd)
-            else:
-                readable = fd == self.comm.fileno()
-            if kids is not self.kids:  # a child by now, with nothing to read yet
-                return False
-        if not events and kids.wants_standby():
+            elif kids.lingering:
+                kids.abandon(fd)
+        if died:
+            kids.reap()
+            kids.plan_refill(0)
+        if kids.doomed:
+            kids.overdue()
+        if kids.refill_at is not None and not readable and kids.refill_is_due():
             comm = kids.refill()
             if comm >= 0:
                 self.become(comm)
+                self.rehearse()
                 set_name("ef-standby")
         return readable
 
@@ -136,25 +140,50 @@ class Server:
         """In a new child: be the server of `comm`, and nothing of the forker any more."""
         up = self.kids.forget()
         if here.up is not None:
-            here.up.close()
+            os.close(here.up.detach())
+        if here.lifeline >= 0:
+            os.close(here.lifeline)
+            here.lifeline = -1
         if self.default is not None:
-            self.default.close()
+            os.close(self.default.detach())
             self.default = None
+        if self.fds:
+            close_all(self.fds)
+        if self.parked:
+            close_all(self.parked)
+        os.close(self.comm.detach())
         here.up = up
         here.kind = "prepared"
-        self.comm.close()
-        close_all(self.fds)
-        close_all(self.parked)
         self.comm = _socket.socket(AF_UNIX, STREAM, 0, comm)
+        self.comm_fd = comm
         if self.root:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, BLOCKED)
-            if self.lifeline >= 0:
-                os.close(self.lifeline)
-        self.root = False
+            self.root = False
         self.decoder = wire.Decoder()
         self.todo = []
         self.kids = Children()
         forget_exit_functions()
+
+    def rehearse(self) -> None:
+        """In a standby: do all that a run will do, once, so that its memory is this process's own.
+
+        What a process touches for the first time after a fork is copied page by page; here that
+        happens before anybody waits for it (measured: 293 µs to the first byte without, 178 with).
+        """
+        stage, prompter = _socket.socketpair(AF_UNIX, STREAM)
+        audience, self.comm = self.comm, stage
+        pending, here.pending = here.pending, []
+        prompter.sendall(wire.batch(wire.frame(wire.RUN, b"-earlyfork._here:rehearsal")))
+        self.read()
+        op, payload = self.todo.pop()
+        job = OBEY[op](self, payload, mask=BLOCKED)
+        assert job is not None
+        job()
+        flush()
+        prompter.close()
+        self.comm = audience
+        here.pending = pending
+        here.kind = "prepared"
 
     def hear(self) -> None:
         """Read what the children sent up."""
@@ -166,12 +195,15 @@ class Server:
                 return
             op, pid = UP_HEAD.unpack_from(message)
             payload = message[UP_HEAD.size :]
-            if op == wire.NEW and len(fds) == 2:
+            if op in (wire.NEW, wire.SIBLING) and len(fds) == 2:
                 # A worker that gave up its rights may not have them back by asking for a process.
                 if sender is not None and sender[1] != os.geteuid():
+                    write_status(fds[1], wire.NO_FORK, b"%d" % errno.EPERM)
                     close_all(fds)
-                else:
+                elif op == wire.NEW:
                     self.new(fds)
+                else:
+                    self.fork(*fds)
                 continue
             status = kids.status.get(pid)
             if status is None:
@@ -205,67 +237,61 @@ class Server:
         if not self.kids.armed:
             if self.root and here.baseline is None:
                 here.baseline = _context.Context()
-            self.kids.arm(self.comm.fileno())
+            self.kids.arm(self.comm_fd)
             gc.freeze()
         if self.kids.fork(comm, status):
             self.become(comm)
             set_name("ef-prepared")
+        else:
+            self.kids.plan_refill(REFILL_AFTER)
 
     # -- the ends -----------------------------------------------------------------------------
 
     def end(self, code: int) -> NoReturn:
         """Nobody has commands any more: go, or stay for the children whose owners still care."""
-        self.comm.close()
         kids = self.kids
-        if kids.queue is not None:
-            kids.queue.close()
-            kids.queue = None
+        flush()
         if kids.armed:
-            flush()
-            self.linger()
+            kids.poll.unregister(self.comm_fd)
+            kids.linger()
+        self.comm.close()
+        self.comm_fd = -1
+        if kids.status and kids.owners_left():
+            # Only who lingers lets go of the streams, so that `app | cat` ends with app although
+            # the owner of a worker is another process.
+            _context.apply_stdio(b"nnn", [])
+        while kids.status:
+            self.turn()
         flush()
         os._exit(code)
-
-    def linger(self) -> None:
-        """Keep children until they end or nobody waits for them."""
-        kids = self.kids
-        kids.linger()
-        muted = False
-        while kids.status:
-            # Only a lingering forker lets go of the streams: at once after the first look, so
-            # that `app | cat` ends with app although a worker's owner lives elsewhere.
-            events = kids.poll.poll(kids.patience() if muted else 0)
-            if not events and not muted:
-                _context.apply_stdio(b"nnn", [])
-                muted = True
-            if kids.doomed:
-                kids.overdue()
-            for fd, _ in events:
-                if fd == kids.up_in.fileno():
-                    self.hear()
-                elif fd == kids.wake_in.fileno():
-                    kids.wake_in.recv(4096)
-                    self.hear()
-                    kids.reap()
-                elif fd in kids.watched:
-                    kids.orphaned(fd)
-                else:
-                    kids.abandon(fd)
 
     def fail(self, error: BaseException) -> NoReturn:
         """Code that was sent here raised: say so on stderr and to the caller, and end."""
         code = conclude(error)
-        self.comm.shutdown(_socket.SHUT_RD)
         drain(self.comm)
         self.end(code)
 
 
 def drain(comm: _socket.socket) -> None:
-    """Read what is left: a socket closed with unread bytes resets its peer instead of ending it."""
+    """Read what is left, also in sockets that were sent and not taken.
+
+    A socket that is closed with unread bytes resets its peer instead of ending it.
+    """
     try:
-        while comm.recv(1 << 16, DONTWAIT):
-            pass
-    except OSError:  # nothing more
+        comm.shutdown(_socket.SHUT_RD)
+        while True:
+            data, fds, _ = receive(comm, 1 << 16, DONTWAIT)
+            for fd in fds:
+                try:
+                    sent = _socket.socket(AF_UNIX, STREAM, 0, fd)
+                except OSError:  # no socket
+                    os.close(fd)
+                    continue
+                drain(sent)
+                sent.close()
+            if not data:
+                return
+    except (OSError, FdsLost):  # nothing more, or no stream socket
         return
 
 
@@ -297,7 +323,7 @@ def serve_root(comm: int, status: int, default: int = -1, *, can_ask: bool = Tru
     here.kind = "template"
     here.can_ask = can_ask
     server = Server(_socket.socket(AF_UNIX, STREAM, 0, comm))
-    server.lifeline = status
+    here.lifeline = status
     if default >= 0:
         server.default = _socket.socket(AF_UNIX, STREAM, 0, default)
     write_status(status, wire.PID, b"%d" % os.getpid())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import earlyfork
 from earlyfork import _launch, _origin, _process
 from earlyfork._errors import LaunchError
 from earlyfork._here import here
@@ -59,9 +58,9 @@ def status() -> Status:
     except LaunchError as error:
         interpreter = str(error)
     early = _origin.early_template()
-    reason = earlyfork._reason if early or not earlyfork._was_early else "the early template is gone"
+    reason = _origin.reason()
     templates, processes = [], []
-    for process in sorted(_process.living, key=lambda p: p.known_pid() or 0):
+    for process in sorted(_process.living(), key=lambda p: p.known_pid() or 0):
         process.refresh()
         if not process.is_over():
             entry = Entry(process.known_pid(), process.name, process.state)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import _socket
 import _thread
 import contextlib
-import errno
 import os
 import select
 import time
@@ -16,6 +15,19 @@ import time
 from earlyfork import _launch, _platform
 from earlyfork import _wire as wire
 from earlyfork._errors import ProcessLost, ProcessStateError, RemoteError, TemplateDied
+
+_close = os.close
+
+
+class _Host:
+    """What must be made anew in the child of a host that forks itself."""
+
+    lock = _thread.allocate_lock()
+
+
+def after_fork_in_child() -> None:
+    """Another thread may have held the lock when the host forked."""
+    _Host.lock = _thread.allocate_lock()
 
 
 class Watch:
@@ -25,42 +37,27 @@ class Watch:
     reason is found there.
     """
 
-    __slots__ = (
-        "_buffer",
-        "_ended",
-        "_forker",
-        "_is_sentinel",
-        "_lock",
-        "_owner",
-        "_pid",
-        "error",
-        "fd",
-        "refused",
-        "returncode",
-        "said",
-        "starter",
-        "started_by",
-    )
+    # Defaults on the class, since making a process must cost little.
+    returncode: int | None = None
+    #: What code in the process raised, if it did.
+    error: RemoteError | None = None
+    #: Why the process was never made, if the kernel refused it.
+    refused: OSError | None = None
+    #: The last token of READY that was answered.
+    said = 0
+    #: For a launched root: the process that was exec'd, until it has been waited for, and what.
+    starter = -1
+    started_by = ""
+    #: In the child of a host that forked itself: the process that this watch belongs to.
+    foreign = 0
+    _ended = False  # nothing more will come
+    _buffer = b""
+    _is_sentinel = False
 
     def __init__(self, fd: int, pid: int | None, forker: Watch | None) -> None:
         self.fd = fd
-        self.returncode: int | None = None
-        #: What code in the process raised, if it did.
-        self.error: RemoteError | None = None
-        #: Why the process was never made, if the kernel refused it.
-        self.refused: OSError | None = None
-        #: Tokens of `READY` that were answered.
-        self.said: set[bytes] = set()
-        #: For a launched root: the process that was exec'd, until it has been waited for.
-        self.starter = -1
-        self.started_by = ""
         self._pid = pid
         self._forker = forker
-        self._is_sentinel = False
-        self._ended = False  # nothing more will come
-        self._buffer = b""
-        self._lock = _thread.allocate_lock()
-        self._owner = os.getpid()
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -68,14 +65,12 @@ class Watch:
         """Take in what has arrived."""
         if self._ended:
             return
-        if self._owner != os.getpid():
+        if self.foreign:
             raise ProcessStateError(
-                f"this process was made by process {self._owner}; only that one can watch it"
+                f"this process was made by process {self.foreign}; only that one can watch it"
             )
-        with self._lock:
+        with _Host.lock:
             while not self._ended:
-                if self.fd < 0:
-                    raise ProcessStateError("this process is closed or was handed over")
                 try:
                     data = os.read(self.fd, 1 << 16)
                 except BlockingIOError:
@@ -85,29 +80,28 @@ class Watch:
                 if not data:
                     self._ended = True
                     self._end_of_starter()
-                self._take(data)
+                self._take(self._buffer + data)
 
-    def _take(self, data: bytes) -> None:
-        buffer = self._buffer + data
+    def _take(self, buffer: bytes) -> None:
         while len(buffer) >= wire.FRAME.size:
             op, size = wire.FRAME.unpack_from(buffer)
-            if len(buffer) < wire.FRAME.size + size:
+            end = wire.FRAME.size + size
+            if len(buffer) < end:
                 break
-            payload = buffer[wire.FRAME.size : wire.FRAME.size + size]
-            buffer = buffer[wire.FRAME.size + size :]
-            if op == wire.PID:
-                self._pid = int(payload)
-                self._end_of_starter()
-            elif op == wire.IS_READY:
-                self.said.add(payload)
-            elif op == wire.ERROR:
-                name, summary, text = payload.decode("utf-8", "replace").split("\0", 2)
-                self.error = RemoteError(summary, name, text)
-            elif op == wire.EXIT:
+            payload, buffer = buffer[wire.FRAME.size : end], buffer[end:]
+            if op == wire.EXIT:
                 self.returncode = int(payload)
                 self._ended = True
                 if self._is_sentinel:
                     self._stay_readable()
+            elif op == wire.PID:
+                self._pid = int(payload)
+                self._end_of_starter()
+            elif op == wire.IS_READY:
+                self.said = int(payload)
+            elif op == wire.ERROR:
+                name, summary, text = payload.decode("utf-8", "replace").split("\0", 2)
+                self.error = RemoteError(summary, name, text)
             elif op == wire.NO_FORK:
                 number = int(payload)
                 self.refused = OSError(
@@ -131,22 +125,22 @@ class Watch:
         """Wait until something arrives; False at the deadline (of `time.monotonic`)."""
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
-        timeout = None
-        if deadline is not None:
-            timeout = max(0, int((deadline - time.monotonic()) * 1000 + 0.999))
-        return bool(poll.poll(timeout)) or deadline is None
+        if deadline is None:
+            poll.poll()
+            return True
+        return bool(poll.poll(max(0, int((deadline - time.monotonic()) * 1000 + 0.999))))
 
     # -- what is known ------------------------------------------------------------------------
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will be heard: ended, never begun, or lost."""
+        """Whether nothing more will be heard: ended, never begun, lost or closed."""
         return self._ended
 
     @property
     def lost(self) -> bool:
         """Whether the end of the process can't be known any more."""
-        return self._ended and self.returncode is None and self.refused is None
+        return self._ended and self.returncode is None and self.refused is None and self.fd >= 0
 
     def known_pid(self) -> int | None:
         """The pid if it has arrived."""
@@ -177,43 +171,24 @@ class Watch:
             )
             lost.__cause__ = self.error
             return lost
-        died = TemplateDied(f"the process was never made: {self.why_forker_died()}")
-        if self._forker is not None:
-            died.__cause__ = self._forker.error
+        if self._forker is None:
+            return TemplateDied(f"the process was never made: {self.epitaph()}")
+        died = TemplateDied(f"the process was never made: {self._forker.epitaph()}")
+        died.__cause__ = self._forker.error
         return died
 
-    def why_forker_died(self) -> str:
-        """What is known of the death of the template this process should have come from."""
-        root = self._forker
-        if root is None:
-            return f"the launched {self.started_by} is gone" if self.started_by else "it is gone"
-        try:
-            root.look()
-        except ProcessStateError as error:
-            return str(error)
-        name = f"its template (pid {root._pid})" if root._pid else "its template"
-        if root.error is not None:
-            return f"{name} had failed: {root.error.args[0]}"
-        if root.returncode is not None:
-            return f"{name} had ended with status {root.returncode}"
-        if root.started_by:
-            return f"{name} was launched as {root.started_by}"
+    def epitaph(self) -> str:
+        """What is known of the death of this template."""
+        with contextlib.suppress(ProcessStateError):
+            self.look()
+        name = f"its template (pid {self._pid})" if self._pid else "its template"
+        if self.error is not None:
+            return f"{name} had failed: {self.error.args[0]}"
+        if self.returncode is not None:
+            return f"{name} had ended with status {self.returncode}"
+        if self.started_by:
+            return f"{name}, launched as {self.started_by}, is gone"
         return f"{name} is gone"
-
-    def as_sentinel(self) -> int:
-        """The fd, from now on readable only when the process is gone (or code in it raised)."""
-        self.pid()  # takes this out of the socket
-        self._is_sentinel = True
-        if self._ended:
-            self._stay_readable()
-        return self.fd
-
-    def _stay_readable(self) -> None:
-        # The exit was read out of the socket, and the forker may not have closed its end yet.
-        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, self.fd)
-        with contextlib.suppress(OSError):  # it has
-            sock.shutdown(_socket.SHUT_RD)
-        sock.detach()
 
     def has_exited(self, timeout: float | None = 0) -> bool:
         """Whether the process has ended, waiting up to `timeout` seconds for it.
@@ -231,6 +206,21 @@ class Watch:
             if timeout == 0 or not self.sleep(deadline):
                 return False
 
+    def as_sentinel(self) -> int:
+        """The fd, from now on readable only when the process is gone (or code in it raised)."""
+        self.pid()  # takes this out of the socket
+        self._is_sentinel = True
+        if self._ended:
+            self._stay_readable()
+        return self.fd
+
+    def _stay_readable(self) -> None:
+        # The exit was read out of the socket, and the forker may not have closed its end yet.
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, self.fd)
+        with contextlib.suppress(OSError):  # it has
+            sock.shutdown(_socket.SHUT_RD)
+        sock.detach()
+
     def signal(self, number: int) -> bool:
         """Send a signal to this very process; False if it is gone."""
         return _platform.send_signal(self.pid(), number, self._unreaped)
@@ -243,12 +233,7 @@ class Watch:
             raise self.failure()
         return not self._ended
 
-    def close(self) -> None:
-        """Stop watching."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
-        self._ended = True
+    # -- the fd -------------------------------------------------------------------------------
 
     def take_fd(self) -> int:
         """Give the fd to the caller and stop watching."""
@@ -256,24 +241,20 @@ class Watch:
         self._ended = True
         return fd
 
-    def moved(self) -> Watch:
-        """An ended watch, for a handle whose own one goes on without it."""
-        other = Watch(-1, self._pid, None)
-        other._ended = True
-        return other
+    def close(self) -> None:
+        """Stop watching."""
+        starter, self.starter = self.starter, -1
+        if starter > 0 and not self.foreign:
+            _launch.leave(starter)
+        fd = self.take_fd()
+        if fd >= 0:
+            os.close(fd)
 
-    def forget(self) -> None:
-        """Let go of an fd number that somebody else closed and that may be another file now."""
-        self.fd = -1
-        self._ended = True
-
-    def __del__(self) -> None:
-        if self.starter > 0 and self._owner == os.getpid():
+    def __del__(self, _close: object = _close) -> None:
+        # At the interpreter's end the modules may be gone: what is needed is bound here.
+        assert callable(_close)
+        if self.starter > 0 and not self.foreign and _launch is not None:
             _launch.leave(self.starter)
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            try:
-                os.close(fd)
-            except OSError as error:
-                if error.errno != errno.EBADF:  # closed by somebody's closerange
-                    raise
+            _close(fd)

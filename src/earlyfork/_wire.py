@@ -52,6 +52,7 @@ NO_FORK = 68
 # Child to forker, on up (READY's answer and ERROR go this way too, on to status).
 NEW = 96
 LINK = 97
+SIBLING = 98
 
 OPEN, RUNNING, HANDED, CLOSED = "open", "running", "handed over", "closed"
 

@@ -300,8 +300,7 @@ def test_dropped_before_run_is_status_0(make: Make) -> None:
     sock = process.to_fh()
     again = earlyfork.new_from_fh(sock)
     again.ready(10)
-    assert again._comm is not None
-    again._comm.shutdown(socket.SHUT_WR)
+    again._socket().shutdown(socket.SHUT_WR)
     assert again.wait(10) == 0
 
 

@@ -1,0 +1,252 @@
+"""The far side of the multiprocessing start method: a template prepared, a worker begun.
+
+Runs in processes that earlyfork made. `prepare` runs once in the template that a program keeps for
+its workers, `work` in each worker. Must not import `earlyfork.mp` before it is called: that module
+imports this one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib
+import io
+import os
+import pickle
+import sys
+import types
+from multiprocessing import process, resource_tracker, spawn, util
+from typing import TYPE_CHECKING
+
+import earlyfork
+from earlyfork import _mp_around as around
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+    from typing import NoReturn
+
+
+class Prepared:
+    """What a template knows of itself; its workers inherit it."""
+
+    def __init__(self, key: tuple[object, ...]) -> None:
+        #: What it was prepared from: a worker whose own workers need the same uses it again.
+        self.key = key
+        #: Why the main module could not be imported, with its traceback.
+        self.failure = ""
+        self.around = around.look()
+        self.environment = around.environment()
+        self.streams = around.streams()
+
+
+#: In a template and its workers; None in any other process.
+prepared: Prepared | None = None
+#: In a worker: the fds that came with its process object, by the order of `duplicate_for_child`.
+inherited: list[int] = []
+
+
+class DupFd:
+    """An fd on its way into a worker."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def detach(self) -> int:
+        """In the worker: the fd there."""
+        return inherited[self.index]
+
+
+# -- the template ----------------------------------------------------------------------------------
+
+
+def prepare(payload: bytes) -> None:
+    """Make this process a template for workers: settings, the main module, modules to preload.
+
+    Two fds were sent before: the resource tracker's, which is kept only while the main module is
+    run (it may make locks), and one that takes the names of the semaphores made meanwhile.
+    """
+    global prepared
+    tracker, report = earlyfork.run_args()[-2:]
+    assert isinstance(tracker, int)
+    assert isinstance(report, int)
+    importlib.import_module("earlyfork.mp")  # registers the start method
+    key, preload, main, data = pickle.loads(payload)
+    tracking = resource_tracker._resource_tracker
+    tracking._fd = tracker
+    tracking._pid = None
+    prepared = Prepared(key)
+    process.current_process()._inheriting = True  # type: ignore[attr-defined]
+    try:
+        spawn.prepare(data)
+        # The caller's input is not for a second reader; workers get this in any case.
+        around.apply_streams({0: -1})
+        with _silence(), _no_starts():
+            _run_main(main, preload)
+    except BaseException as error:
+        prepared.failure = _describe(error)
+    finally:
+        del process.current_process()._inheriting  # type: ignore[attr-defined]
+        if tracking._fd == tracker:
+            tracking._fd = None
+            os.close(tracker)
+        _report_semaphores(report)
+        os.close(report)
+    prepared.around = around.look()
+    prepared.environment = around.environment()
+    prepared.streams = around.streams()
+
+
+def _run_main(main: tuple[str, str] | None, preload: list[str]) -> None:
+    if main is not None:
+        import_main(*main)
+    for name in preload:
+        with contextlib.suppress(ImportError):  # as the forkserver: a hint
+            __import__(name)
+
+
+class _Stopped(BaseException):
+    """The main module came to the point where it starts a process: far enough."""
+
+
+def import_main(kind: str, where: str) -> None:
+    """Import the program's main module as `__mp_main__` and make it `__main__`, as spawn does.
+
+    A script without `if __name__ == "__main__":` comes to the place where it starts its first
+    process. Its run ends there: all that its workers can need stands above that line, since no
+    more of it had been run in the caller either when that worker was started.
+    """
+    import importlib.util
+    import pkgutil
+
+    module = types.ModuleType("__mp_main__")
+    if kind == "name":
+        spec = importlib.util.find_spec(where)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"the main module {where} can't be found", name=where)
+        code = spec.loader.get_code(where)  # type: ignore[attr-defined]
+        module.__dict__.update(
+            __spec__=spec,
+            __file__=spec.origin,
+            __cached__=spec.cached,
+            __loader__=spec.loader,
+            __package__=spec.parent,
+        )
+    else:
+        with io.open_code(where) as file:
+            text = file.read()
+        try:
+            code = pkgutil.read_code(io.BytesIO(text))  # type: ignore[attr-defined]
+        except EOFError:  # a script shorter than a .pyc's head
+            code = None
+        if code is None:
+            code = compile(text, where, "exec", dont_inherit=True)
+        module.__dict__.update(__file__=where, __cached__=None, __package__="", __loader__=None)
+        if len(sys.argv) > 0:
+            sys.argv[0] = where
+    spawn.old_main_modules.append(sys.modules["__main__"])
+    sys.modules["__mp_main__"] = module
+    with contextlib.suppress(_Stopped, SystemExit):
+        exec(code, module.__dict__)
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+
+
+@contextlib.contextmanager
+def _no_starts() -> Iterator[None]:
+    """Until the end of this, no process can be started by any of multiprocessing's methods."""
+
+    def start(_self: object) -> NoReturn:
+        raise _Stopped
+
+    before = process.BaseProcess.start
+    process.BaseProcess.start = start  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        process.BaseProcess.start = before  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """What a main module prints while it is run for the second time was printed already."""
+
+    def flush() -> None:
+        for stream in {sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__}:
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                stream.flush()  # type: ignore[union-attr]
+
+    flush()
+    saved = {number: os.dup(number) for number in (1, 2)}
+    around.apply_streams({1: -1, 2: -1})
+    try:
+        yield
+    finally:
+        flush()
+        around.apply_streams(saved)
+
+
+def _describe(error: BaseException) -> str:
+    import traceback
+
+    tb = error.__traceback__
+    while tb is not None and tb.tb_frame.f_code.co_filename == __file__:
+        tb = tb.tb_next
+    return "".join(traceback.format_exception(type(error), error, tb))
+
+
+def _report_semaphores(report: int) -> None:
+    """Say which semaphores the main module made here: whoever prepared this unlinks them at its end.
+
+    Until then they are there for workers that hand them on. More of them than a pipe takes are left
+    to the resource tracker, which then warns.
+    """
+    names = []
+    for finalizer in list(util._finalizer_registry.values()):
+        callback = getattr(finalizer, "_callback", None)
+        if getattr(callback, "__qualname__", "") == "SemLock._cleanup":
+            names.append(finalizer._args[0])
+    util._finalizer_registry.clear()
+    if names:
+        os.set_blocking(report, False)
+        with contextlib.suppress(OSError):
+            os.write(report, "\n".join(names).encode())
+
+
+# -- the worker ------------------------------------------------------------------------------------
+
+
+def work(lifeline: socket.socket, *values: object) -> NoReturn:
+    """Be the process whose pickle was sent; ends with its exit status.
+
+    `values` are the resource tracker's fd, those of streams that differ, those of the process
+    object, and then its pickle in one or more pieces.
+    """
+    assert prepared is not None
+    fds = [value for value in values if isinstance(value, int)]
+    pieces = [value for value in values if isinstance(value, bytes)]
+    del values
+    # What the template made has its finalizers there. From 3.13 on whoever starts a process runs
+    # the exit functions, before that `_bootstrap` does so; either way they run once.
+    util._finalizer_registry.clear()
+    atexit._clear()
+    atexit.register(sys.modules["earlyfork.mp"].at_exit)
+    resource_tracker._resource_tracker._fd = fds.pop(0)
+    stream = io.BytesIO(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+    del pieces
+    surroundings, environment, streams = pickle.load(stream)
+    around.apply_streams({n: fds.pop(0) if sent else -1 for n, sent in streams.items()})
+    around.apply_environment(*environment)
+    around.apply(surroundings, prepared.around)
+    util._run_after_forkers()  # locks of the main module and of logging
+    if prepared.failure:
+        sys.stderr.write(prepared.failure)
+        raise SystemExit(1)
+    inherited[:] = fds
+    process.current_process()._inheriting = True  # type: ignore[attr-defined]
+    try:
+        spawn.prepare(pickle.load(stream))
+        job = pickle.load(stream)
+    finally:
+        del process.current_process()._inheriting  # type: ignore[attr-defined]
+    del stream
+    raise SystemExit(job._bootstrap(parent_sentinel=lifeline.detach()))

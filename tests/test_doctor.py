@@ -1,0 +1,186 @@
+"""`python -m earlyfork`: what the doctor says of healthy, degraded and broken programs, and `run`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import support
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+
+def command_line(
+    *words: str, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m earlyfork` with some words."""
+    return subprocess.run(
+        [sys.executable, "-m", "earlyfork", *words],
+        env=support.clean_env(**(env or {})),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=support.PATIENCE * 3,
+        check=False,
+    )
+
+
+def examined(cwd: Path, *words: str, **env: str) -> tuple[int, dict[str, Any]]:
+    """The doctor's exit status, and what it says to machines."""
+    done = command_line("doctor", "--json", *words, cwd=cwd, env=env)
+    return done.returncode, json.loads(done.stdout)
+
+
+def executable(text: str, place: Path) -> str:
+    path = place / "python-imposter"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+# --- doctor ---------------------------------------------------------------------------------
+
+
+def test_healthy(tmp_path: Path) -> None:
+    status, found = examined(tmp_path)
+    assert (status, found["health"], found["problems"]) == (0, 0, [])
+    assert found["early"] is True
+    assert found["chosen"].startswith(sys.executable)
+    assert found["launch"]["works"] is True
+    assert 0 < found["launch"]["seconds"] < support.PATIENCE
+    assert found["program"]["frozen"] == "no"
+    assert all(other["why_not"] for other in found["others"])
+    assert sys.executable not in [other["path"] for other in found["others"]]
+
+
+def test_page_for_people(tmp_path: Path) -> None:
+    done = command_line("doctor", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("earlyfork is healthy here\n")
+    for words in ("early template: yes", "a launch:       works, ", "sys.orig_argv: "):
+        assert words in done.stdout
+
+
+def test_launch_that_fails_is_broken_without_an_early_template(tmp_path: Path) -> None:
+    python = executable("exit 3", tmp_path)
+    status, found = examined(tmp_path, EARLYFORK="0", EARLYFORK_PYTHON=python)
+    assert (status, found["health"], found["early"]) == (2, 2, False)
+    assert found["launch"]["works"] is False
+    assert python in found["problems"][0]
+
+
+def test_launch_that_fails_is_degraded_with_one(tmp_path: Path) -> None:
+    python = executable("exit 3", tmp_path)
+    status, found = examined(tmp_path, EARLYFORK_PYTHON=python)
+    assert (status, found["health"], found["early"]) == (1, 1, True)
+
+
+def test_launch_that_says_nothing_is_given_up_and_killed(tmp_path: Path) -> None:
+    python = executable("exec sleep 1000", tmp_path)
+    status, found = examined(
+        tmp_path, "--timeout", "0.3", EARLYFORK="0", EARLYFORK_PYTHON=python
+    )  # the fixture sees that nothing stays
+    assert status == 2
+    assert "did not answer within 0.3 s" in found["problems"][0]
+    assert found["launch"]["seconds"] >= 0.3
+
+
+def test_sees_what_a_fork_would_leak(run_script: Callable[..., Any]) -> None:
+    done = run_script(
+        """
+        import os, socket, sys, threading
+        threading.Thread(target=threading.Event().wait, name="poller", daemon=True).start()
+        listening = socket.create_server(("127.0.0.1", 0))
+        file = open(sys.argv[0])
+        os.set_inheritable(file.fileno(), True)
+        import earlyfork
+        from earlyfork import doctor
+        template = earlyfork.new().ready()
+        found = doctor.report()
+        print(found.health, found.early, found.threads)
+        print(*found.fds, sep="\\n")
+        print(found)
+        """,
+        "quiet",
+        flags=("-Wignore",),
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0
+    health, *fds = done.stdout.partition("earlyfork is degraded here")[0].splitlines()
+    assert health == "1 False ('poller',)"
+    assert any("listening AF_INET socket ('127.0.0.1', " in line for line in fds)
+    assert any(line.endswith("main_program.py, inherited by every command") for line in fds)
+    assert len([line for line in fds if "AF_UNIX" in line]) == 0  # its own are not listed
+    assert "no early template: other threads run already (poller)" in done.stdout
+
+
+def test_a_library_without_early_template_is_no_illness(run_script: Callable[..., Any]) -> None:
+    done = run_script(
+        """
+        import sys
+        namespace = {"__name__": "some_library"}
+        exec("from earlyfork import doctor", namespace)
+        found = namespace["doctor"].report()
+        print(found.health, found.early, found.launch.works, found.problems)
+        """
+    )
+    assert (done.stdout, done.stderr) == ("0 False True ()\n", "")
+
+
+# --- run ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["nosuch", "nosuch.deeper", "json.nosuch", "json", "os.path.deeper"]
+)
+def test_no_such_module_is_told_as_python_tells_it(tmp_path: Path, name: str) -> None:
+    ours = command_line("run", "-m", name, cwd=tmp_path)
+    python = subprocess.run(
+        [sys.executable, "-m", name],
+        env=support.clean_env(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ours.returncode, ours.stdout, ours.stderr) == (1, "", python.stderr)
+    assert len(ours.stderr.splitlines()) == 1
+
+
+def test_no_such_script_is_one_line(tmp_path: Path) -> None:
+    done = command_line("run", "nosuch.py", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "can't open file" in done.stderr
+
+
+PROGRAM = """
+import sys, earlyfork
+print(__name__, sys.argv[1:], earlyfork.status().early)
+sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("words", [["program.py"], ["-m", "program"]], ids=["script", "module"])
+def test_options_after_the_target_are_the_program_s(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    arguments = ["-m", "x", "--json", "-h", "--", "-q"]
+    done = command_line("run", *words, *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (7, "")
+    assert done.stdout == f"__main__ {arguments} True\n"
+
+
+def test_error_of_a_module_s_own_keeps_its_traceback(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text("import not_there_at_all\n")
+    done = command_line("run", "-m", "program", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.endswith("ModuleNotFoundError: No module named 'not_there_at_all'\n")

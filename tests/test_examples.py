@@ -1,0 +1,127 @@
+"""Every example runs as its user would run it, and shows what its docstring says.
+
+The frozen app has tests of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+import support
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SHOWN = {
+    "library_host.py": """
+        from early template
+        a!: (39, 41)
+        b: None
+        (a+)+b: gave up, '(a+)+b' takes more than 2 seconds
+        (a: no pattern, missing ), unterminated subpattern at position 0
+        """,
+    "snapshot_pool.py": """
+        1: 1
+        12: 6
+        13: ChildProcessError('its worker died with status -9')
+        97: 2
+        5040: 60
+        1000000: IndexError('list index out of range')
+        151200: 144
+        """,
+    "redirected_command.py": """
+        sort -r: status 0
+        sh -c echo I quit >&2; exit 42: status 42 (I quit)
+        sh -c kill -KILL $$: status -9
+        no-such-command: status 1 (no-such-command: No such file or directory)
+        ['quince', 'pear', 'apple']
+        """,
+    "single_file.py": """
+        loading, once
+        hello Ada, this is a process of its own
+        hello Grace, this is a process of its own
+        """,
+}
+#: Those that no test runs by themselves: shown through others, or tested below or elsewhere.
+OTHERS = {"a_library.py", "frozen_app", "prefork_server.py"}
+
+
+def run_example(name: str, *flags: str, **env: str | None) -> list[str]:
+    """The lines that an example prints; it has nothing to complain about."""
+    done = subprocess.run(
+        [sys.executable, *flags, EXAMPLES / name],
+        env=support.clean_env(**env),
+        capture_output=True,
+        text=True,
+        timeout=support.PATIENCE * 3,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    return [line.strip() for line in done.stdout.splitlines()]
+
+
+def lines(text: str) -> list[str]:
+    return [line.strip() for line in text.strip().splitlines()]
+
+
+def test_every_example_is_tested() -> None:
+    there = {path.name for path in EXAMPLES.iterdir() if path.name != "__pycache__"}
+    assert there == SHOWN.keys() | OTHERS
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_shows_what_it_says(name: str) -> None:
+    assert run_example(name) == lines(SHOWN[name])
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_leaves_nothing_that_development_mode_complains_about(name: str) -> None:
+    assert run_example(name, "-X", "dev", "-W", "error") == lines(SHOWN[name])
+
+
+def test_library_without_an_early_template() -> None:
+    early = lines(SHOWN["library_host.py"])
+    launched = run_example("library_host.py", EARLYFORK="0")
+    assert launched == ["from exec template", *early[1:]]
+
+
+def test_prefork_server() -> None:
+    with subprocess.Popen(
+        [sys.executable, EXAMPLES / "prefork_server.py"],
+        env=support.clean_env(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as server:
+        try:
+            assert server.stdout is not None
+            assert server.stderr is not None
+            assert support.readable_within(server.stdout.fileno(), support.PATIENCE)
+            url = server.stdout.readline().strip()
+
+            pid = served_by(url)
+            os.kill(pid, signal.SIGKILL)
+            assert support.readable_within(server.stdout.fileno(), support.PATIENCE)
+            said = server.stdout.readline()
+            assert re.fullmatch(rf"{pid} died \(-9\), \d+ replaces it\n", said)
+            assert served_by(url) != pid
+
+            os.killpg(server.pid, signal.SIGINT)  # Ctrl-C reaches the whole group
+            rest, errors = server.communicate(timeout=support.PATIENCE)
+        finally:
+            support.kill_session(server.pid)
+    assert (server.returncode, errors) == (0, "")
+    assert re.fullmatch(r"(\d+ ended with 0\n){3}", rest)
+
+
+def served_by(url: str) -> int:
+    """The pid of the worker that answers a request."""
+    with urllib.request.urlopen(url, timeout=support.PATIENCE) as response:  # noqa: S310 - ours
+        return int(response.read().decode().removeprefix("pid "))

@@ -1,0 +1,61 @@
+"""The contract suite again, in programs whose processes come from somewhere else.
+
+In the pytest process itself there is no early template and no snapshot: those programs are
+started here, one for each test, and what they print is shown when one of their tests fails.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import support
+
+HERE = Path(__file__).parent
+PYPROJECT = HERE.parent / "pyproject.toml"
+EARLY = ("-m", "earlyfork", "run", "-m", "pytest")
+SNAPSHOT = (str(HERE / "contract" / "as_snapshot.py"),)
+TEMPLATES = ("contract/test_templates.py", "contract/test_running.py")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("program", "origins", "standby", "files"),
+    [
+        pytest.param(EARLY, "early forked", None, ("contract",), id="early"),
+        pytest.param(SNAPSHOT, "snapshot", None, ("contract",), id="snapshot"),
+        pytest.param(EARLY, "early", "0", TEMPLATES, id="no-standby"),
+        pytest.param(EARLY, "early", "1", TEMPLATES, id="one-standby"),
+        pytest.param(EARLY, "early", "4", TEMPLATES, id="four-standbys"),
+    ],
+)
+def test_contract(
+    program: tuple[str, ...], origins: str, standby: str | None, files: tuple[str, ...]
+) -> None:
+    options = ["-n0", "-q", "-p", "no:cacheprovider", "-c", str(PYPROJECT), f"--rootdir={HERE}"]
+    env = support.clean_env(
+        EARLYFORK_TEST_ORIGINS=origins,
+        EARLYFORK_STANDBY=standby,
+        PYTHONPATH=support.python_path(),
+    )
+    done = subprocess.run(
+        [sys.executable, *program, *options, *files],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        cwd=HERE,
+        env=env,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout
+    # Not one test only, and of the origin that was asked for.
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed, done.stdout
+    assert int(passed[1]) >= 50, done.stdout

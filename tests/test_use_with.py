@@ -1,0 +1,105 @@
+"""The programs in docs/use-with.md do what the page says they print."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PAGE = Path(__file__).parents[1] / "docs" / "use-with.md"
+
+
+class Block(NamedTuple):
+    heading: str
+    remark: str
+    language: str
+    text: str
+    shown: str
+
+
+def blocks() -> list[Block]:
+    found: list[Block] = []
+    heading = remark = ""
+    lines = iter(PAGE.read_text().splitlines(keepends=True))
+    for line in lines:
+        if line.startswith("#"):
+            heading = line.strip("# \n")
+        elif match := re.match(r"<!-- (.*) -->", line):
+            remark = match[1]
+        elif line.startswith("```"):
+            language = line.strip("`\n")
+            text = "".join(iter(lambda: next(lines), "```\n"))
+            if language == "text":
+                found[-1] = found[-1]._replace(shown=text)
+            else:
+                found.append(Block(heading, remark, language, text, ""))
+            remark = ""
+    return found
+
+
+BLOCKS = blocks()
+
+
+def test_every_block_is_run_or_says_why_not() -> None:
+    assert BLOCKS
+    for block in BLOCKS:
+        assert re.fullmatch(r"run|run needs \w+|not run: .+", block.remark), block
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(block, id=f"{number}-{block.heading}")
+        for number, block in enumerate(BLOCKS)
+        if block.remark.startswith("run")
+    ],
+)
+def test_block(block: Block, run_script: Callable[..., Any]) -> None:
+    needed = block.remark.partition("needs ")[2]
+    if needed and importlib.util.find_spec(needed) is None:
+        pytest.skip(f"{needed} is not installed")
+    done = run_script(block.text, timeout=50)
+    assert (done.returncode, done.stdout) == (0, block.shown), done
+    if not needed:
+        assert done.stderr == ""
+
+
+def test_a_program_that_was_not_written_for_it(run_script: Callable[..., Any]) -> None:
+    """`python -m earlyfork run -m server app:app`, with threads before the first process."""
+    server = """\
+        import sys, threading
+        def main():
+            stop = threading.Event()
+            threading.Thread(target=stop.wait).start()
+            try:
+                print(__import__(sys.argv[1].partition(":")[0]).app())
+            finally:
+                stop.set()
+        if __name__ == "__main__":
+            main()
+        """
+    app = """\
+        import earlyfork
+        import earlyfork.mp
+        from concurrent.futures import ProcessPoolExecutor
+        executor = ProcessPoolExecutor(1, mp_context=earlyfork.mp.get_context())
+        def work(n):
+            return sum(range(n))
+        def app():
+            return executor.submit(work, 10).result(), earlyfork.status().early
+        """
+    driver = f"""\
+        import subprocess, sys, pathlib, textwrap
+        pathlib.Path("server.py").write_text(textwrap.dedent({server!r}))
+        pathlib.Path("app.py").write_text(textwrap.dedent({app!r}))
+        command = [sys.executable, "-m", "earlyfork", "run", "-m", "server", "app:app"]
+        sys.exit(subprocess.run(command).returncode)
+        """
+    done = run_script(driver)
+    assert (done.stdout, done.stderr, done.returncode) == ("(45, True)\n", "", 0)
