@@ -35,7 +35,6 @@ demo: $(VENV)/installed $(VENV)/extra-frozen
 lint: $(VENV)/installed $(VENV)/extra-lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/lint-imports --no-logo
 
 types: $(VENV)/installed $(VENV)/extra-lint
 	$(BIN)/mypy
@@ -52,7 +51,7 @@ soak: $(VENV)/installed $(VENV)/extra-test
 
 clean:
 	rm -rf .venv .venvs build dist *.egg-info src/*.egg-info .mypy_cache .pytest_cache .ruff_cache \
-	  .import_linter_cache .hypothesis examples/frozen_app/build examples/frozen_app/dist
+	  .hypothesis examples/frozen_app/build examples/frozen_app/dist
 
 # --- set-up ---------------------------------------------------------------------------------
 

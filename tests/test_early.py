@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import signal
@@ -364,10 +365,10 @@ def test_run_keeps_main_for_what_outlives_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["run", "missing.py"], "no such script: missing.py"),
+        (["run", "missing.py"], "missing.py"),
         (["run", "-m", "no_such_module_here"], "No module named"),
-        ([], "the following arguments are required"),
-        (["run"], "the following arguments are required"),
+        ([], "earlyfork"),
+        (["run"], "earlyfork"),
     ],
 )
 def test_run_refuses_what_it_cannot_run(tmp_path: Path, words: list[str], text: str) -> None:
@@ -382,6 +383,7 @@ def test_run_refuses_what_it_cannot_run(tmp_path: Path, words: list[str], text: 
     )
     assert done.returncode
     assert text in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 # -- too late ------------------------------------------------------------------------------------
@@ -609,7 +611,8 @@ def test_siblings_do_not_share_a_random_stream(run_script: Run) -> None:
 
 
 def test_siblings_do_not_share_numpys_random_stream(run_script: Run) -> None:
-    pytest.importorskip("numpy")
+    if importlib.util.find_spec("numpy") is None:  # imported here, it would leave its threads
+        pytest.skip("no numpy")
     run_script(
         """
         import earlyfork

@@ -21,11 +21,11 @@ SOURCE = Path(__file__).parent.parent / "src" / "earlyfork"
 #: From top to bottom. A module may import its own layer and those below.
 LAYERS = {
     "face": {"__init__", "__main__", "doctor"},
-    "top": {"template", "aio", "mp", "rpc", "pool", "remote"},
-    "core": {"_process", "_origin", "_early", "_watch"},
-    "means": {"_launch", "_interpreter", "_status"},
+    "top": {"template", "aio", "mp", "_mp_around", "_mp_child", "rpc", "pool", "remote"},
+    "core": {"_process", "_origin", "_early", "_watch", "_status"},
+    "means": {"_launch", "_interpreter"},
     "ground": {"_platform", "_fds", "_handles", "_frozen"},
-    "child": {"_serve", "_obey", "_leave", "_here", "_children", "_context"},
+    "child": {"_serve", "_obey", "_guard", "_leave", "_here", "_children", "_context"},
     "wire": {"_wire", "_errors"},
 }
 ORDER = list(LAYERS)
@@ -39,10 +39,12 @@ HEAVY = {
     "logging", "multiprocessing", "pathlib", "pickle", "re", "selectors", "socket", "subprocess",
     "tempfile", "threading", "traceback", "typing",
 }  # fmt: skip
+#: Except for what every worker gets, a socket: it is better loaded in the template than in each.
+NEEDED = {("_obey", "socket"), ("_obey", "functools")}
 #: Module: where it may be imported. Anything else about platforms is asked of the ground layer.
 IMPORTED_ONLY_BY = {
     "ctypes": {"ground"},
-    "fcntl": {"ground"},
+    "fcntl": {"ground", "child"},  # there in _guard alone
     "msvcrt": {"ground"},
     "struct": {"ground", "child", "wire"},
     "multiprocessing": set(),  # drags a runtime hook of PyInstaller into every app; only `mp` may
@@ -130,7 +132,7 @@ def import_violations(
         allowed = IMPORTED_ONLY_BY.get(top)
         if allowed is not None and layer not in allowed and module != "mp":
             yield f"{top} is imported only by {', '.join(sorted(allowed)) or 'mp'}"
-        if module in SHIPPED and loading and top in HEAVY:
+        if module in SHIPPED and loading and top in HEAVY and (module, top) not in NEEDED:
             yield f"{top} costs too much in the shipped text: import it where it is used"
 
 

@@ -638,9 +638,11 @@ def nest(thing):
         """\
 with ctx.Pool(3) as pool:
     pool.map(pid, [Thing()] * 9, chunksize=1)
-p = ctx.Process(target=pid, args=(Thing(),))
-p.start()
-p.join()
+for target in (pid, nest):
+    p = ctx.Process(target=target, args=(Thing(),))
+    p.start()
+    p.join()
+    assert p.exitcode == 0
 print(*[line.split()[0] for line in open("runs")])
 """,
     )
@@ -761,10 +763,13 @@ def test_a_snapshot_needs_no_second_run_of_main(run_script: Callable[..., Any]) 
         print(__name__, file=runs, flush=True)
         def pid(x):
             return x + 1
+        def nest(x):
+            with mp.get_context("earlyfork").Pool(1) as pool:
+                return pool.apply(pid, (x,))
         from earlyfork.template import TEMPLATE
         ctx = earlyfork.mp.get_context(template=TEMPLATE)
         with ctx.Pool(2) as pool:
-            print(pool.map(pid, [1, 2]))
+            print(pool.map(nest, [1, 2]))
         print(open("runs").read())
         """
     )
@@ -814,6 +819,16 @@ os.dup2(saved, 2)
     assert out == "5\n5\n"
     # One for the template; the resource tracker is the stdlib's, and is launched as ever.
     assert (tmp_path / "launches").read_text() in {"launched\n", "launched\n" * 2}
+
+
+def test_flags_of_the_interpreter(tmp_path: Path, origin: str) -> None:
+    source = program(
+        origin,
+        "def show():\n    return tuple(sys.flags)",
+        "with ctx.Pool(1) as pool:\n    print(pool.apply(show) == tuple(sys.flags))",
+    )
+    done = support.run_script(source, directory=tmp_path, flags=("-S", "-O", "-Werror"))
+    assert (done.stdout, done.stderr, done.returncode) == ("True\n", "", 0)
 
 
 # --- a worker sees its caller as it is now -----------------------------------------------------------

@@ -41,6 +41,7 @@ OPS = {
     "NO_FORK": 68,
     "NEW": 96,
     "LINK": 97,
+    "SIBLING": 98,
 }
 #: Those that an owner sends on comm, in batches.
 COMMANDS = [name for name, op in OPS.items() if op < 64]

@@ -170,12 +170,12 @@ def _warn(text: str) -> None:
 
     # The line that imported this package, past the import system's own frames.
     level, frame = 1, _sys._getframe()
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
         ("earlyfork", "importlib", "_frozen_importlib")
     ):
         # warnings does not count frames of the import system.
         level += "importlib" not in frame.f_code.co_filename
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     warnings.warn(text, EarlyForkWarning, stacklevel=level)
 
 

@@ -27,6 +27,7 @@ ANCILLARY = _socket.CMSG_SPACE(wire.MAX_FDS * 4) + _socket.CMSG_SPACE(12)
 CREDENTIALS = getattr(_socket, "SCM_CREDENTIALS", None)
 UP_HEAD = struct.Struct("!BI")  # op, pid
 QUEUED = struct.Struct("!II")  # generation, pid
+TWO = struct.Struct("2i")  # the fds of a queued standby: comm, status
 #: A template refills its standbys this long after a request, in seconds: the forking would
 #: otherwise compete with the process that was just asked for.
 REFILL_AFTER = 0.001
@@ -87,6 +88,12 @@ def receive(
 def rights(fds: list[int]) -> list[tuple[int, int, bytes]]:
     """The ancillary data that carries `fds`."""
     return [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))]
+
+
+def close_received(ancillary: list[tuple[int, int, bytes]]) -> None:
+    """Close the fds of a message of which some were lost."""
+    for _, _, raw in ancillary:
+        close_all(list(struct.unpack(f"{len(raw) // 4}i", raw[: len(raw) // 4 * 4])))
 
 
 def close_all(fds: list[int]) -> None:
@@ -204,38 +211,33 @@ class Children:
     def refill(self) -> int:
         """Fork one standby and queue it: its comm fd in the child, -1 in the forker."""
         assert self.queue is not None
-        fds: list[int] = []
+        ends: list[int] = []
         try:
-            near, far = _socket.socketpair(AF_UNIX, STREAM)
-            fds += (near.fileno(), far.fileno())
-            ours, theirs = status_pair()
-            fds += (ours, theirs)
+            ends += (end.detach() for end in _socket.socketpair(AF_UNIX, STREAM))
+            ends += status_pair()
             pid = os.fork()
         except OSError:  # whoever asks for a process will be told; nobody asked for this one
             self.standby = 0
             self.refill_at = None
-            if fds:
-                near.detach()
-                far.detach()
-            close_all(fds)
+            close_all(ends)
             return -1
+        near, far, ours, theirs = ends
         if not pid:
-            near.close()
-            close_all([ours, theirs])
-            return far.detach()
-        far.close()
+            close_all([near, ours, theirs])
+            return far
+        os.close(far)
         self.status[pid] = theirs
         self.waiting.add(pid)
         try:
             self.queue.sendmsg(
                 [QUEUED.pack(self.generation, pid)],
-                rights([near.fileno(), ours]),
+                rights([near, ours]),
                 NOSIGNAL | DONTWAIT,
             )
         except OSError:  # the owner is gone, and the need with it
             self.standby = 0
             self.refill_at = None
-        near.close()
+        os.close(near)
         os.close(ours)
         self.plan_refill(0)
         return -1
@@ -276,14 +278,10 @@ class Children:
         self._drop(pid)
 
     def _drop(self, pid: int) -> None:
+        self._unwatch(pid)
         status = self.status.pop(pid)
-        if self.lingering and status not in self.watched:
+        if self.lingering and pid not in self.doomed:
             self.poll.unregister(status)
-        for fd in [fd for fd, linked in self.watched.items() if linked == pid]:
-            self.poll.unregister(fd)
-            del self.watched[fd]
-            if fd != status:
-                os.close(fd)
         os.close(status)
         self.waiting.discard(pid)
         self.doomed.pop(pid, None)
@@ -319,14 +317,15 @@ class Children:
         if self.queue is not None:
             self.queue.close()
             self.queue = None
-        for fd in self.status.values():
-            if fd not in self.watched:
+        for pid, fd in self.status.items():
+            if pid not in self.doomed:
                 self.poll.register(fd, 0)  # POLLHUP comes unasked
 
     def abandon(self, status: int) -> None:
-        """Nobody waits at this status socket any more."""
+        """Nobody waits at this status socket any more; those who must end stay until they have."""
         for pid in [pid for pid, fd in self.status.items() if fd == status]:
-            self._drop(pid)
+            if pid not in self.doomed:
+                self._drop(pid)
 
     # -- ending them with their owner ---------------------------------------------------------
 
@@ -339,20 +338,28 @@ class Children:
             self.watched[fd] = pid
             self.poll.register(fd, select.POLLIN)
         self.watched[self.status[pid]] = pid
-        self.poll.register(self.status[pid], 0)
+        if not self.lingering:
+            self.poll.register(self.status[pid], 0)
 
     def orphaned(self, fd: int) -> None:
         """An owner ended: begin the end of the process that is linked to it."""
         pid = self.watched[fd]
-        if pid not in self.doomed:
-            self.doomed[pid] = time.monotonic() + GRACE
-            os.kill(pid, _signal.SIGTERM)
-            os.kill(pid, _signal.SIGCONT)  # a stopped process would not see it
-        for other in [other for other, linked in self.watched.items() if linked == pid]:
-            self.poll.unregister(other)
-            del self.watched[other]
-            if other != self.status[pid]:
-                os.close(other)
+        self._unwatch(pid)
+        if self.lingering:
+            self.poll.unregister(self.status[pid])
+        self.doomed[pid] = time.monotonic() + GRACE
+        os.kill(pid, _signal.SIGTERM)
+        os.kill(pid, _signal.SIGCONT)  # a stopped process would not see it
+
+    def _unwatch(self, pid: int) -> None:
+        status = self.status[pid]
+        for fd in [fd for fd, linked in self.watched.items() if linked == pid]:
+            del self.watched[fd]
+            if fd != status:
+                self.poll.unregister(fd)
+                os.close(fd)
+            elif not self.lingering:
+                self.poll.unregister(fd)
 
     def overdue(self) -> None:
         """SIGKILL those whose grace is over."""

@@ -76,23 +76,31 @@ def main_program_asks(names: list[str]) -> bool:
         return False
     if outer == "runpy" and not rest:
         return _module_option().partition(".")[0] == package
-    return outer == "__main__" and _is_console_script()
+    if outer != "__main__":
+        return False
+    return _module_option().partition(".")[0] == package or _is_console_script()
 
 
 def _module_option() -> str:
     """The module that `python -m` was asked for, or an empty string."""
     words = iter(sys.orig_argv[1:])
     for word in words:
-        if word == "-m":
-            return next(words, "")
-        if word.startswith("-m") and not word.startswith("--"):
-            return word[2:]
-        if word in ("-X", "-W", "--check-hash-based-pycs"):
-            next(words, "")
-        elif not word.startswith("-"):
+        if not word.startswith("-") or word == "-":
             return ""
-        elif word.startswith("-") and not word.startswith("--") and word.endswith("m"):
-            return next(words, "")  # flags in one word: -Im
+        if word.startswith("--"):
+            if word == "--check-hash-based-pycs":
+                next(words, "")
+            continue
+        for position, flag in enumerate(word):  # several flags may stand in one word
+            value = word[position + 1 :]
+            if flag == "m":
+                return value or next(words, "")
+            if flag == "c":
+                return ""
+            if flag in "XW":
+                if not value:
+                    next(words, "")
+                break
     return ""
 
 
@@ -224,11 +232,11 @@ def early_template(comm: int, status: int) -> NoReturn:
 
 def close_other_fds(keep: set[int]) -> None:
     """Close every fd above the streams but `keep`; closed streams become /dev/null."""
-    low = 3
-    for fd in sorted(keep):
-        os.closerange(low, fd)
-        low = fd + 1
-    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+    from earlyfork import _platform
+
+    for fd in _platform.open_fds():  # which may lie above the limit, if that was lowered
+        if fd not in keep:
+            os.close(fd)
     fill_streams()
 
 
@@ -286,7 +294,7 @@ def finish_half_imports() -> None:
         spec._initializing = False  # type: ignore[union-attr]
     import _frozen_importlib
 
-    _frozen_importlib._module_locks.clear()
+    _frozen_importlib._module_locks.clear()  # type: ignore[attr-defined]
 
 
 def serve_marker(fds: tuple[int, int]) -> NoReturn:

@@ -69,3 +69,17 @@ class RemoteError(EarlyForkError):
 
     def __reduce__(self) -> tuple[type[RemoteError], tuple[str, str, str]]:
         return type(self), (self.args[0], self.type_name, self.remote_traceback)
+
+
+for _error in (
+    EarlyForkError,
+    EarlyForkWarning,
+    LaunchError,
+    ProcessLost,
+    ProcessStateError,
+    ProtocolError,
+    RemoteError,
+    TemplateDied,
+    TemplateError,
+):
+    _error.__module__ = "earlyfork"  # where users import them from

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MARKER = "EARLYFORK_SERVE"
+#: Ends the marker of a launch with a directory of its own, which this process must then keep.
+OWN_DIRECTORY = "own"
+has_own_directory = False
 
 
 def is_frozen() -> bool:
@@ -47,8 +50,18 @@ def owns_path() -> bool:
 
 
 def launch_environment(wanted: dict[str, str]) -> dict[str, str]:
-    """`wanted` with what the bootloader needs to find its unpacked files again."""
+    """`wanted` with what the bootloader needs to find its unpacked files again.
+
+    Not where the new process shall have its own: PyInstaller's variable for that is obeyed.
+    """
+    if wants_own_directory(wanted):
+        return plain_environment(wanted)
     return {**wanted, **LOADER_ENVIRONMENT}
+
+
+def wants_own_directory(env: dict[str, str]) -> bool:
+    """Whether a one-file app that is launched with this shall unpack itself once more."""
+    return env.get("PYINSTALLER_RESET_ENVIRONMENT", "0") != "0" and hasattr(sys, "_MEIPASS")
 
 
 def plain_environment(wanted: dict[str, str]) -> dict[str, str]:
@@ -99,10 +112,10 @@ def collect_by() -> str:
     """How a module gets into this app, with {} for its name; empty where it is not frozen."""
     if not is_frozen():
         return ""
-    option = {"PyInstaller": "--hidden-import={}", "Nuitka": "--include-module={}"}.get(
-        kind().partition(",")[0], "its freezer told to include {}"
-    )
-    return f"{{}} is not in this frozen app, which must be built with {option.format('{0}')}".replace("{}", "{0}")
+    options = {"PyInstaller": "--hidden-import={0}", "Nuitka": "--include-module={0}"}
+    other = "its freezer's option for that (cx_Freeze: --includes={0})"
+    option = options.get(kind().partition(",")[0], other)
+    return "{0} is not in this frozen app; build it with " + option
 
 
 #: As it was at the first import: apps are told to restore LD_LIBRARY_PATH for external commands,
@@ -123,10 +136,12 @@ def marker() -> tuple[int, int] | None:
 
     A forged or stale marker is refused with a warning, and the app starts as it would without.
     """
+    global has_own_directory
     text = os.environ.pop(MARKER, None)
     if text is None:
         return None
     problem = "it is malformed"
+    text, _, own = text.partition("/")
     try:
         comm, status, pid = (int(part) for part in text.split(":"))
     except ValueError:
@@ -134,6 +149,7 @@ def marker() -> tuple[int, int] | None:
     else:
         problem = _doubt(comm, pid) or _doubt(status, pid)
         if not problem:
+            has_own_directory = own == OWN_DIRECTORY
             return comm, status
     import warnings
 
@@ -153,7 +169,7 @@ def _doubt(fd: int, pid: int) -> str:
     import _socket
     import struct
 
-    if _privileged():
+    if is_privileged():
         return "this process has rights that its caller may not have"
     try:
         sock = _socket.socket(fileno=os.dup(fd))
@@ -176,7 +192,7 @@ def _doubt(fd: int, pid: int) -> str:
     return ""
 
 
-def _privileged() -> bool:
+def is_privileged() -> bool:
     """Whether this program was given rights at its start (setuid, capabilities)."""
     if os.getuid() != os.geteuid() or os.getgid() != os.getegid():
         return True

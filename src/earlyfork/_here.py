@@ -29,6 +29,8 @@ class Here:
         self.up: _socket.socket | None = None
         #: A root's own end of its status socket: who holds the other end sees it die.
         self.lifeline = -1
+        #: What this process is about, for its error messages.
+        self.doing = "being prepared"
         self.pending: list[object] = []
         self.baseline: _context.Context | None = None
         #: Whether a request for a new process that is sent up finds a clean template.

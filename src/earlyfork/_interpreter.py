@@ -46,7 +46,7 @@ def choose(given: str | None, override: str | None) -> Choice:
         )
     if _frozen.is_frozen():
         return Choice(_frozen.binary(), "the frozen app's own binary", frozen=True)
-    rejected = []
+    rejected: list[tuple[str, str]] = []
     for path, how in _candidates():
         problem = _problem(path, how)
         if not problem:

@@ -15,8 +15,10 @@ from earlyfork import _context, _frozen, _interpreter, _platform
 from earlyfork._errors import LaunchError
 
 #: The child's text, in the order of its imports.
-TEXTS = ("_wire", "_context", "_children", "_here", "_leave", "_obey", "_serve")
+TEXTS = ("_wire", "_context", "_children", "_here", "_leave", "_guard", "_obey", "_serve")
 
+#: Reads and runs BOOT. Short, since `ps` shows it.
+FIRST = "import os,sys;exec(os.read(int(sys.argv[1]),int(sys.argv[4])))"
 #: Reads a marshalled (magic, path, environment, [(name, file, source, code)]) of argv[3] bytes and serves.
 #: The package `earlyfork` is there while the texts are run and not after, so that an installed one
 #: can be imported later, which then finds these modules already loaded.
@@ -55,7 +57,8 @@ class Launched:
 
     def __init__(self, choice: _interpreter.Choice) -> None:
         self.choice = choice
-        self.starter = -1
+        self.baseline = _context.Context()
+        self.starter = self.comm = self.status = -1
 
 
 def launch(choice: _interpreter.Choice, env: dict[str, str] | None = None) -> Launched:
@@ -69,7 +72,6 @@ def launch(choice: _interpreter.Choice, env: dict[str, str] | None = None) -> La
     import subprocess  # here, since most programs never get here
 
     result = Launched(choice)
-    result.baseline = _context.Context()
     environment = dict(os.environ) if env is None else dict(env)
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
 
@@ -92,9 +94,9 @@ def launch(choice: _interpreter.Choice, env: dict[str, str] | None = None) -> La
             environment = _frozen.plain_environment(environment)
             result.baseline.env = {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}
             blob = child_text(result.baseline.env)
-            numbers = (str(number) for number in (comm, status, len(blob)))
+            numbers = (str(number) for number in (comm, status, len(blob), len(BOOT)))
             flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-            command = [choice.path, *flags, "-c", BOOT, *numbers]
+            command = [choice.path, *flags, "-c", FIRST, *numbers]
         try:
             process = subprocess.Popen(command, env=environment, pass_fds=(comm, status))
         except OSError as error:
@@ -106,7 +108,8 @@ def launch(choice: _interpreter.Choice, env: dict[str, str] | None = None) -> La
         result.starter = process.pid
         process.returncode = 0  # waited for by its pid, in `collect`
         theirs.close()
-        _send_all(result.comm, blob)
+        if blob:
+            _send_all(result.comm, BOOT.encode() + blob)
         ours.pop_all()
     return result
 
@@ -169,5 +172,5 @@ def child_text(env: dict[bytes, bytes]) -> bytes:
             code = loader.get_code(module.__name__)  # type: ignore[union-attr]
             _texts.append((name, module.__file__ or name, source, marshal.dumps(code)))
     # A freezer's path means nothing to an interpreter.
-    path = [] if _frozen.owns_path() else [e for e in sys.path if isinstance(e, str)]
+    path = [] if _frozen.owns_path() else [str(entry) for entry in sys.path]
     return marshal.dumps((MAGIC_NUMBER, path, env, _texts))

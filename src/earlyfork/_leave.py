@@ -11,7 +11,7 @@ import os
 import sys
 
 from earlyfork import _wire as wire
-from earlyfork._here import tell
+from earlyfork._here import here, tell
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -29,6 +29,16 @@ def forget_exit_functions() -> None:
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         atexit.register(util._exit_function)
+
+
+def reseed() -> None:
+    """Give a new process its own random stream where a library does not see to that itself.
+
+    CPython's `random` reseeds after a fork; numpy's global generator does not.
+    """
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
 
 
 def flush() -> bool:
@@ -61,6 +71,7 @@ def conclude(error: BaseException) -> int:
         tb = tb.tb_next  # the reader's own code begins after these
     error.__traceback__ = tb
     text = "".join(traceback.format_exception(type(error), error, tb))
+    text += advice(error)
     summary = "".join(traceback.format_exception_only(type(error), error)).strip()
     name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     limit = wire.MAX_TEXT // 2
@@ -70,12 +81,22 @@ def conclude(error: BaseException) -> int:
         tell(wire.ERROR, "\0".join(part.replace("\0", "\\0") for part in parts)
              .encode("utf-8", "backslashreplace")[: wire.MAX_TEXT])
     except OSError:  # the forker is gone: stderr is what is left
-        text += f"(earlyfork: nobody but this stream was told: the template of {os.getpid()} died)\n"
+        text += "(Nobody but this stream hears of it: the process that should be told has ended.)\n"
     if sys.excepthook is sys.__excepthook__:
-        print_error(text)
+        print_error(f"earlyfork: process {os.getpid()} ({here.doing}):\n{text}")
     else:
         sys.excepthook(type(error), error, tb)
     return 1
+
+
+def advice(error: BaseException) -> str:
+    """What the reader of a traceback may not know."""
+    if isinstance(error, AttributeError) and "__main__" in str(error) and here.doing != "":
+        return (
+            "(A clean process has an empty __main__: what the main program defines is not in it. "
+            "Move it to a module, or fork from a snapshot: earlyfork.template.)\n"
+        )
+    return ""
 
 
 def print_error(text: str) -> None:

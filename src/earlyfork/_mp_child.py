@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import importlib
 import io
+import marshal
 import os
 import pickle
 import sys
@@ -23,21 +24,36 @@ from earlyfork import _mp_around as around
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
-    from typing import NoReturn
+    from collections.abc import Callable, Iterator
+    from typing import Any, NoReturn
+
+
+#: A main module: "path", "name", "code" or "snapshot", and which.
+Main = tuple[str, "str | bytes"]
+#: Where PyInstaller leaves the code of a frozen main script.
+FROZEN_CODE = "_pyi_main_co"
+#: The main module of a template that is a snapshot.
+ALREADY_THERE: Main = ("snapshot", "")
 
 
 class Prepared:
     """What a template knows of itself; its workers inherit it."""
 
     def __init__(self, key: tuple[object, ...]) -> None:
-        #: What it was prepared from: a worker whose own workers need the same uses it again.
         self.key = key
         #: Why the main module could not be imported, with its traceback.
         self.failure = ""
         self.around = around.look()
         self.environment = around.environment()
         self.streams = around.streams()
+
+    def serves(self, main: object, preload: object, executable: object) -> bool:
+        """Whether a worker can have its own workers from the template that it comes from."""
+        return (
+            self.key[0] in (main, ALREADY_THERE)
+            and preload in ((), self.key[1])
+            and executable in (None, self.key[2])
+        )
 
 
 #: In a template and its workers; None in any other process.
@@ -97,8 +113,8 @@ def prepare(payload: bytes) -> None:
     prepared.streams = around.streams()
 
 
-def _run_main(main: tuple[str, str] | None, preload: list[str]) -> None:
-    if main is not None:
+def _run_main(main: Main | None, preload: list[str]) -> None:
+    if main is not None and main != ALREADY_THERE:
         import_main(*main)
     for name in preload:
         with contextlib.suppress(ImportError):  # as the forkserver: a hint
@@ -109,46 +125,64 @@ class _Stopped(BaseException):
     """The main module came to the point where it starts a process: far enough."""
 
 
-def import_main(kind: str, where: str) -> None:
+def import_main(kind: str, where: str | bytes) -> None:
     """Import the program's main module as `__mp_main__` and make it `__main__`, as spawn does.
 
     A script without `if __name__ == "__main__":` comes to the place where it starts its first
     process. Its run ends there: all that its workers can need stands above that line, since no
     more of it had been run in the caller either when that worker was started.
     """
-    import importlib.util
-    import pkgutil
-
     module = types.ModuleType("__mp_main__")
-    if kind == "name":
-        spec = importlib.util.find_spec(where)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"the main module {where} can't be found", name=where)
-        code = spec.loader.get_code(where)  # type: ignore[attr-defined]
-        module.__dict__.update(
-            __spec__=spec,
-            __file__=spec.origin,
-            __cached__=spec.cached,
-            __loader__=spec.loader,
-            __package__=spec.parent,
-        )
-    else:
-        with io.open_code(where) as file:
-            text = file.read()
-        try:
-            code = pkgutil.read_code(io.BytesIO(text))  # type: ignore[attr-defined]
-        except EOFError:  # a script shorter than a .pyc's head
-            code = None
-        if code is None:
-            code = compile(text, where, "exec", dont_inherit=True)
-        module.__dict__.update(__file__=where, __cached__=None, __package__="", __loader__=None)
-        if len(sys.argv) > 0:
-            sys.argv[0] = where
+    code, names = _CODE_OF[kind](where)
+    module.__dict__.update(names)
     spawn.old_main_modules.append(sys.modules["__main__"])
     sys.modules["__mp_main__"] = module
     with contextlib.suppress(_Stopped, SystemExit):
         exec(code, module.__dict__)
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+
+
+def _code_of_module(name: str) -> tuple[types.CodeType, dict[str, object]]:
+    import importlib.util
+
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"the main module {name} can't be found", name=name)
+    names = {
+        "__spec__": spec,
+        "__file__": spec.origin,
+        "__cached__": spec.cached,
+        "__loader__": spec.loader,
+        "__package__": spec.parent,
+    }
+    return spec.loader.get_code(name), names  # type: ignore[attr-defined]
+
+
+def _code_of_script(path: str) -> tuple[types.CodeType, dict[str, object]]:
+    import pkgutil
+
+    with io.open_code(path) as file:
+        text = file.read()
+    try:
+        code = pkgutil.read_code(io.BytesIO(text))  # type: ignore[attr-defined]
+    except EOFError:  # a script shorter than the head of a .pyc
+        code = None
+    if code is None:
+        code = compile(text, path, "exec", dont_inherit=True)
+    sys.argv[:1] = [path]
+    return code, {"__file__": path, "__cached__": None, "__package__": "", "__loader__": None}
+
+
+def _code_of_frozen(data: bytes) -> tuple[types.CodeType, dict[str, object]]:
+    code = marshal.loads(data)
+    return code, {FROZEN_CODE: code}
+
+
+_CODE_OF: dict[str, Callable[[Any], tuple[types.CodeType, dict[str, object]]]] = {
+    "name": _code_of_module,
+    "path": _code_of_script,
+    "code": _code_of_frozen,
+}
 
 
 @contextlib.contextmanager
@@ -219,7 +253,7 @@ def work(lifeline: socket.socket, *values: object) -> NoReturn:
     """Be the process whose pickle was sent; ends with its exit status.
 
     `values` are the resource tracker's fd, those of streams that differ, those of the process
-    object, and then its pickle in one or more pieces.
+    object; then the pickled surroundings, and the process object's pickle in one or more pieces.
     """
     assert prepared is not None
     fds = [value for value in values if isinstance(value, int)]
@@ -231,9 +265,9 @@ def work(lifeline: socket.socket, *values: object) -> NoReturn:
     atexit._clear()
     atexit.register(sys.modules["earlyfork.mp"].at_exit)
     resource_tracker._resource_tracker._fd = fds.pop(0)
+    surroundings, environment, streams = pickle.loads(pieces.pop(0))
     stream = io.BytesIO(pieces[0] if len(pieces) == 1 else b"".join(pieces))
     del pieces
-    surroundings, environment, streams = pickle.load(stream)
     around.apply_streams({n: fds.pop(0) if sent else -1 for n, sent in streams.items()})
     around.apply_environment(*environment)
     around.apply(surroundings, prepared.around)
@@ -250,3 +284,8 @@ def work(lifeline: socket.socket, *values: object) -> NoReturn:
         del process.current_process()._inheriting  # type: ignore[attr-defined]
     del stream
     raise SystemExit(job._bootstrap(parent_sentinel=lifeline.detach()))
+
+
+def track(_lifeline: socket.socket, fd: int) -> None:
+    """Be multiprocessing's resource tracker."""
+    resource_tracker.main(fd)

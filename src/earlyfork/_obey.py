@@ -14,7 +14,7 @@ from functools import partial
 
 import _socket
 
-from earlyfork import _context
+from earlyfork import _context, _guard
 from earlyfork import _wire as wire
 from earlyfork._children import close_all
 from earlyfork._here import here, resolve, set_name, tell
@@ -27,16 +27,27 @@ if TYPE_CHECKING:
     from earlyfork._serve import Server
 
 
-def _require(_server: Server, payload: bytes) -> None:
-    __import__(payload.decode())
+def _guarded(server: Server) -> Callable[[], None]:
+    """Watch over the owner while code that was sent runs."""
+    told = any(op in _guard.LASTING for op, _ in server.todo)
+    return _guard.begin(server.comm, needed=told or bool(server.kids.status))
 
 
-def _eval(_server: Server, payload: bytes) -> None:
+def _require(server: Server, payload: bytes) -> None:
+    stop = _guarded(server)
+    try:
+        __import__(payload.decode())
+    finally:
+        stop()
+
+
+def _eval(server: Server, payload: bytes) -> None:
     filename, source, *args = wire.unpack_values(payload)
     code = compile(str(source), str(filename), "exec", dont_inherit=True)
     main = sys.modules["__main__"].__dict__
     hidden = {"args": main["args"]} if "args" in main else {}
     main["args"] = tuple(args)
+    stop = _guarded(server)
     try:
         exec(code, main)
     except BaseException:
@@ -46,13 +57,18 @@ def _eval(_server: Server, payload: bytes) -> None:
         linecache.cache[str(filename)] = (len(str(source)), None, lines, str(filename))
         raise
     finally:
+        stop()
         main.pop("args", None)
         main.update(hidden)
 
 
-def _call(_server: Server, payload: bytes) -> None:
-    name, *args = wire.unpack_values(payload)
-    resolve(str(name))(*args)
+def _call(server: Server, payload: bytes) -> None:
+    stop = _guarded(server)
+    try:
+        name, *args = wire.unpack_values(payload)
+        resolve(str(name))(*args)
+    finally:
+        stop()
 
 
 def _fd(server: Server, payload: bytes) -> None:
@@ -146,16 +162,26 @@ def _adopt(server: Server, _payload: bytes) -> None:
         close_all(server.parked)
 
 
+def discard_pending() -> None:
+    """Drop the terminal's signals that came while nobody here was meant: they must not hit later."""
+    for number in _signal.sigpending():
+        handler = _signal.getsignal(number)
+        _signal.signal(number, _signal.SIG_IGN)
+        _signal.signal(number, handler)
+
+
 def _run(server: Server, payload: bytes, mask: Iterable[int] = ()) -> Callable[[], object]:
     linked, name = payload[:1] == b"L", payload[1:].decode()
     if linked:
         tell(wire.LINK, b"", server.fds)
         close_all(server.fds)
     set_name(name)
+    here.doing = f"run {name}"
     function = resolve(name)
     comm = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, server.comm.detach())
     values, here.pending = here.pending, []
     here.kind = "worker"
+    discard_pending()
     _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
     return partial(function, comm, *values)  # in C: no frame of ours under the user's
 

@@ -24,7 +24,7 @@ from earlyfork import (
     _watch,
 )
 from earlyfork import _wire as wire
-from earlyfork._children import status_pair
+from earlyfork._children import close_all, status_pair
 from earlyfork._errors import EarlyForkError, EarlyForkWarning, LaunchError, TemplateDied
 from earlyfork._here import here, tell
 from earlyfork._process import Process
@@ -55,15 +55,15 @@ class Above:
         try:
             status, far_status = (_platform.above_streams(fd) for fd in status_pair())
         except OSError:
-            _process.close_all([comm, far_comm])
+            close_all([comm, far_comm])
             raise
         try:
             tell(self._op, b"", [far_comm, far_status])
         except OSError as error:
-            _process.close_all([comm, status])
+            close_all([comm, status])
             raise TemplateDied(f"the template of this process is gone: {error}") from error
         finally:
-            _process.close_all([far_comm, far_status])
+            close_all([far_comm, far_status])
         return Process(comm, Watch(status, None, None), "nested")
 
 
@@ -109,7 +109,10 @@ def adopt_early(forked: Forked) -> None:
 def early_template() -> Process | None:
     """The early template, if one serves."""
     early = _now.early
-    return early if early is not None and _is_ours(early) and not early.gone() else None
+    if early is None or not _is_ours(early):
+        return None
+    early.refresh()
+    return None if early.is_over() else early
 
 
 def inherited() -> tuple[str, ...]:
@@ -204,7 +207,7 @@ def _default() -> Process | Above:
     """The default template, launched if need be."""
     template = _now.template
     if isinstance(template, Process):
-        if _is_ours(template) and not template.gone():
+        if _is_ours(template):
             return template
         with _now.lock:
             if _now.template is template:
@@ -229,13 +232,17 @@ def _is_ours(template: Process) -> bool:
         return False
 
 
-def _lose(template: Process) -> None:
+def _lose(template: Process | Above) -> None:
     """Drop a default template that can't be used any more; remember why."""
+    if isinstance(template, Above):
+        here.can_ask = False
+        _now.template = None
+        return
     if _is_ours(template):
         with contextlib.suppress(EarlyForkError):
             template.refresh()
         pid = template.known_pid()
-        _now.death = f"the {template.origin} template (pid {pid or 'unknown'}) died; was it killed?"
+        _now.death = f"the {template.origin} template (pid {pid or 'unknown'}) died (was it killed?)"
         if template._watch.started_by:
             _now.death += f" It was launched as {template._watch.started_by}"
     else:
@@ -290,9 +297,9 @@ def new(*, env: Mapping[str, str] | None = None, cwd: str | os.PathLike[str] | N
         try:
             process = template.fork()
         except TemplateDied:
-            if isinstance(template, Above):  # launch our own from here on
-                here.can_ask = False
-                _now.template = None
+            with _now.lock:
+                if _now.template is template:
+                    _lose(template)
             continue
         except BaseException:
             if folder >= 0:
@@ -329,18 +336,14 @@ def new_exec(
     From AnyEvent::Fork's `new_exec`. There it makes a direct child; here what is launched forks
     itself free and then forks the process, so that this one is watched like every other.
     """
-    if executable is None and _now.early is not None and not _now.early.gone():
+    if executable is None and early_template() is not None:
         return new(env=env, cwd=cwd)
     path = None if executable is None else _launchable(executable)
     raw = _context.raw_environment() if env is None else _environment(env)
     folder = -1 if cwd is None else _platform.open_directory(cwd)
     try:
         root = launch_root(path, None if env is None else dict(env))
-        process = root.fork()
-    except TemplateDied as error:
-        if folder >= 0:
-            os.close(folder)
-        raise LaunchError(f"no process could be launched: {root._watch.epitaph()}") from error
+        process = _first_of(root)
     except BaseException:
         if folder >= 0:
             os.close(folder)
@@ -349,6 +352,14 @@ def new_exec(
     assert root.baseline is not None
     _hand_over(process, root.baseline, raw, folder)
     return process
+
+
+def _first_of(root: Process) -> Process:
+    """A process from a template that was just launched, if it is what it should be."""
+    try:
+        return root.fork()
+    except TemplateDied as error:
+        raise LaunchError(f"no process could be launched: {root._watch.epitaph()}") from error
 
 
 def _launchable(path: str | os.PathLike[str]) -> str:
@@ -408,7 +419,7 @@ def _environment(env: Mapping[str, str]) -> dict[bytes, bytes]:
         raise TypeError(f"env maps str to str, and is no {type(env).__name__}")
     raw = {}
     for name, value in env.items():
-        if not isinstance(name, str) or not isinstance(value, str):
+        if type(name) is not str or type(value) is not str:
             raise TypeError(f"env maps str to str, not {name!r} to {value!r}")
         if not name or "=" in name or "\0" in name or "\0" in value:
             raise ValueError(f"{name!r}: {value!r} can't be in an environment")
@@ -450,7 +461,7 @@ def _hand_over(
         if cwd != baseline.cwd and cwd is not None:
             process._add(wire.CWD, b"", _platform.open_directory("."))
     if sys.path != baseline.path and not _frozen.owns_path():
-        entries = [os.fsencode(entry) for entry in sys.path if isinstance(entry, str)]
+        entries = [os.fsencode(str(entry)) for entry in sys.path]
         process._add(wire.PATH, b"\0".join(entries))
     stdio = _context.stdio_identity()
     if stdio != baseline.stdio:
@@ -496,6 +507,6 @@ if _platform.can_fork:
 def default_comm() -> int:
     """The fd of the way to the default template, for a snapshot to inherit; -1 without one."""
     template = _now.template
-    if isinstance(template, Process) and not template.gone():
+    if isinstance(template, Process) and _is_ours(template):
         return template._comm
     return -1

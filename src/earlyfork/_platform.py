@@ -5,14 +5,14 @@ Tested on Linux; what macOS and the BSDs lack is answered with None and taken ca
 
 from __future__ import annotations
 
+import _signal
 import os
-import signal
 import sys
 
 #: Whether processes can be forked at all.
 can_fork = hasattr(os, "fork")
 can_send_fds = can_fork
-has_pidfd = hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal")
+has_pidfd = hasattr(os, "pidfd_open") and hasattr(_signal, "pidfd_send_signal")
 
 
 def thread_count() -> int:
@@ -123,7 +123,7 @@ def send_signal(pid: int, number: int, is_same: object) -> bool:
         if not is_same():
             return False
         if pidfd >= 0:
-            signal.pidfd_send_signal(pidfd, number)
+            _signal.pidfd_send_signal(pidfd, number)
         else:
             os.kill(pid, number)
     except ProcessLookupError:

@@ -14,7 +14,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import sys
 import time
 import weakref
@@ -27,7 +26,9 @@ from earlyfork._children import (
     DONTWAIT,
     NOSIGNAL,
     QUEUED,
+    TWO,
     close_all,
+    close_received,
     message_pair,
     rights,
 )
@@ -36,7 +37,7 @@ from earlyfork._watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Self
+    from typing_extensions import Self
 
     from earlyfork._context import Context
 
@@ -49,7 +50,6 @@ FLUSH_FDS = 64
 TWO_FDS = _socket.CMSG_SPACE(8)
 
 _tokens = itertools.count(1)
-_unpack_two = struct.Struct("2i").unpack
 #: The batch that runs a function by its name and nothing else, for names seen before.
 _run_batches: dict[str, bytes] = {}
 #: All handles, by the fd of their status sockets: a number that is used again takes the place of a
@@ -81,6 +81,7 @@ class Process:
     Modelled on AnyEvent::Fork's process object.
     """
 
+    __module__ = "earlyfork"
     # Defaults on the class, since making a process must cost little.
     _root = False
     _state = wire.OPEN
@@ -266,6 +267,8 @@ class Process:
                 self._refuse(wire.FORK)
             if self._out:
                 self._flush_locked()
+            if self.gone():
+                raise self._died()
             child = self._take_standby() if self._queue is not None else None
             if child is None:
                 child = self._request()
@@ -290,7 +293,7 @@ class Process:
             if flags & _socket.MSG_CTRUNC or not ancillary:
                 close_received(ancillary)
                 raise too_many_files("a process")
-            comm, status = _unpack_two(ancillary[0][2])
+            comm, status = TWO.unpack(ancillary[0][2])
             generation, pid = QUEUED.unpack(message)
             if generation != self._generation:
                 os.close(comm)  # its other end sees this and exits
@@ -299,6 +302,11 @@ class Process:
             if comm < 3 or status < 3 or not CLOEXEC:
                 comm, status = _platform.own_fd(comm), _platform.own_fd(status)
             return Process(comm, Watch(status, pid, self._watch), self.origin)
+
+    def _died(self) -> TemplateDied:
+        error = TemplateDied(f"nothing can be forked: {self._watch.epitaph()}")
+        error.__cause__ = self._watch.error
+        return error
 
     def _request(self) -> Process:
         """Ask for a process; the first time also for standbys."""
@@ -310,10 +318,14 @@ class Process:
                 theirs.callback(os.close, far)
                 return near, far
 
-            comm, far_comm = pair(_socket.socketpair)
-            status, far_status = pair(_nonblocking_pair)
+            try:
+                comm, far_comm = pair(_socket.socketpair)
+                status, far_status = pair(_nonblocking_pair)
+            except OSError as error:
+                raise OSError(error.errno, f"no process can be made: {error.strerror}") from error
             fds = [far_comm, far_status]
             payload = b""
+            queue = -1
             if self._standby < 0:
                 self._standby = DEFAULT_STANDBY
             if self._standby and self._queue is None:
@@ -322,9 +334,7 @@ class Process:
                 payload = b"%d" % self._standby
             self._send(wire.batch(wire.frame(wire.FORK, payload), len(fds)), fds)
             if self._broken:
-                error = TemplateDied(f"nothing can be forked: {self._watch.epitaph()}")
-                error.__cause__ = self._watch.error
-                raise error
+                raise self._died()
             ours.pop_all()
         if payload:
             self._queue = _socket.socket(fileno=queue)
@@ -457,7 +467,15 @@ class Process:
 
     # -- a handle on what runs ----------------------------------------------------------------
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _watched(self) -> Watch:
+        if self._watch.foreign:
+            self._refuse(wire.READY)
         if self._state in (wire.HANDED, wire.CLOSED):
             raise ProcessStateError(f"{self!r} is {self._state}: nothing more can be known of it")
         return self._watch
@@ -673,7 +691,7 @@ class Process:
     # -- for _origin --------------------------------------------------------------------------
 
     def gone(self) -> bool:
-        """For a root template: whether it is dead."""
+        """Whether this template is dead. Not for two threads at a time."""
         if self._poll is None:
             self._poll = select.poll()
             self._poll.register(self._comm, 0)
@@ -707,12 +725,6 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def close_received(ancillary: list[tuple[int, int, bytes]]) -> None:
-    """Close the fds of a message of which some were lost."""
-    for _, _, raw in ancillary:
-        close_all(list(struct.unpack(f"{len(raw) // 4}i", raw[: len(raw) // 4 * 4])))
 
 
 def _nonblocking_pair() -> tuple[_socket.socket, _socket.socket]:
@@ -757,9 +769,9 @@ def target_name(function: object, *, has_main: bool) -> str:
         if colon:
             check_dotted(path, "function name")
         return function
-    module = getattr(function, "__module__", None)
-    path = getattr(function, "__qualname__", None)
-    if not callable(function) or not module or not path:
+    home = getattr(function, "__module__", None)
+    path = getattr(function, "__qualname__", "")
+    if not callable(function) or not home or not path:
         raise TypeError(
             f"a function of a module or its name is needed, not {function!r}; "
             "send other values with send_arg()"
@@ -769,17 +781,17 @@ def target_name(function: object, *, has_main: bool) -> str:
             f"{path} can't be found by name in another process: lambdas and functions inside "
             "functions exist only here; move it to the top level of a module"
         )
-    if module == "__main__" and not has_main:
+    if home == "__main__" and not has_main:
         raise ValueError(
             f"{path} is defined in the main program, which a clean process does not contain; "
             "move it to a module, or fork from a snapshot (earlyfork.template)"
         )
-    found = sys.modules.get(module)
+    found: object = sys.modules.get(home)
     for part in path.split("."):
         found = getattr(found, part, None)
     if found is not function:
-        raise ValueError(f"{module}:{path} is not {function!r}: another process would find another")
-    return f"{module}:{path}"
+        raise ValueError(f"{home}:{path} is not {function!r}: another process would find another")
+    return f"{home}:{path}"
 
 
 def pack_argument(value: object) -> tuple[int, bytes]:

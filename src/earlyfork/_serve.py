@@ -31,7 +31,7 @@ from earlyfork._children import (
     write_status,
 )
 from earlyfork._here import here, set_name, tell
-from earlyfork._leave import conclude, finish, flush, forget_exit_functions
+from earlyfork._leave import conclude, finish, flush, forget_exit_functions, reseed
 from earlyfork._obey import OBEY
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -159,10 +159,10 @@ class Server:
         if self.root:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, BLOCKED)
             self.root = False
-        self.decoder = wire.Decoder()
-        self.todo = []
+        self.todo = []  # the decoder is between two batches, as it is always when we fork
         self.kids = Children()
         forget_exit_functions()
+        reseed()
 
     def rehearse(self) -> None:
         """In a standby: do all that a run will do, once, so that its memory is this process's own.

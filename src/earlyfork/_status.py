@@ -59,7 +59,8 @@ def status() -> Status:
         interpreter = str(error)
     early = _origin.early_template()
     reason = _origin.reason()
-    templates, processes = [], []
+    templates: list[Entry] = []
+    processes: list[Entry] = []
     for process in sorted(_process.living(), key=lambda p: p.known_pid() or 0):
         process.refresh()
         if not process.is_over():

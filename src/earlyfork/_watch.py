@@ -53,6 +53,7 @@ class Watch:
     _ended = False  # nothing more will come
     _buffer = b""
     _is_sentinel = False
+    _epoll: select.epoll | None = None
 
     def __init__(self, fd: int, pid: int | None, forker: Watch | None) -> None:
         self.fd = fd
@@ -207,8 +208,14 @@ class Watch:
                 return False
 
     def as_sentinel(self) -> int:
-        """The fd, from now on readable only when the process is gone (or code in it raised)."""
-        self.pid()  # takes this out of the socket
+        """An fd that becomes readable when the process is gone."""
+        if hasattr(select, "epoll"):
+            # Asked for nothing, it still tells when the forker closes the socket, and only that.
+            if self._epoll is None:
+                self._epoll = select.epoll()
+                self._epoll.register(self.fd, 0)
+            return self._epoll.fileno()
+        self.pid()  # takes this out of the socket, so that only the end (or an error) is left
         self._is_sentinel = True
         if self._ended:
             self._stay_readable()
@@ -246,6 +253,8 @@ class Watch:
         starter, self.starter = self.starter, -1
         if starter > 0 and not self.foreign:
             _launch.leave(starter)
+        if self._epoll is not None:
+            self._epoll.close()
         fd = self.take_fd()
         if fd >= 0:
             os.close(fd)

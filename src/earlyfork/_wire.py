@@ -116,14 +116,19 @@ def frames(body: bytes) -> list[tuple[int, bytes]]:
 class Decoder:
     """Turns a stream of bytes and fds into batches; reads that follow `wants` never overshoot."""
 
-    __slots__ = ("_body", "_bulk", "_bulk_size", "_chunks", "_fd_count", "_size", "fds", "wants")
+    __slots__ = (
+        *("_body", "_bulk", "_bulk_size", "_chunks", "_count_fds", "_fd_count", "_size"),
+        *("fds", "wants"),
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, *, count_fds: bool = True) -> None:
+        """Without `count_fds`, the bytes alone are looked at (fds can't be peeked)."""
         #: How many bytes to read next, at most.
         self.wants = PAD
         #: Fds received for the batch under way; whoever drops the decoder closes them.
         self.fds: list[int] = []
         self._chunks: list[bytes] = []
+        self._count_fds = count_fds
         self._size = -1
         self._body = b""
         self._fd_count = 0
@@ -199,7 +204,7 @@ class Decoder:
                 self._bulk[0] if len(self._bulk) == 1 else b"".join(self._bulk),
             )
         fds = self.fds
-        if len(fds) != self._fd_count:
+        if self._count_fds and len(fds) != self._fd_count:
             raise ProtocolError(f"{len(fds)} fds came with a batch that announced {self._fd_count}")
         self.wants, self.fds = PAD, []
         self._size, self._body, self._bulk, self._bulk_size = -1, b"", None, 0

@@ -13,9 +13,11 @@ import atexit
 import contextlib
 import importlib
 import io
+import marshal
 import operator
 import os
 import pickle
+import select
 import signal
 import sys
 import threading
@@ -29,8 +31,7 @@ from earlyfork import _mp_around as around
 from earlyfork import _mp_child as child
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 __all__ = ["EarlyForkContext", "EarlyForkProcess", "get_context"]
@@ -107,9 +108,9 @@ class _Kept:
         self._report = -1
 
     @classmethod
-    def of_this_worker(cls, prepared: child.Prepared) -> _Kept:
+    def of_this_worker(cls, prepared: child.Prepared, key: tuple[object, ...]) -> _Kept:
         """The template that this process itself was forked from."""
-        kept = cls(prepared.key, earlyfork.sibling)  # type: ignore[attr-defined]
+        kept = cls(key, earlyfork.sibling)
         kept.environment = prepared.environment
         kept.streams = prepared.streams
         return kept
@@ -181,11 +182,12 @@ class _Source:
     def _renew(self) -> None:
         self._lock = threading.Lock()
 
-    def fork(self, data: dict[str, Any]) -> tuple[earlyfork.Process, _Kept]:
+    def fork(
+        self, main: child.Main | None, data: dict[str, Any]
+    ) -> tuple[earlyfork.Process, _Kept]:
         """A process for one worker whose preparation data is `data`, and its template."""
-        main = _main_of(data)
         if self.template is not None and self.template.has_main:
-            main = None
+            main = child.ALREADY_THERE
         key = (main, tuple(self._preload()), _executable(), id(self.template))
         for attempt in (1, 2):
             with self._lock:
@@ -205,13 +207,12 @@ class _Source:
                     raise
         raise AssertionError("unreachable")
 
-    def _make(self, key: tuple[object, ...], main: object, data: dict[str, Any]) -> _Kept:
+    def _make(
+        self, key: tuple[object, ...], main: child.Main | None, data: dict[str, Any]
+    ) -> _Kept:
         above = child.prepared
-        if above is not None and above.key[:3] == key[:3] and hasattr(earlyfork, "sibling"):
-            if self.template is None and self._kept is None:
-                kept = _Kept.of_this_worker(above)
-                kept.key = key
-                return kept
+        if above is not None and self.template is None and above.serves(*key[:3]) and not self._former:
+            return _Kept.of_this_worker(above, key)
         settings = {name: value for name, value in data.items() if name in _SETTINGS}
         payload = pickle.dumps((key, self._preload(), main, settings))
         if self.template is not None:
@@ -247,10 +248,13 @@ class _Source:
 _SETTINGS = {"sys_path", "sys_argv", "dir", "orig_dir"}
 
 
-def _main_of(data: dict[str, Any]) -> tuple[str, str] | None:
+def _take_main(data: dict[str, Any]) -> child.Main | None:
     """Take the main module out of the preparation data; None where spawn would not run it."""
     name = data.pop("init_main_from_name", None)
     path = data.pop("init_main_from_path", None)
+    code = getattr(sys.modules["__main__"], child.FROZEN_CODE, None)
+    if code is not None:  # there is no file to run again
+        return "code", marshal.dumps(code)
     if name is not None:
         return None if name.rpartition(".")[2] == "__main__" else ("name", name)
     if path is None or os.path.splitext(os.path.basename(path))[0] == "ipython":
@@ -313,27 +317,45 @@ class Popen:
     def _launch(self, process_obj: process.BaseProcess, source: _Source) -> None:
         tracker = resource_tracker.getfd()
         data = spawn.get_preparation_data(process_obj._name)  # type: ignore[attr-defined]
-        worker, kept = source.fork(data)
+        main = _take_main(data)
         buffer = io.BytesIO()
-        streams, sent = _streams_that_differ(kept.streams)
-        changes = around.environment_changes(kept.environment)
-        pickle.dump((around.look(), changes, streams), buffer)
         set_spawning_popen(self)
         try:
             reduction.dump(data, buffer)
             reduction.dump(process_obj, buffer)
-        except BaseException:
-            worker.close()
-            raise
         finally:
             set_spawning_popen(None)
+        linked = _must_end_with_us(process_obj)
+        try:
+            self._run(source.fork(main, data), tracker, buffer, linked=linked)
+        except earlyfork.TemplateDied:  # it was killed, and did not look so a moment ago
+            self._run(source.fork(main, data), tracker, buffer, linked=linked)
+
+    def _run(
+        self,
+        where: tuple[earlyfork.Process, _Kept],
+        tracker: int,
+        buffer: io.BytesIO,
+        *,
+        linked: bool,
+    ) -> None:
+        worker, kept = where
+        streams, sent = _streams_that_differ(kept.streams)
+        changes = around.environment_changes(kept.environment)
         worker.send_fh(tracker, *sent, *self._fds)
+        worker.send_arg(pickle.dumps((around.look(), changes, streams)))
         for start in range(0, buffer.tell(), PIECE):
             worker.send_arg(bytes(buffer.getbuffer()[start : start + PIECE]))
-        lifeline = worker.run("earlyfork._mp_child.work", linked=_must_end_with_us(process_obj))
+        socket = worker.run("earlyfork._mp_child.work", linked=linked)
+        # The worker sees our end at the other end of this, we see its end if its template was lost.
+        lifeline = socket.detach()
+        try:
+            self.sentinel = worker.sentinel
+        except BaseException:
+            _let_go(worker, lifeline)
+            raise
         self._process = worker
         self._lifeline = lifeline
-        self.sentinel = worker.sentinel
         self.finalizer = util.Finalize(self, _let_go, (worker, lifeline))
 
     @property
@@ -364,14 +386,9 @@ class Popen:
 
     def _after_loss(self, *, wait: bool) -> int | None:
         """The template was killed: the end of the worker shows at its socket, its status nowhere."""
-        self._lifeline.setblocking(wait)
-        try:
-            self._lifeline.recv(1)
-        except BlockingIOError:
-            return None
-        except OSError:
-            pass
-        return LOST
+        poll = select.poll()
+        poll.register(self._lifeline, select.POLLIN)
+        return LOST if poll.poll(None if wait else 0) else None
 
     def _send_signal(self, number: int) -> None:
         if self.returncode is None:
@@ -400,9 +417,9 @@ class Popen:
             self.finalizer()
 
 
-def _let_go(worker: earlyfork.Process, lifeline: socket.socket) -> None:
+def _let_go(worker: earlyfork.Process, lifeline: int) -> None:
     worker.close()
-    lifeline.close()
+    os.close(lifeline)
 
 
 def _streams_that_differ(
@@ -528,5 +545,19 @@ def get_context(*, template: earlyfork.Process | None = None) -> EarlyForkContex
     return EarlyForkContext(source)
 
 
+def _spawnv_passfds(path: Any, args: list[Any], fds: Iterable[int]) -> int:
+    """In a frozen app: the resource tracker is no second run of the app's binary either."""
+    text = os.fsdecode(args[-1])
+    if "multiprocessing.resource_tracker import main" not in text:
+        return _stock_spawnv_passfds(path, args, fds)  # type: ignore[no-any-return]
+    number = int(text.rpartition("(")[2].rstrip(")"))
+    tracker = earlyfork.new().send_fh(number)
+    os.close(tracker.run("earlyfork._mp_child.track").detach())
+    return tracker.pid
+
+
+_stock_spawnv_passfds = util.spawnv_passfds  # type: ignore[attr-defined]
+if getattr(sys, "frozen", False):
+    util.spawnv_passfds = _spawnv_passfds  # type: ignore[attr-defined]
 _registered = EarlyForkContext()
 context._concrete_contexts[NAME] = _registered  # type: ignore[attr-defined]

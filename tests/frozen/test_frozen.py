@@ -14,8 +14,10 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -211,8 +213,9 @@ def test_closed_streams(app: App) -> None:
 
 
 def test_module_that_was_not_collected(app: App) -> None:
-    seen = app.play("missing", stderr=".*No module named 'not_collected'.*")
+    seen = app.play("missing", stderr=".*No module named 'not_collected'.*--hidden-import.*")
     assert "ModuleNotFoundError: No module named 'not_collected'" in seen["error"]
+    assert "not_collected is not in this frozen app; build it with --hidden-import=not_collected" in seen["error"]
     assert seen["returncode"] == 1
 
 
@@ -276,6 +279,136 @@ def test_prepared_process_is_handed_over(app: App) -> None:
     seen = app.play("handed_over")
     assert seen["said"]["mark"] == 42
     assert seen["returncode"] == 0
+
+
+def test_commands_get_the_library_path_of_before(app: App) -> None:
+    env = {**app.env(), "LD_LIBRARY_PATH": "/nowhere:/here", "OTHER": "x"}
+    seen = app.play("commands", env=env)
+    assert seen["here"] != "/nowhere:/here"
+    assert seen["command"] == "/nowhere:/here"
+    assert seen["loader"] == []
+    assert seen["other"] == "x"
+    assert seen["given"] == {"LD_LIBRARY_PATH": "/x", "A": "b"}
+    assert app.play("commands")["command"] == "none"
+
+
+def test_binary_is_moved_while_it_runs(app: App) -> None:
+    copy = app.directory / "copy"
+    if app.binary.name == "onedir":
+        shutil.copytree(app.binary.parent, copy)
+        app.binary = copy / "onedir"
+    else:
+        shutil.copy(app.binary, copy)
+        app.binary = copy
+    # The archive in the binary is gone with it: PyInstaller's importer says so, nothing else ends.
+    seen = app.play("moved", stderr=".*")
+    app.check_origin(seen)
+    assert seen["said"] > 0
+    assert seen["other"] == 1
+    assert seen["late"] == 1
+
+
+def test_doctor(app: App) -> None:
+    seen = app.play("examined")
+    assert (seen["health"], seen["problems"], seen["early"]) == (0, [], app.early)
+    form = "one file" if app.binary.name == "onefile" else "one directory"
+    assert seen["program"]["frozen"] == f"PyInstaller, {form}"
+    assert seen["chosen"] == f"{app.binary} (the frozen app's own binary)"
+    assert seen["launch"]["works"] is True
+
+
+def test_interrupt_at_the_terminal(app: App) -> None:
+    ready = app.directory / "ready"
+    process = subprocess.Popen(
+        app.command("interrupted", ready),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,  # the worker's traceback
+        env=app.env(),
+        start_new_session=True,
+    )
+    with process:
+        support.wait_until(lambda: ready.exists() or process.poll() is not None, 30)
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=support.PATIENCE * 3)
+    assert process.returncode == 0
+    seen = json.loads(app.result.read_text())
+    assert (seen["worker"], seen["interrupts"]) == (-signal.SIGINT, True)
+    check_worker(seen)
+    assert list(app.unpack.iterdir()) == []
+
+
+# --- outliving the program ------------------------------------------------------------------
+
+
+def outlived(app: App, how: str, **options: Any) -> dict[str, Any]:
+    later = app.directory / "later"
+    seen = app.play("outlive", how, later, **options)  # ends when the worker closes its stdout
+    assert seen["said"] == "ready"
+    support.wait_until(later.exists)
+    found: dict[str, Any] = json.loads(later.read_text())
+    assert found["python"] == "only_named_deeper"
+    assert found["program_is_there"] is (app.binary.name == "onedir")
+    return found
+
+
+def test_preloaded_worker_outlives_the_program(app: App) -> None:
+    seen = outlived(app, "preloaded")
+    assert "_lsprof" in seen["module"]
+    assert seen["own"] is False
+
+
+@only_onefile
+def test_worker_that_did_not_load_a_c_extension_in_time(app: App) -> None:
+    # PyInstaller's bootloader waits for the program alone. Should this ever work: better.
+    assert outlived(app, "bare")["module"] == "ModuleNotFoundError"
+
+
+@only_onefile
+def test_worker_with_its_own_directory_outlives_the_program(app: App) -> None:
+    seen = outlived(app, "own")
+    assert seen["own"] is True
+    assert "_lsprof" in seen["module"]
+
+
+# --- privileges -----------------------------------------------------------------------------
+
+
+@pytest.mark.root
+def test_setuid_app_obeys_no_marker(app: App) -> None:
+    # Genuine in all but one thing: whoever starts a setuid program is not its owner.
+    place = Path(tempfile.mkdtemp(prefix="earlyfork-setuid-"))
+    try:
+        place.chmod(0o755)
+        if app.binary.name == "onedir":
+            shutil.copytree(app.binary.parent, place / "app.d")
+            copy = place / "app.d" / "onedir"
+        else:
+            copy = Path(shutil.copy(app.binary, place))
+        copy.chmod(0o4755)
+        if os.statvfs(place).f_flag & os.ST_NOSUID:
+            pytest.skip("no setuid programs on this file system")
+        app.binary = copy
+        app.result = place / "result"
+        with contextlib.ExitStack() as ending:
+            ends = [end for _ in range(2) for end in socket.socketpair()]
+            for end in ends:
+                ending.enter_context(end)
+            fds = (ends[1].fileno(), ends[3].fileno())
+            seen = app.play(
+                "refused",
+                env={**app.env(), "EARLYFORK_SERVE": f"{fds[0]}:{fds[1]}:{os.getpid()}"},
+                cwd="/",
+                pass_fds=fds,
+                user=65534,
+                stderr=".*is ignored: this process has rights that its caller may not have.*",
+            )
+    finally:
+        shutil.rmtree(place)
+    if app.early:
+        check_worker(seen)
+    else:  # by launching itself again, which it does not obey either, and would never end
+        assert "setuid" in seen["error"]
 
 
 def test_snapshot_of_the_program(app: App) -> None:

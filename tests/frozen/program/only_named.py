@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -77,6 +79,46 @@ def end(_sock: socket.socket, how: str, number: int) -> None:
         raise RuntimeError("as asked for")
     os.kill(os.getpid(), -number)
     signal.pause()
+
+
+def what_commands_see(sock: socket.socket) -> None:
+    environment = earlyfork.command_environment()
+    shell = ["/bin/sh", "-c", "echo ${LD_LIBRARY_PATH-none}"]
+    done = subprocess.run(shell, env=environment, capture_output=True, text=True, check=True)
+    say(sock, {
+        "here": os.environ.get("LD_LIBRARY_PATH"),
+        "command": done.stdout.strip(),
+        "loader": sorted(name for name in environment if name.startswith("_PYI_")),
+        "other": environment.get("OTHER"),
+        "given": earlyfork.command_environment({"LD_LIBRARY_PATH": "/x", "A": "b"}),
+    })  # fmt: skip
+
+
+def outlive(sock: socket.socket, result: str, home: str) -> None:
+    """Go on after the program has ended and its unpacked directory, if any, is gone."""
+    sock.sendall(b"ready")
+    while sock.recv(100):
+        pass
+    for _ in range(500):
+        if not Path(home).exists():
+            break
+        time.sleep(0.01)
+    try:
+        import _lsprof
+
+        module = _lsprof.__file__
+    except ImportError as error:
+        module = f"{type(error).__name__}"
+    import only_named_deeper
+
+    seen = {
+        "program_is_there": Path(home).exists(),
+        "module": module,
+        "python": only_named_deeper.__name__,
+        "own": str(sys._MEIPASS) != home,  # type: ignore[attr-defined]
+    }
+    Path(f"{result}.part").write_text(json.dumps(seen))
+    Path(f"{result}.part").rename(result)
 
 
 def until_eof(sock: socket.socket) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import zzz_hooked  # noqa: F401 - has a runtime hook of its own, and so has aaa_hooked
 
 import earlyfork
+from earlyfork import doctor
 
 PATIENCE = 20
 Seen = dict[str, Any]
@@ -171,6 +173,67 @@ def statuses() -> Seen:
     return {"wanted": [n for _, n in calls], "got": [p.wait(PATIENCE) for p in processes]}
 
 
+def commands() -> Seen:
+    """What an external command sees that a worker starts."""
+    process = earlyfork.new()
+    seen = answer(process.run("only_named.what_commands_see"))
+    return {**seen, "returncode": process.wait(PATIENCE)}
+
+
+def outlive(how: str, result: str) -> Seen:
+    """A worker that goes on after this program: preloaded, with an own directory, or neither."""
+    if how == "own":
+        env = {**os.environ, "PYINSTALLER_RESET_ENVIRONMENT": "1"}
+        process = earlyfork.new_exec(executable=sys.executable, env=env)
+    else:
+        process = earlyfork.new()
+    if how == "preloaded":
+        process.require("_lsprof")
+    home = sys._MEIPASS  # type: ignore[attr-defined]
+    control = process.send_arg(result, home).run("only_named.outlive")
+    control.settimeout(PATIENCE)
+    return {**about(), "said": control.recv(5).decode()}
+
+
+def moved() -> Seen:
+    """The binary is moved away while it runs: from here on nobody can import from it."""
+    basic()
+    prepared = earlyfork.new().require("only_named").ready(PATIENCE)
+    Path(sys.executable).rename(f"{sys.executable}.moved")
+    said = answer(prepared.fork().run("only_named.worker"))
+    late = earlyfork.new().require("only_named_deeper")
+    late.send_arg(1).run("only_named_deeper.nest").close()
+    code = late.wait(PATIENCE)
+    other = earlyfork.new().eval("def tell(sock): sock.sendall(b'1')")
+    return {**about(), "said": said["pid"], "late": code, "other": answer(other.run("tell"))}
+
+
+def refused() -> Seen:
+    """Whether a process can be made, and if not, what is said."""
+    try:
+        return {"error": "", **basic()}
+    except earlyfork.EarlyForkError as error:
+        return {"error": str(error)}
+
+
+def interrupted(ready: str) -> Seen:
+    """Ctrl-C reaches everybody; this program goes on."""
+    interrupts = []
+    signal.signal(signal.SIGINT, lambda *_: interrupts.append(1))
+    worker = earlyfork.new()
+    control = worker.run("only_named.until_eof")
+    assert control.recv(5) == b"ready"
+    leave({}, ready)
+    sys.stdin.read()
+    return {"worker": worker.wait(PATIENCE), "interrupts": bool(interrupts), **basic()}
+
+
+def examined() -> Seen:
+    """What the doctor says."""
+    found = doctor.report()
+    return json.loads(found.as_json())  # type: ignore[no-any-return]
+
+
 def live(ready: str) -> Seen:
     """Keep one process of each kind until stdin ends or somebody kills us."""
     worker = earlyfork.new()
@@ -189,16 +252,22 @@ SCENARIOS = {
     for function in (
         basic,
         chdir,
+        commands,
         dynload,
         environment,
+        examined,
         foreign,
         fresh,
         handed_over,
         handles,
+        interrupted,
         live,
         missing,
         missing_function,
+        moved,
         nested,
+        outlive,
+        refused,
         several,
         snapshot,
         statuses,

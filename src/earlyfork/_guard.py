@@ -1,0 +1,72 @@
+"""End a process that is being prepared when its owner ends, even in the middle of user code there.
+
+Part of the child's text, and its only part that asks the system for more than sockets. While code
+that was sent runs, the kernel signals SIGIO when something happens to the owner's socket; the
+handler looks whether that was its end. Nothing is polled, no thread is needed, and a process that
+prepares nothing pays nothing.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import fcntl
+import os
+import select
+
+from earlyfork import _wire as wire
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+#: Frames for which others wait: whoever was told one of them is not ended with its owner.
+LASTING = (wire.RUN, wire.FORK)
+
+
+def begin(comm: _socket.socket, *, needed: bool) -> Callable[[], None]:
+    """From now on, exit at once when the other end of `comm` is closed; return how to stop that.
+
+    A process goes on that others need: it was told to run or to fork (`needed`, or that waits to
+    be read), or it has children.
+    """
+    fd = comm.fileno()
+
+    def look(_signum: int = 0, _frame: object = None) -> None:
+        if not needed and hung_up(fd) and not something_lasting_waits(comm):
+            os._exit(1)
+
+    before = _signal.signal(_signal.SIGIO, look)
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_ASYNC)
+    look()  # it may have ended before
+
+    def stop() -> None:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags)
+        _signal.signal(_signal.SIGIO, before)
+
+    return stop
+
+
+def hung_up(fd: int) -> bool:
+    """Whether nobody holds the other end."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return bool(poll.poll(0))
+
+
+def something_lasting_waits(comm: _socket.socket) -> bool:
+    """Whether a frame that outlasts the owner waits to be read."""
+    decoder = wire.Decoder(count_fds=False)
+    try:
+        data = comm.recv(1 << 22, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+        while data:
+            part, data = data[: decoder.wants], data[decoder.wants :]
+            batch = decoder.feed(part)
+            if batch is not None and any(op in LASTING for op, _ in batch[0]):
+                return True
+    except (OSError, wire.ProtocolError):  # nothing there, or nothing that could be obeyed
+        return False
+    return False

@@ -1,0 +1,574 @@
+"""SEMANTICS, "Interpreter": which one is launched, how like its caller it is, and why not."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import support
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+
+#: Prints what it is, what would be launched, and what was, and that this works.
+PROBE = """
+import os; os.environ["EARLYFORK"] = "0"
+import earlyfork, sys
+choice = earlyfork.status().interpreter
+p = earlyfork.new_exec().eval('''
+import os, sys
+def f(sock):
+    text = "\\\\n".join([sys.executable or "", sys.prefix, sys.base_prefix, os.readlink("/proc/self/exe")])
+    sock.sendall(text.encode())
+''')
+sock = p.run("f")
+with sock.makefile() as file:
+    there = file.read().split("\\n")
+assert p.wait(10) == 0
+assert there[1:3] == [sys.prefix, sys.base_prefix], (there, sys.prefix)
+print(choice)
+print(there[0])
+"""
+
+
+def ask(command: list[str | Path], folder: Path, **env: str | None) -> list[str]:
+    """Run a program that prints as PROBE does: the choice, and sys.executable in the child."""
+    done = subprocess.run(
+        [*map(str, command)],
+        cwd=folder,
+        env=support.clean_env(PYTHONPATH=support.python_path(), **env),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == "", done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    return support.write_script(PROBE, tmp_path)
+
+
+def test_the_interpreter_of_a_script(program: Path, tmp_path: Path) -> None:
+    choice, there = ask([sys.executable, program], tmp_path)
+    assert choice == f"{sys.executable} (sys.executable)"
+    assert there == sys.executable
+
+
+def test_a_venv_is_kept(program: Path, tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", "--symlinks", tmp_path / "venv"],
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    python = tmp_path / "venv" / "bin" / "python"
+    choice, there = ask([python, program], tmp_path)
+    assert choice == f"{python} (sys.executable)"
+    assert there == str(python)
+
+
+def test_a_symlink_with_another_name(program: Path, tmp_path: Path) -> None:
+    """A binary that no longer looks like a Python, but is the one that runs."""
+    link = tmp_path / "my-tool"
+    link.symlink_to(os.path.realpath(sys.executable))
+    choice, there = ask([link, program], tmp_path, PYTHONHOME=sys.base_prefix)
+    assert choice == f"{link} (sys.executable)"
+    assert there == str(link)
+
+
+def test_a_renamed_copy(program: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "renamed"
+    shutil.copy2(os.path.realpath(sys.executable), copy)
+    home = {"PYTHONHOME": sys.base_prefix, "LD_LIBRARY_PATH": sysconfig.get_config_var("LIBDIR")}
+    choice, there = ask([copy, program], tmp_path, **home)
+    assert choice == f"{copy} (sys.executable)"
+    assert there == str(copy)
+
+
+@pytest.mark.parametrize("name", ["foo", "python3", "python", "/nowhere/python3", "-python", ""])
+def test_another_argv0(program: Path, tmp_path: Path, name: str) -> None:
+    """`exec -a`: sys.executable is empty, or another Python of this machine, or nothing at all."""
+    choice, there = ask(
+        ["bash", "-c", 'exec -a "$0" "$@"', name, sys.executable, program], tmp_path
+    )
+    # Whatever was found is a Python of this installation (PROBE compares the prefixes).
+    assert choice, there
+
+
+def test_started_through_the_dynamic_loader(program: Path, tmp_path: Path) -> None:
+    loaders = sorted(Path("/lib64").glob("ld-linux*")) + sorted(Path("/lib").glob("ld-linux*"))
+    if not loaders:
+        pytest.skip("no ld-linux here")
+    python = os.path.realpath(sys.executable)
+    choice, there = ask([loaders[0], python, program], tmp_path, PYTHONHOME=sys.base_prefix)
+    assert "python" in os.path.basename(choice.split(" (")[0])
+    assert there
+
+
+# -- told ----------------------------------------------------------------------------------------
+
+
+def wrapper(folder: Path) -> Path:
+    """An interpreter that leaves a note of being started."""
+    path = folder / "python-wrapped"
+    path.write_text(f'#!/bin/sh\necho started >> "{folder}/started"\nexec "{sys.executable}" "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def test_told_by_the_environment(program: Path, tmp_path: Path) -> None:
+    path = wrapper(tmp_path)
+    choice, _ = ask([sys.executable, program], tmp_path, EARLYFORK_PYTHON=str(path))
+    assert choice == f"{path} (set_executable() or EARLYFORK_PYTHON)"
+    assert (tmp_path / "started").read_text() == "started\n"
+
+
+def test_set_executable_and_back(run_script: Run, tmp_path: Path) -> None:
+    run_script(
+        """
+        import os; os.environ["EARLYFORK"] = "0"
+        import earlyfork, sys
+        def starts():
+            return open("started").read().count("started") if os.path.exists("started") else 0
+        first = earlyfork.new().ready(10)
+        earlyfork.set_executable(sys.argv[1])
+        earlyfork.new().ready(10)  # the template that was launched before is replaced
+        earlyfork.new().ready(10)
+        assert starts() == 1, starts()
+        first.eval("pass").ready(10)
+        earlyfork.new_exec().ready(10)
+        assert starts() == 2
+        earlyfork.new_exec(executable=sys.executable).ready(10)
+        assert starts() == 2
+        earlyfork.set_executable(None)
+        earlyfork.new_exec().ready(10)
+        assert starts() == 2
+        assert earlyfork.status().interpreter == f"{sys.executable} (sys.executable)"
+        """,
+        str(wrapper(tmp_path)),
+        check=True,
+    )
+
+
+def test_executable_of_one_call_beside_an_early_template(run_script: Run, tmp_path: Path) -> None:
+    run_script(
+        """
+        import earlyfork
+        import sys, work, os
+        process = earlyfork.new_exec(executable=sys.argv[1]).ready(10)
+        assert open("started").read() == "started\\n"
+        assert work.got(process.run(work.pid)) == process.pid
+        earlyfork.new_exec().ready(10)  # forks the early template
+        assert open("started").read() == "started\\n"
+        assert earlyfork.status().early
+        """,
+        str(wrapper(tmp_path)),
+        check=True,
+        env={"PYTHONPATH": support.python_path()},
+    )
+
+
+def test_bad_paths_are_refused_at_the_call(run_script: Run) -> None:
+    run_script(
+        """
+        import os; os.environ["EARLYFORK"] = "0"
+        import earlyfork
+        for bad, kind in (("python3", ValueError), ("", ValueError), ("/no/such/python", FileNotFoundError),
+                          (os.path.abspath("."), FileNotFoundError), (os.path.abspath(__file__), FileNotFoundError),
+                          (b"/usr/bin/python3", TypeError), (7, TypeError)):
+            try:
+                earlyfork.set_executable(bad)
+            except kind as error:
+                assert kind is TypeError or kind is ValueError or error.filename == bad, error
+            else:
+                raise AssertionError(bad)
+        for bad, kind in (("python3", ValueError), ("", ValueError), (7, TypeError)):
+            try:
+                earlyfork.new_exec(executable=bad)
+            except kind:
+                continue
+            raise AssertionError(bad)
+        earlyfork.new().ready(10)  # what was refused changed nothing
+        """,
+        check=True,
+    )
+
+
+def test_a_bad_path_in_the_environment_is_told(run_script: Run) -> None:
+    done = run_script(
+        """
+        import earlyfork
+        for _ in range(2):
+            try:
+                earlyfork.new()
+            except (OSError, earlyfork.EarlyForkError) as error:
+                print(error)
+        """,
+        env={"EARLYFORK_PYTHON": "/no/such/python", "EARLYFORK": "0"},
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.stdout.count("/no/such/python") == 2, done.stdout
+
+
+FAILING = {
+    "missing": ("/no/such/python", r"No such file or directory.*errno 2\b"),
+    "not executable": ("{folder}/plain", r"Permission denied.*errno 13\b"),
+    "a directory": ("{folder}", r"Permission denied.*errno 13\b"),
+    "no binary": ("{folder}/garbage", r"Exec format error.*errno 8\b"),
+    "a missing shebang": ("{folder}/shebang", r"No such file or directory.*errno 2\b"),
+    "ends at once": ("/bin/false", "status 1"),
+    "ends well": ("/bin/true", "is gone"),
+    "exits with its own status": ("{folder}/exits", "status 7"),
+    "is killed": ("{folder}/killed", "status -9"),
+    "another language": ("/bin/cat", "status"),
+}
+
+
+@pytest.mark.parametrize("origin", ["early", "launched"])
+@pytest.mark.parametrize("kind", FAILING)
+def test_what_cannot_be_launched_is_told_with_its_path(
+    run_script: Run, tmp_path: Path, kind: str, origin: str
+) -> None:
+    path, text = FAILING[kind]
+    path = path.format(folder=tmp_path)
+    for name, content, mode in (
+        ("plain", "#!/bin/sh\n", 0o644),
+        ("garbage", "\0\1\2", 0o755),
+        ("shebang", "#!/no/such/interpreter\n", 0o755),
+        ("exits", "#!/bin/sh\nexit 7\n", 0o755),
+        ("killed", "#!/bin/sh\nkill -9 $$\n", 0o755),
+    ):
+        (tmp_path / name).write_text(content)
+        (tmp_path / name).chmod(mode)
+    done = run_script(
+        """
+        import earlyfork
+        import os, sys
+        before = len(os.listdir("/proc/self/fd"))
+        for method in ("pid", "ready", "wait", "run"):
+            try:
+                process = earlyfork.new_exec(executable=sys.argv[1])
+                if method == "pid":
+                    process.pid
+                elif method == "run":
+                    process.send_arg(b"x" * 500000).run("builtins.id").close()
+                    process.wait(10)
+                else:
+                    getattr(process, method)(10)
+            except earlyfork.EarlyForkError as error:
+                print(type(error).__name__, error)
+            else:
+                raise AssertionError("no error")
+            process = None
+        after = len(os.listdir("/proc/self/fd"))
+        assert after == before, (before, after)
+        try:
+            os.wait()
+        except ChildProcessError:
+            print("no zombies")
+        """,
+        path,
+        check=True,
+        env={"EARLYFORK": None if origin == "early" else "0"},
+    )
+    *errors, last = done.stdout.splitlines()
+    assert last == "no zombies"
+    assert len(errors) == 4
+    for error in errors:
+        assert path in error
+        assert re.search(text, error), error
+
+
+def test_what_never_answers_does_not_hang_a_call_with_a_timeout(
+    run_script: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "sleeps").write_text("#!/bin/sh\nread line\n")
+    (tmp_path / "sleeps").chmod(0o755)
+    done = run_script(
+        """
+        import earlyfork
+        import os, subprocess, sys
+        reader, writer = os.pipe()
+        os.dup2(reader, 0)
+        process = earlyfork.new_exec(executable=sys.argv[1])
+        for ask in (lambda: process.ready(0.1), lambda: process.wait(0.1)):
+            try:
+                ask()
+            except TimeoutError:
+                print("not yet")
+        process.close()
+        """,
+        str(tmp_path / "sleeps"),
+        check=True,
+    )
+    assert done.stdout == "not yet\n" * 2
+
+
+# -- equivalent ----------------------------------------------------------------------------------
+
+EQUAL = """
+import os; os.environ["EARLYFORK"] = "0"
+import sys
+sys.path[:0] = {path!r}
+import earlyfork, warnings
+LOOK = '''
+import sys, warnings
+def look():
+    x = sys._xoptions
+    return [tuple(sys.flags), sorted(map(str, x.items())), sys.warnoptions, sys.path, sys.prefix,
+            sys.exec_prefix, sys.version, sys.flags.utf8_mode, sys.getfilesystemencoding(),
+            sys.dont_write_bytecode, __debug__]
+'''
+exec(LOOK)
+here = look()
+p = earlyfork.new_exec().eval(LOOK).eval("assert look() == args[0], (look(), args[0])", here).ready(10)
+print("equal")
+"""
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["-O"],
+        ["-OO"],
+        ["-W", "error", "-W", "ignore::ResourceWarning"],
+        ["-X", "utf8"],
+        ["-X", "utf8=0"],
+        ["-X", "dev"],
+        ["-X", "faulthandler"],
+        ["-X", "own_option=value"],
+        ["-I"],
+        ["-I", "-S"],
+        ["-s", "-E"],
+        ["-B"],
+        ["-b"],
+        ["-u"],
+        ["-v"],
+        ["-X", "int_max_str_digits=0"],
+    ],
+    ids=" ".join,
+)
+def test_flags_and_path_are_equal(tmp_path: Path, flags: list[str]) -> None:
+    program = support.write_script(
+        EQUAL.format(path=[str(support.home_of_earlyfork())]), tmp_path
+    )
+    done = subprocess.run(
+        [sys.executable, *flags, program],
+        cwd=tmp_path,
+        env=support.clean_env(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == "equal\n"
+
+
+def test_variables_of_the_interpreter_are_obeyed_by_what_is_launched(run_script: Run) -> None:
+    """PYTHON* that is read at the start takes effect there: it is a start."""
+    run_script(
+        """
+        import os; os.environ["EARLYFORK"] = "0"
+        import earlyfork, sys
+        env = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONOPTIMIZE": "2"}
+        process = earlyfork.new_exec(executable=sys.executable, env=env)
+        process.eval("import sys; sys.exit(sys.flags.optimize * 10 + sys.flags.hash_randomization)")
+        assert process.wait(10) == 20
+        """,
+        check=True,
+    )
+
+
+def test_what_is_launched_needs_no_earlyfork_of_its_own(run_script: Run, tmp_path: Path) -> None:
+    """Another installation, without it: the child's half comes over the socket."""
+    run_script(
+        """
+        import os; os.environ["EARLYFORK"] = "0"
+        import earlyfork, sys
+        sys.path[:] = [entry for entry in sys.path if not os.path.exists(os.path.join(entry, "earlyfork"))]
+        template = earlyfork.new_exec(executable=sys.executable)
+        template.eval('''
+        import importlib.util, sys
+        assert importlib.util.find_spec("earlyfork") is None
+        '''.strip().replace("\\n        ", "\\n"))
+        template.send_arg("x").ready(10)
+        clone = template.fork().eval("def f(sock, text): sock.sendall(text.encode())")
+        assert clone.run("f").recv(10) == b"x"
+        assert clone.wait(10) == 0
+        """,
+        check=True,
+    )
+
+
+def test_its_files_may_change_while_the_program_runs(run_script: Run, tmp_path: Path) -> None:
+    """An upgrade under a running program: what is launched speaks the program's protocol."""
+    copy = tmp_path / "copy" / "earlyfork"
+    shutil.copytree(support.home_of_earlyfork() / "earlyfork", copy)
+    run_script(
+        """
+        import os, sys; os.environ["EARLYFORK"] = "0"
+        sys.path.insert(0, sys.argv[1])
+        import earlyfork
+        earlyfork.new().ready(10)
+        for name in os.listdir(sys.argv[1] + "/earlyfork"):
+            if name.endswith(".py"):
+                with open(f"{sys.argv[1]}/earlyfork/{name}", "w") as file:
+                    file.write("raise SystemExit('another release')")
+        assert earlyfork.__file__.startswith(sys.argv[1])
+        process = earlyfork.new_exec().eval("def f(sock): sock.sendall(b'works')").ready(10)
+        assert process.run("f").recv(10) == b"works"
+        assert process.wait(10) == 0
+        """,
+        str(copy.parent),
+        check=True,
+    )
+
+
+def test_nothing_is_left_of_what_was_launched_once_it_serves(run_script: Run) -> None:
+    """`new_exec` makes a direct child for a moment; nobody else's wait ever finds it later."""
+    run_script(
+        """
+        import os; os.environ["EARLYFORK"] = "0"
+        import earlyfork, subprocess
+        for make in (earlyfork.new, earlyfork.new_exec):
+            process = make().ready(10)
+            try:
+                os.wait()
+            except ChildProcessError:
+                continue
+            raise AssertionError("a child that ended is still there")
+        other = subprocess.Popen(["true"])  # and the user's own children are the user's
+        process = earlyfork.new_exec().ready(10)
+        assert os.wait()[0] == other.pid
+        other.returncode = 0
+        """,
+        check=True,
+    )
+
+
+# -- hosts that embed Python ---------------------------------------------------------------------
+
+SIMPLE = """
+#include <Python.h>
+int main(int argc, char **argv) {
+    int status;
+    Py_Initialize();
+    status = PyRun_SimpleString(CODE);
+    if (Py_FinalizeEx() < 0) status = 120;
+    return status ? 1 : 0;
+}
+"""
+CONFIGURED = """
+#include <Python.h>
+int main(int argc, char **argv) {
+    PyStatus status;
+    PyConfig config;
+    int failed;
+    PyConfig_InitPythonConfig(&config);
+    config.parse_argv = 0;
+    SETTINGS
+    status = PyConfig_SetBytesArgv(&config, argc, argv);
+    if (PyStatus_Exception(status)) return 3;
+    status = Py_InitializeFromConfig(&config);
+    if (PyStatus_Exception(status)) return 4;
+    PyConfig_Clear(&config);
+    failed = PyRun_SimpleString(CODE);
+    if (Py_FinalizeEx() < 0) failed = 120;
+    return failed ? 1 : 0;
+}
+"""
+NAME = 'PyConfig_SetBytesString(&config, &config.program_name, "{name}");'
+HOSTS = {
+    "Py_Initialize": SIMPLE,
+    "its own arguments": CONFIGURED.replace("SETTINGS", ""),
+    "a program name": CONFIGURED.replace("SETTINGS", NAME.format(name="my-app")),
+    "the name of another Python": CONFIGURED.replace("SETTINGS", NAME.format(name="python3")),
+    "itself as executable": CONFIGURED.replace(
+        "SETTINGS", 'PyConfig_SetBytesString(&config, &config.executable, "/proc/self/exe");'
+    ),
+}
+
+EMBEDDED = """
+import earlyfork, os
+status = earlyfork.status()
+print(status.early)
+# Never the host: that would run the app a second time.
+assert os.path.basename(status.interpreter.split(" (")[0]).startswith("python"), status
+for process in (earlyfork.new(), earlyfork.new_exec()):
+    process.eval("import sys\\ndef f(sock): sock.sendall(b'%d.%d' % sys.version_info[:2])")
+    assert process.run("f").recv(10) == b"%d.%d" % __import__("sys").version_info[:2]
+    assert process.wait(10) == 0
+print("works")
+"""
+
+
+@pytest.fixture(scope="module")
+def compiler() -> list[str]:
+    """How to compile and link a program that embeds this Python; skips where that can't be."""
+    include = sysconfig.get_path("include")
+    if not os.path.exists(os.path.join(include, "Python.h")):
+        pytest.skip("no Python.h")
+    cc = shutil.which("cc") or shutil.which("gcc")
+    if cc is None:
+        pytest.skip("no C compiler")
+    variables = sysconfig.get_config_vars()
+    folder, name = variables["LIBDIR"], f"python{variables['LDVERSION']}"
+    flags = [f"-I{include}", f"-L{folder}", f"-l{name}", f"-Wl,-rpath,{folder}", "-Wl,-E"]
+    if not variables.get("Py_ENABLE_SHARED"):
+        static = variables.get("LIBPL") or folder
+        flags.insert(1, f"-L{static}")
+    extra = " ".join(variables.get(key) or "" for key in ("LIBS", "SYSLIBS", "LINKFORSHARED"))
+    return [cc, "-w", *flags, *extra.split()]
+
+
+@pytest.mark.parametrize("kind", HOSTS)
+def test_c_programs_that_embed_python(
+    tmp_path: Path, compiler: list[str], kind: str
+) -> None:
+    """The host's own binary is no interpreter: launching it would run the app again."""
+    code = f"import sys; sys.path[:0] = {[str(support.home_of_earlyfork())]!r}\n{EMBEDDED}"
+    literal = '"' + code.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    (tmp_path / "host.c").write_text(f"#define CODE {literal}\n{HOSTS[kind]}")
+    cc, *flags = compiler
+    built = subprocess.run(
+        [cc, "-o", "host", "host.c", *flags],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if built.returncode:
+        pytest.skip(f"can't embed this Python: {built.stderr.strip()[-200:]}")
+    for early in (True, False):
+        done = subprocess.run(
+            [tmp_path / "host", "word"],
+            cwd=tmp_path,
+            env=support.clean_env(
+                PYTHONHOME=sys.base_prefix, EARLYFORK=None if early else "0"
+            ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout == f"{early}\nworks\n"
+        assert done.stderr == ""
