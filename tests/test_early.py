@@ -841,6 +841,43 @@ def test_ctrl_z_and_going_on(tmp_path: Path) -> None:
         terminal.close()
 
 
+def test_keys_that_the_main_program_ignores_stop_no_template(tmp_path: Path) -> None:
+    """An editor, say: what it ignores must not stop or end what makes its processes."""
+    terminal = Terminal(
+        tmp_path,
+        """
+        import earlyfork
+        import os, resource, signal, support, work
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        for number in (signal.SIGTSTP, signal.SIGQUIT, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        template = earlyfork.new().send_arg("kept").ready(10)
+        template.fork().ready(10)
+        workers = [earlyfork.new() for _ in range(3)]
+        socks = [worker.run(work.hold) for worker in workers]
+        assert all(sock.recv(1) == b"!" for sock in socks)
+        print("press", *[worker.pid for worker in workers], flush=True)
+        assert workers[0].wait(10) == -signal.SIGQUIT
+        for number in range(3):
+            assert work.got(earlyfork.new().send_arg(number).run(work.echo)) == (number,)
+            assert work.got(template.fork().run(work.echo)) == ("kept",)
+        print("the end")
+        """,
+    )
+    try:
+        terminal.until("press")
+        terminal.until("\n")
+        workers = [int(word) for word in terminal.seen.split()[1:]]
+        terminal.press(b"\x1a")
+        support.wait_until(lambda: all(support.state(pid) == "T" for pid in workers))
+        terminal.press(b"\x1c")
+        os.kill(workers[0], signal.SIGCONT)
+        terminal.until("the end")
+        assert terminal.report() == "ended 0\n"
+    finally:
+        terminal.close()
+
+
 # -- streams that were closed --------------------------------------------------------------------
 
 

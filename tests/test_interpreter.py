@@ -38,11 +38,12 @@ assert p.wait(10) == 0
 assert there[1:3] == [sys.prefix, sys.base_prefix], (there, sys.prefix)
 print(choice)
 print(there[0])
+print(os.path.samefile(there[3], "/proc/self/exe"))
 """
 
 
 def ask(command: list[str | Path], folder: Path, **env: str | None) -> list[str]:
-    """Run a program that prints as PROBE does: the choice, and sys.executable in the child."""
+    """What PROBE prints: the choice, sys.executable there, and whether that is the same binary."""
     done = subprocess.run(
         [*map(str, command)],
         cwd=folder,
@@ -64,9 +65,10 @@ def program(tmp_path: Path) -> Path:
 
 
 def test_the_interpreter_of_a_script(program: Path, tmp_path: Path) -> None:
-    choice, there = ask([sys.executable, program], tmp_path)
+    choice, there, same = ask([sys.executable, program], tmp_path)
     assert choice == f"{sys.executable} (sys.executable)"
     assert there == sys.executable
+    assert same == "True"
 
 
 def test_a_venv_is_kept(program: Path, tmp_path: Path) -> None:
@@ -76,37 +78,51 @@ def test_a_venv_is_kept(program: Path, tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
     )
     python = tmp_path / "venv" / "bin" / "python"
-    choice, there = ask([python, program], tmp_path)
+    choice, there, same = ask([python, program], tmp_path)
     assert choice == f"{python} (sys.executable)"
     assert there == str(python)
+    assert same == "True"
 
 
 def test_a_symlink_with_another_name(program: Path, tmp_path: Path) -> None:
     """A binary that no longer looks like a Python, but is the one that runs."""
     link = tmp_path / "my-tool"
     link.symlink_to(os.path.realpath(sys.executable))
-    choice, there = ask([link, program], tmp_path, PYTHONHOME=sys.base_prefix)
+    choice, there, same = ask([link, program], tmp_path, PYTHONHOME=sys.base_prefix)
     assert choice == f"{link} (sys.executable)"
     assert there == str(link)
+    assert same == "True"
 
 
 def test_a_renamed_copy(program: Path, tmp_path: Path) -> None:
     copy = tmp_path / "renamed"
     shutil.copy2(os.path.realpath(sys.executable), copy)
     home = {"PYTHONHOME": sys.base_prefix, "LD_LIBRARY_PATH": sysconfig.get_config_var("LIBDIR")}
-    choice, there = ask([copy, program], tmp_path, **home)
+    choice, there, same = ask([copy, program], tmp_path, **home)
     assert choice == f"{copy} (sys.executable)"
     assert there == str(copy)
+    assert same == "True"
 
 
 @pytest.mark.parametrize("name", ["foo", "python3", "python", "/nowhere/python3", "-python", ""])
 def test_another_argv0(program: Path, tmp_path: Path, name: str) -> None:
     """`exec -a`: sys.executable is empty, or another Python of this machine, or nothing at all."""
-    choice, there = ask(
+    choice, there, same = ask(
         ["bash", "-c", 'exec -a "$0" "$@"', name, sys.executable, program], tmp_path
     )
     # Whatever was found is a Python of this installation (PROBE compares the prefixes).
-    assert choice, there
+    assert same == "True", (choice, there)
+
+
+def test_the_name_of_another_python(program: Path, tmp_path: Path) -> None:
+    """sys.executable is a Python then, but not the one that runs."""
+    others = [Path(f"/usr/bin/python3{tail}") for tail in ("", ".11", ".12", ".13")]
+    found = [path for path in others if path.exists() and not path.samefile(sys.executable)]
+    if not found:
+        pytest.skip("no other Python in /usr/bin")
+    command = ["bash", "-c", 'exec -a "$0" "$@"', found[0], os.path.realpath(sys.executable)]
+    choice, there, same = ask([*command, program], tmp_path, PYTHONHOME=sys.base_prefix)
+    assert same == "True", (choice, there)
 
 
 def test_started_through_the_dynamic_loader(program: Path, tmp_path: Path) -> None:
@@ -114,7 +130,7 @@ def test_started_through_the_dynamic_loader(program: Path, tmp_path: Path) -> No
     if not loaders:
         pytest.skip("no ld-linux here")
     python = os.path.realpath(sys.executable)
-    choice, there = ask([loaders[0], python, program], tmp_path, PYTHONHOME=sys.base_prefix)
+    choice, there, _ = ask([loaders[0], python, program], tmp_path, PYTHONHOME=sys.base_prefix)
     assert "python" in os.path.basename(choice.split(" (")[0])
     assert there
 
@@ -132,9 +148,10 @@ def wrapper(folder: Path) -> Path:
 
 def test_told_by_the_environment(program: Path, tmp_path: Path) -> None:
     path = wrapper(tmp_path)
-    choice, _ = ask([sys.executable, program], tmp_path, EARLYFORK_PYTHON=str(path))
+    choice, _, same = ask([sys.executable, program], tmp_path, EARLYFORK_PYTHON=str(path))
     assert choice == f"{path} (set_executable() or EARLYFORK_PYTHON)"
     assert (tmp_path / "started").read_text() == "started\n"
+    assert same == "True"
 
 
 def test_set_executable_and_back(run_script: Run, tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ RED = [
     ("__init__", "import sys\nsys.platform", "sys.platform is asked only in the ground layer"),
     ("_early", "getattr(sys, 'frozen', False)", "sys.frozen is asked only in the ground layer"),
     ("_early", "import ctypes", "ctypes is imported only by ground"),
-    ("_process", "import fcntl", "fcntl is imported only by ground"),
+    ("_process", "import fcntl", "fcntl is imported only by child, ground"),
     ("_process", "import struct", "struct is imported only by child, ground, wire"),
     ("_process", "sock.recvmsg(1)", "core does no recvmsg"),
     ("_interpreter", "os.environ.get('EARLYFORK_PYTHON')", "only the face reads"),

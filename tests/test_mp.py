@@ -59,7 +59,7 @@ def program(origin: str, defines: str, does: str = "") -> str:
     return first + HEAD + defines + "\n" + body
 
 
-# --- the name ---------------------------------------------------------------------------------
+# --- the name -------------------------------------------------------------------------------------
 
 
 def test_import_leaves_the_default_start_method_open(run: Run) -> None:
@@ -119,14 +119,12 @@ def test_a_spawned_child_finds_the_method_without_our_path(tmp_path: Path) -> No
         print(q.get())
         p.join()
     """
-    done = support.run_script(
-        source, directory=tmp_path, flags=("-S",), env={"PYTHONPATH": None}
-    )
+    done = support.run_script(source, directory=tmp_path, flags=("-S",), env={"PYTHONPATH": None})
     assert (done.stdout, done.stderr, done.returncode) == ("spawn\n", "", 0)
 
 
 def test_the_name_travels_as_plain_text_otherwise(run: Run) -> None:
-    out = run("", 'import pickle\nprint(type(pickle.loads(pickle.dumps(ctx.get_start_method()))))')
+    out = run("", "import pickle\nprint(type(pickle.loads(pickle.dumps(ctx.get_start_method()))))")
     assert out == "<class 'str'>\n"
 
 
@@ -154,7 +152,7 @@ assert p.exitcode == 0
     assert out == "[2, 4] [6] earlyfork\n"
 
 
-# --- what is built on it ------------------------------------------------------------------------
+# --- what is built on it --------------------------------------------------------------------------
 
 
 def test_pool(run: Run) -> None:
@@ -211,7 +209,9 @@ with ProcessPoolExecutor(2, mp_context=ctx, initializer=begin, initargs=(5,)) as
         print(error)
 with ProcessPoolExecutor(2, mp_context=ctx, max_tasks_per_child=1) as executor:
     print(executor.submit(work, 5).result())
-""" if sys.version_info >= (3, 11) else """\
+"""
+        if sys.version_info >= (3, 11)
+        else """\
 with ProcessPoolExecutor(2, mp_context=ctx, initializer=begin, initargs=(5,)) as executor:
     print(list(executor.map(work, range(3))), executor.submit(show, 0).result())
     try:
@@ -324,7 +324,7 @@ for _ in range(3):
     assert all(line.endswith("None []") for line in out.splitlines())
 
 
-# --- how processes end ---------------------------------------------------------------------------
+# --- how processes end ----------------------------------------------------------------------------
 
 
 def test_exit_codes(run: Run) -> None:
@@ -359,7 +359,10 @@ for how in ("0", "1", "7", "255", "raise", "text", "_exit", "none", "-9", "-15",
     got = dict(line.split() for line in out.splitlines())
     assert got == {
         **{n: n for n in ("0", "1", "7", "255", "-9", "-15", "-6", "-11")},
-        **{"raise": "1", "text": "1", "_exit": "77", "none": "0"},
+        "raise": "1",
+        "text": "1",
+        "_exit": "77",
+        "none": "0",
     }
 
 
@@ -428,7 +431,9 @@ p.join()
     assert out == "True\n"
 
 
-def test_orphans_see_the_end_of_their_parent(origin: str, start_script: Start) -> None:
+def test_orphans_see_the_end_of_their_parent(
+    origin: str, start_script: Start, tmp_path: Path
+) -> None:
     """A process that is no daemon outlives its parent and can tell."""
     source = program(
         origin,
@@ -449,7 +454,7 @@ signal.pause()
     process = start_script(source)
     assert process.stdout is not None
     assert process.stdout.readline() == "started\n"
-    with open(f"{os.readlink(f'/proc/{process.pid}/cwd')}/pipe") as pipe:
+    with (tmp_path / "pipe").open() as pipe:
         pid = int(pipe.readline())
         process.kill()
         process.wait()
@@ -557,8 +562,9 @@ p.join()
     assert out == "worker's\nmain's True\n"
 
 
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs to see the death of a stranger")
 def test_a_killed_template_is_replaced(run: Run) -> None:
-    """A living worker stays alive in our eyes; what nobody can know is 255, as the stdlib has it."""
+    """A living worker stays alive in our eyes; what nobody can know is the stdlib's 255."""
     out = run(
         """\
 def wait(c):
@@ -573,8 +579,11 @@ p = ctx.Process(target=wait, args=(b,))
 p.start()
 b.close()
 template = a.recv()
+death = os.pidfd_open(template)
 os.kill(template, signal.SIGKILL)
-mp.connection.wait([p.sentinel])
+mp.connection.wait([death, p.sentinel])
+mp.connection.wait([death])
+os.close(death)
 assert p.is_alive()
 q = ctx.Process(target=end)
 q.start()
@@ -588,7 +597,7 @@ print(p.exitcode)
     assert out == "3 True\n255\n"
 
 
-# --- the main module -------------------------------------------------------------------------------
+# --- the main module ------------------------------------------------------------------------------
 
 
 STARTS = {
@@ -662,7 +671,11 @@ def test_a_main_module_run_by_name(origin: str, tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-m", "app.cli"],
-        cwd=tmp_path, env=support.clean_env(), capture_output=True, text=True, check=False,
+        cwd=tmp_path,
+        env=support.clean_env(),
+        capture_output=True,
+        text=True,
+        check=False,
         timeout=30,
     )
     assert (done.stdout, done.stderr, done.returncode) == ("('app', 'app.cli')\n", "", 0)
@@ -688,13 +701,17 @@ def test_without_a_main_file(origin: str) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=support.clean_env(), capture_output=True, text=True, check=False, timeout=30,
+        env=support.clean_env(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
     )
     assert (done.stdout, done.stderr, done.returncode) == ("3\n", "", 0)
 
 
 def test_locks_of_the_main_module(run: Run) -> None:
-    """Made once more in the template, usable there and in what is started there, unlinked in the end."""
+    """Made once more in the template, usable there and further down, unlinked in the end."""
     out = run(
         """\
 lock = ctx.Lock()
@@ -718,7 +735,7 @@ print(p.exitcode)
     assert out == "0\n"
 
 
-# --- the template -----------------------------------------------------------------------------------
+# --- the template ---------------------------------------------------------------------------------
 
 
 def test_a_template_of_the_user(run: Run) -> None:
@@ -831,7 +848,7 @@ def test_flags_of_the_interpreter(tmp_path: Path, origin: str) -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("True\n", "", 0)
 
 
-# --- a worker sees its caller as it is now -----------------------------------------------------------
+# --- a worker sees its caller as it is now --------------------------------------------------------
 
 
 def test_a_worker_sees_the_caller_as_it_is_now(run: Run) -> None:
@@ -1049,7 +1066,7 @@ print(p.exitcode)
     assert out == "5\n-9\n"
 
 
-# --- what others wrote ------------------------------------------------------------------------------
+# --- what others wrote ----------------------------------------------------------------------------
 
 
 def needs(module: str) -> pytest.MarkDecorator:

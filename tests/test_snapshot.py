@@ -403,17 +403,24 @@ def test_a_new_process_within_a_snapshots_worker_is_clean(run_script: Run, first
             import earlyfork
             process = earlyfork.new()
             process.eval("import __main__; assert not hasattr(__main__, 'SECRET')")
-            process.eval("assert not hasattr(__main__, '__file__')")
+            process.eval("assert not hasattr(__main__, '__file__')").ready(10)
+            with open(f"/proc/{process.pid}/stat") as file:
+                parent = int(file.read().rpartition(")")[2].split()[1])
             pid = work.got(process.run(work.pid))
-            work.give(sock, (pid == process.pid, process.wait(10), earlyfork.status().early))
+            work.give(sock, (pid == process.pid, process.wait(10), parent))
         def further(sock):
             process = __import__("earlyfork").new().send_arg(2)
             work.give(sock, len(set(work.got(process.run(work.nested)))))
         from earlyfork.template import TEMPLATE
+        import earlyfork
         for _ in range(2):
             process = TEMPLATE.fork()
-            assert work.got(process.run(within)) == (True, 0, False)
+            right, status, parent = work.got(process.run(within))
+            assert (right, status) == (True, 0)
             assert process.wait(10) == 0
+            templates = {t.pid: t.name for t in earlyfork.status().templates}
+            if "early" in templates.values():
+                assert templates[parent] == "early", (parent, templates)
         assert work.got(TEMPLATE.fork().run(further)) == 3
     """
     run_script(first + "\n" + textwrap.dedent(text), check=True, env=WITH_WORK)
@@ -561,7 +568,7 @@ def test_a_killed_snapshot_says_so_and_is_not_replaced(run_script: Run) -> None:
         assert support.gone_within(pid)
         try:
             for _ in range(5):  # standbys are clones all the same
-                TEMPLATE.fork()
+                TEMPLATE.fork().ready(10)
         except earlyfork.TemplateDied as error:
             assert str(pid) in str(error), error
         else:

@@ -28,7 +28,10 @@ def test_quick_classes() -> None:
     env = support.clean_env(PYTHONPATH=support.python_path())
     done = subprocess.run(
         [sys.executable, str(RUNNER), "--quick", "--jobs", "1"],
-        env=env, capture_output=True, text=True, check=False,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " pass" in done.stdout

@@ -164,19 +164,9 @@ def _fork_early() -> str:
 
 
 def _warn(text: str) -> None:
-    import warnings
+    from earlyfork import _platform
 
-    from earlyfork._errors import EarlyForkWarning
-
-    # The line that imported this package, past the import system's own frames.
-    level, frame = 1, _sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
-        ("earlyfork", "importlib", "_frozen_importlib")
-    ):
-        # warnings does not count frames of the import system.
-        level += "importlib" not in frame.f_code.co_filename
-        frame = frame.f_back
-    warnings.warn(text, EarlyForkWarning, stacklevel=level)
+    _platform.warn(text)
 
 
 _reason = _at_import()

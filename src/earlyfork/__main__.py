@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import io
 import os
 import runpy
 import sys
 
 import earlyfork
+
+RUN_USAGE = "python -m earlyfork run [-h] (SCRIPT | -m MODULE) [ARG ...]"
 
 
 def main() -> int:
@@ -21,11 +23,9 @@ def main() -> int:
     run = commands.add_parser(
         "run",
         help="run a program that was not written for earlyfork with an early template",
-        usage="%(prog)s [-h] (SCRIPT | -m MODULE) [ARG ...]",
+        usage=RUN_USAGE,
+        add_help=False,
     )
-    run.add_argument("-m", dest="module", action="store_true", help="run a module, by its name")
-    run.add_argument("target", metavar="SCRIPT or MODULE", help="what to run")
-    run.add_argument("args", nargs=argparse.REMAINDER, metavar="ARG", help="its own arguments")
     doctor = commands.add_parser(
         "doctor",
         help="say whether and from what processes can be made here",
@@ -36,10 +36,17 @@ def main() -> int:
     doctor.add_argument(
         "--timeout", type=float, default=10.0, metavar="S", help="seconds a launch may take (10)"
     )
-    options = parser.parse_args()
-    if options.command == "doctor":
-        return _doctor(options)
-    return _run(options.target, options.args, module=options.module)
+    if sys.argv[1:2] == ["run"]:  # by hand: all that follows the target is the program's own
+        words = sys.argv[2:]
+        if words[:1] in (["-h"], ["--help"]):
+            print(f"usage: {RUN_USAGE}\n\nRuns a program as Python would, with an early template.")
+            return 0
+        if not words or (words[0].startswith("-") and words[0] != "-m") or words == ["-m"]:
+            run.error("a script, or -m and a module, is needed")
+        if words[0] == "-m":
+            return _run_module(words[1], words[2:])
+        return _run_script(words[0], words[1:])
+    return _doctor(parser.parse_args())
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -50,40 +57,50 @@ def _doctor(options: argparse.Namespace) -> int:
     return report.health
 
 
-def _run(target: str, args: list[str], *, module: bool) -> int:
-    """Run a script or module as Python would, with its folder on the path instead of ours."""
-    sys.argv[:] = [target, *args]
-    if module:
-        sys.path[0] = os.getcwd()
-        problem = _not_a_module(target)
-        if problem:
-            sys.exit(f"{sys.executable}: {problem}")
-        runpy.run_module(target, run_name="__main__", alter_sys=True)
-        return 0
-    if not os.path.exists(target):
-        print(f"{sys.executable}: can't open file {os.path.abspath(target)!r}", file=sys.stderr)
-        return 2
-    sys.path[0] = os.path.dirname(os.path.abspath(target))
-    runpy.run_path(target, run_name="__main__")
+def _run_module(name: str, args: list[str]) -> int:
+    """What `python -m` does, which is a function of runpy: it also says what is missing."""
+    sys.argv[:] = ["-m", *args]
+    sys.path[0] = os.getcwd()
+    _fresh_main()
+    runpy._run_module_as_main(name)  # type: ignore[attr-defined]
     return 0
 
 
-def _not_a_module(name: str) -> str:
-    """Why `python -m` would refuse this name, in its words; empty if it would not."""
-    try:
-        spec = importlib.util.find_spec(name)
-        if spec is None:
-            return f"No module named {name}"
-        package = spec.submodule_search_locations is not None
-        if package and importlib.util.find_spec(f"{name}.__main__") is None:
-            return (
-                f"No module named {name}.__main__; {name!r} is a package and cannot be directly "
-                "executed"
-            )
-    except (AttributeError, ImportError, TypeError, ValueError) as error:
-        what = type(error).__name__
-        return f"Error while finding module specification for {name!r} ({what}: {error})"
-    return ""
+def _run_script(path: str, args: list[str]) -> int:
+    """Run a script as Python would: in a `__main__` that is there to the very end."""
+    sys.argv[:] = [path, *args]
+    if not os.path.exists(path):
+        place = os.path.abspath(path)
+        print(
+            f"{sys.executable}: can't open file {place!r}: [Errno 2] No such file or directory",
+            file=sys.stderr,
+        )
+        return 2
+    if os.path.isdir(path) or path.endswith((".zip", ".pyz", ".pyc")):
+        sys.path.pop(0)  # run_path puts the archive or folder there
+        runpy.run_path(path, run_name="__main__")
+        return 0
+    sys.path[0] = os.path.dirname(os.path.realpath(path))
+    place = os.path.abspath(path)
+    with io.open_code(place) as file:
+        code = compile(file.read(), place, "exec", dont_inherit=True)
+    namespace = _fresh_main()
+    namespace["__file__"] = place
+    exec(code, namespace)
+    return 0
+
+
+def _fresh_main() -> dict[str, object]:
+    """An empty `__main__` in our place; its namespace."""
+    main_module = type(sys)("__main__")
+    main_module.__dict__["__builtins__"] = sys.modules["builtins"]
+    _replaced.append(sys.modules["__main__"])
+    sys.modules["__main__"] = main_module
+    return main_module.__dict__
+
+
+#: Our own `__main__`, whose functions are still on the stack.
+_replaced: list[object] = []
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ ANCILLARY = _socket.CMSG_SPACE(wire.MAX_FDS * 4) + _socket.CMSG_SPACE(12)
 CREDENTIALS = getattr(_socket, "SCM_CREDENTIALS", None)
 UP_HEAD = struct.Struct("!BI")  # op, pid
 QUEUED = struct.Struct("!II")  # generation, pid
-TWO = struct.Struct("2i")  # the fds of a queued standby: comm, status
+TWO_FDS = struct.Struct("2i")  # the fds of a queued standby: comm, status
+ROOM_FOR_TWO = _socket.CMSG_SPACE(8)
 #: A template refills its standbys this long after a request, in seconds: the forking would
 #: otherwise compete with the process that was just asked for.
 REFILL_AFTER = 0.001
@@ -88,6 +89,31 @@ def receive(
 def rights(fds: list[int]) -> list[tuple[int, int, bytes]]:
     """The ancillary data that carries `fds`."""
     return [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))]
+
+
+def take_queued(queue: _socket.socket) -> tuple[int, int, int, int] | None:
+    """A standby from a template's queue as (generation, pid, comm, status); None if there is none.
+
+    Raises:
+        FdsLost: this process has too many open files.
+    """
+    while True:
+        try:
+            message, ancillary, flags, _ = queue.recvmsg(
+                QUEUED.size, ROOM_FOR_TWO, DONTWAIT | CLOEXEC
+            )
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:  # the template died; what it queued comes after this
+            continue
+        if not message:
+            return None
+        if flags & _socket.MSG_CTRUNC or not ancillary:
+            close_received(ancillary)
+            raise FdsLost("a standby was lost on the way: too many open files in this process")
+        generation, pid = QUEUED.unpack(message)
+        comm, status = TWO_FDS.unpack(ancillary[0][2])
+        return generation, pid, comm, status
 
 
 def close_received(ancillary: list[tuple[int, int, bytes]]) -> None:

@@ -29,10 +29,12 @@ _inherited: list[object] = []
 class Forked:
     """The main program's end of a root template."""
 
-    __slots__ = ("baseline", "comm", "pid", "status")
+    __slots__ = ("baseline", "comm", "inode", "status")
 
     def __init__(self, comm: int, status: int, baseline: _context.Context) -> None:
         self.comm = comm
+        #: By which the socket is known again, should somebody close all fds and open others.
+        self.inode = os.fstat(comm).st_ino
         self.status = status
         self.baseline = baseline
 

@@ -151,15 +151,11 @@ def marker() -> tuple[int, int] | None:
         if not problem:
             has_own_directory = own == OWN_DIRECTORY
             return comm, status
-    import warnings
+    from earlyfork import _platform
 
-    from earlyfork._errors import EarlyForkWarning
-
-    warnings.warn(
+    _platform.warn(
         f"the environment variable {MARKER} is ignored: {problem}. It is earlyfork's own and "
-        "should not be set by anybody else",
-        EarlyForkWarning,
-        stacklevel=3,
+        "should not be set by anybody else"
     )
     return None
 

@@ -95,8 +95,7 @@ def launch(choice: _interpreter.Choice, env: dict[str, str] | None = None) -> La
             result.baseline.env = {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}
             blob = child_text(result.baseline.env)
             numbers = (str(number) for number in (comm, status, len(blob), len(BOOT)))
-            flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-            command = [choice.path, *flags, "-c", FIRST, *numbers]
+            command = [choice.path, *interpreter_flags(), "-c", FIRST, *numbers]
         try:
             process = subprocess.Popen(command, env=environment, pass_fds=(comm, status))
         except OSError as error:
@@ -112,6 +111,18 @@ def launch(choice: _interpreter.Choice, env: dict[str, str] | None = None) -> La
             _send_all(result.comm, BOOT.encode() + blob)
         ours.pop_all()
     return result
+
+
+def interpreter_flags() -> list[str]:
+    """The command line options that make an interpreter like this one."""
+    import subprocess
+
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    for name, value in sys._xoptions.items():  # of these it knows but some
+        option = name if value is True else f"{name}={value}"
+        if option not in flags:
+            flags += ["-X", option]
+    return flags
 
 
 def _send_all(fd: int, data: bytes) -> None:
@@ -168,7 +179,10 @@ def child_text(env: dict[bytes, bytes]) -> bytes:
                 _texts.append(module.__dict__["__text__"])
                 continue
             loader = module.__spec__.loader  # type: ignore[union-attr]
-            source = loader.get_source(module.__name__)  # type: ignore[union-attr]
+            try:
+                source = loader.get_source(module.__name__)  # type: ignore[union-attr]
+            except ImportError as error:
+                raise (error.__cause__ or error) from None  # no fd left to read it, say
             code = loader.get_code(module.__name__)  # type: ignore[union-attr]
             _texts.append((name, module.__file__ or name, source, marshal.dumps(code)))
     # A freezer's path means nothing to an interpreter.

@@ -34,7 +34,7 @@ HAS_PRIORITY = hasattr(os, "getpriority")
 
 
 class Around(NamedTuple):
-    """A process's surroundings at one moment, as far as the kernel hands them to an exec'd child."""
+    """A process's surroundings at one moment: what the kernel hands to an exec'd child."""
 
     umask: int
     nice: int

@@ -16,8 +16,9 @@ import os
 import pickle
 import sys
 import types
-from multiprocessing import process, resource_tracker, spawn, util
-from typing import TYPE_CHECKING
+from multiprocessing import process, resource_tracker, spawn
+from multiprocessing import util as _util
+from typing import TYPE_CHECKING, Any
 
 import earlyfork
 from earlyfork import _mp_around as around
@@ -25,8 +26,11 @@ from earlyfork import _mp_around as around
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
+
+util: Any = _util  # its private half, which start methods share, is not in the type stubs
+tracking: Any = resource_tracker._resource_tracker
 
 #: A main module: "path", "name", "code" or "snapshot", and which.
 Main = tuple[str, "str | bytes"]
@@ -88,7 +92,6 @@ def prepare(payload: bytes) -> None:
     assert isinstance(report, int)
     importlib.import_module("earlyfork.mp")  # registers the start method
     key, preload, main, data = pickle.loads(payload)
-    tracking = resource_tracker._resource_tracker
     tracking._fd = tracker
     tracking._pid = None
     prepared = Prepared(key)
@@ -148,14 +151,15 @@ def _code_of_module(name: str) -> tuple[types.CodeType, dict[str, object]]:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.loader is None:
         raise ImportError(f"the main module {name} can't be found", name=name)
-    names = {
+    names: dict[str, object] = {
         "__spec__": spec,
         "__file__": spec.origin,
         "__cached__": spec.cached,
         "__loader__": spec.loader,
         "__package__": spec.parent,
     }
-    return spec.loader.get_code(name), names  # type: ignore[attr-defined]
+    loader: Any = spec.loader
+    return loader.get_code(name), names
 
 
 def _code_of_script(path: str) -> tuple[types.CodeType, dict[str, object]]:
@@ -164,7 +168,7 @@ def _code_of_script(path: str) -> tuple[types.CodeType, dict[str, object]]:
     with io.open_code(path) as file:
         text = file.read()
     try:
-        code = pkgutil.read_code(io.BytesIO(text))  # type: ignore[attr-defined]
+        code = pkgutil.read_code(io.BytesIO(text))
     except EOFError:  # a script shorter than the head of a .pyc
         code = None
     if code is None:
@@ -174,7 +178,7 @@ def _code_of_script(path: str) -> tuple[types.CodeType, dict[str, object]]:
 
 
 def _code_of_frozen(data: bytes) -> tuple[types.CodeType, dict[str, object]]:
-    code = marshal.loads(data)
+    code = marshal.loads(data)  # noqa: S302 - from the process that this one belongs to
     return code, {FROZEN_CODE: code}
 
 
@@ -192,12 +196,13 @@ def _no_starts() -> Iterator[None]:
     def start(_self: object) -> NoReturn:
         raise _Stopped
 
-    before = process.BaseProcess.start
-    process.BaseProcess.start = start  # type: ignore[method-assign]
+    base: Any = process.BaseProcess
+    before = base.start
+    base.start = start
     try:
         yield
     finally:
-        process.BaseProcess.start = before  # type: ignore[method-assign]
+        base.start = before
 
 
 @contextlib.contextmanager
@@ -229,7 +234,7 @@ def _describe(error: BaseException) -> str:
 
 
 def _report_semaphores(report: int) -> None:
-    """Say which semaphores the main module made here: whoever prepared this unlinks them at its end.
+    """Say which semaphores the main module made here: the caller unlinks them at its end.
 
     Until then they are there for workers that hand them on. More of them than a pipe takes are left
     to the resource tracker, which then warns.
@@ -263,8 +268,8 @@ def work(lifeline: socket.socket, *values: object) -> NoReturn:
     # the exit functions, before that `_bootstrap` does so; either way they run once.
     util._finalizer_registry.clear()
     atexit._clear()
-    atexit.register(sys.modules["earlyfork.mp"].at_exit)
-    resource_tracker._resource_tracker._fd = fds.pop(0)
+    atexit.register(sys.modules["earlyfork._mp_template"].at_exit)
+    tracking._fd = fds.pop(0)
     surroundings, environment, streams = pickle.loads(pieces.pop(0))
     stream = io.BytesIO(pieces[0] if len(pieces) == 1 else b"".join(pieces))
     del pieces

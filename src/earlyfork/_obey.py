@@ -7,12 +7,11 @@ returns what is to be run.
 from __future__ import annotations
 
 import _signal
+import _socket
 import os
 import socket
 import sys
 from functools import partial
-
-import _socket
 
 from earlyfork import _context, _guard
 from earlyfork import _wire as wire

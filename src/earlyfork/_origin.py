@@ -11,7 +11,6 @@ import _thread
 import contextlib
 import os
 import sys
-import warnings
 from typing import TYPE_CHECKING
 
 from earlyfork import (
@@ -25,7 +24,7 @@ from earlyfork import (
 )
 from earlyfork import _wire as wire
 from earlyfork._children import close_all, status_pair
-from earlyfork._errors import EarlyForkError, EarlyForkWarning, LaunchError, TemplateDied
+from earlyfork._errors import EarlyForkError, LaunchError, TemplateDied
 from earlyfork._here import here, tell
 from earlyfork._process import Process
 from earlyfork._watch import Watch
@@ -102,7 +101,7 @@ def reason() -> str:
 
 def adopt_early(forked: Forked) -> None:
     """Make a template that the main program forked the default one."""
-    _now.inode = os.fstat(forked.comm).st_ino
+    _now.inode = forked.inode
     _now.template = _now.early = root_process(forked, "early")
 
 
@@ -262,11 +261,7 @@ def _replace() -> None:
     _now.template = root
     if _now.death:
         text, _now.death = _now.death, ""
-        warnings.warn(
-            f"{text}. New processes come from a new template, launched as {choose()}",
-            EarlyForkWarning,
-            stacklevel=4,
-        )
+        _platform.warn(f"{text}. New processes come from a new template, launched as {choose()}")
 
 
 def new(*, env: Mapping[str, str] | None = None, cwd: str | os.PathLike[str] | None = None) -> Process:
@@ -436,12 +431,10 @@ def _warn_of_late(base: dict[bytes, bytes], wanted: dict[bytes, bytes]) -> None:
         and os.fsdecode(name) not in _frozen.LOADER_ENVIRONMENT  # the bootloader's, not the user's
     )
     if late:
-        warnings.warn(
+        _platform.warn(
             f"env= changes {', '.join(late)}: that is read when a program starts, so the new "
             "process, which is forked, does not obey it (what it executes does). Only "
-            "new_exec(executable=...) starts a program",
-            EarlyForkWarning,
-            stacklevel=3,
+            "new_exec(executable=...) starts a program"
         )
 
 

@@ -62,7 +62,7 @@ def python_threads() -> list[str]:
 
 def open_directory(path: str | bytes | os.PathLike[str]) -> int:
     """An fd of a directory, with no more right than to go there."""
-    return os.open(path, getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_CLOEXEC)
+    return above_streams(os.open(path, getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
 def open_fds() -> list[int]:
@@ -140,6 +140,24 @@ def own_pidfd() -> int:
         return os.pidfd_open(os.getpid()) if has_pidfd else -1
     except OSError:
         return -1
+
+
+def warn(text: str) -> None:
+    """Warn the user at the line of the user's that led here, past our own and the import's frames."""
+    import warnings
+
+    from earlyfork._errors import EarlyForkWarning
+
+    ours = os.path.dirname(os.path.abspath(__file__))
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None:
+        file = frame.f_code.co_filename
+        if os.path.dirname(file) != ours and not file.startswith("<frozen importlib"):
+            break
+        # warnings does not count frames of the import system.
+        level += not file.startswith("<frozen importlib")
+        frame = frame.f_back
+    warnings.warn(text, EarlyForkWarning, stacklevel=level)
 
 
 def caller(depth: int) -> tuple[str, int]:

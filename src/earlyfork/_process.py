@@ -23,21 +23,18 @@ from earlyfork import _handles, _platform
 from earlyfork import _wire as wire
 from earlyfork._children import (
     CLOEXEC,
-    DONTWAIT,
     NOSIGNAL,
-    QUEUED,
-    TWO,
+    FdsLost,
     close_all,
-    close_received,
     message_pair,
     rights,
+    take_queued,
 )
 from earlyfork._errors import ProcessStateError, RemoteError, TemplateDied
 from earlyfork._watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing_extensions import Self
 
     from earlyfork._context import Context
 
@@ -46,8 +43,6 @@ DEFAULT_STANDBY = 2
 #: Commands wait for company until they are this long together.
 FLUSH_FROM = 1 << 15
 FLUSH_FDS = 64
-#: Room for the fds of a queued standby, and for no more.
-TWO_FDS = _socket.CMSG_SPACE(8)
 
 _tokens = itertools.count(1)
 #: The batch that runs a function by its name and nothing else, for names seen before.
@@ -155,7 +150,7 @@ class Process:
 
     # -- preparing ----------------------------------------------------------------------------
 
-    def require(self, *modules: str) -> Self:
+    def require(self, *modules: str) -> Process:
         """Import modules there.
 
         Raises:
@@ -171,7 +166,7 @@ class Process:
         self._flush()
         return self
 
-    def eval(self, code: str, *args: object) -> Self:
+    def eval(self, code: str, *args: object) -> Process:
         """Run source text in the `__main__` namespace there, with the tuple `args` at hand.
 
         `args` exists during that code only; names that the code defines stay.
@@ -192,7 +187,7 @@ class Process:
         self._flush()
         return self
 
-    def call(self, function: str | Callable[..., object], *args: object) -> Self:
+    def call(self, function: str | Callable[..., object], *args: object) -> Process:
         """Call a function there, by name (`pkg.mod.func`, `pkg.mod:obj.attr`) or as an object.
 
         Raises:
@@ -204,7 +199,7 @@ class Process:
         self._flush()
         return self
 
-    def send_fh(self, *files: object) -> Self:
+    def send_fh(self, *files: object) -> Process:
         """Pass open files to the function that will run, in the order sent.
 
         Each fd is duplicated now, so the caller may close its own at once. A socket arrives as a
@@ -232,7 +227,7 @@ class Process:
             self._add(wire.FD, words, fd)
         return self
 
-    def send_arg(self, *values: object) -> Self:
+    def send_arg(self, *values: object) -> Process:
         """Pass values to the function that will run, in the order sent.
 
         bytes and str travel as they are, anything else pickled.
@@ -279,29 +274,22 @@ class Process:
 
     def _take_standby(self) -> Process | None:
         """A process that waits in the queue and is what this one is now."""
-        queue = self._queue
-        assert queue is not None
+        assert self._queue is not None
         while True:
             try:
-                message, ancillary, flags, _ = queue.recvmsg(QUEUED.size, TWO_FDS, DONTWAIT | CLOEXEC)
-            except BlockingIOError:
+                taken = take_queued(self._queue)
+            except FdsLost as error:
+                raise too_many_files("a process") from error
+            if taken is None:
                 return None
-            except ConnectionResetError:  # the template died; what it queued comes after this
-                continue
-            if not message:
-                return None
-            if flags & _socket.MSG_CTRUNC or not ancillary:
-                close_received(ancillary)
-                raise too_many_files("a process")
-            comm, status = TWO.unpack(ancillary[0][2])
-            generation, pid = QUEUED.unpack(message)
-            if generation != self._generation:
-                os.close(comm)  # its other end sees this and exits
-                os.close(status)
-                continue
-            if comm < 3 or status < 3 or not CLOEXEC:
-                comm, status = _platform.own_fd(comm), _platform.own_fd(status)
-            return Process(comm, Watch(status, pid, self._watch), self.origin)
+            generation, pid, comm, status = taken
+            if generation == self._generation:
+                break
+            os.close(comm)  # its other end sees this and exits
+            os.close(status)
+        if comm < 3 or status < 3 or not CLOEXEC:
+            comm, status = _platform.own_fd(comm), _platform.own_fd(status)
+        return Process(comm, Watch(status, pid, self._watch), self.origin)
 
     def _died(self) -> TemplateDied:
         error = TemplateDied(f"nothing can be forked: {self._watch.epitaph()}")
@@ -340,7 +328,7 @@ class Process:
             self._queue = _socket.socket(fileno=queue)
         return Process(comm, Watch(status, None, self._watch), self.origin)
 
-    def ready(self, timeout: float | None = None) -> Self:
+    def ready(self, timeout: float | None = None) -> Process:
         """Wait until all that was sent so far has been done there.
 
         Args:
@@ -467,7 +455,7 @@ class Process:
 
     # -- a handle on what runs ----------------------------------------------------------------
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Process:
         return self
 
     def __exit__(self, *_: object) -> None:

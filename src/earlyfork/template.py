@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import warnings
 from typing import TYPE_CHECKING
 
 import earlyfork
 from earlyfork import _early, _origin, _platform
-from earlyfork._errors import EarlyForkWarning, TemplateError
+from earlyfork._errors import TemplateError
 from earlyfork._here import here
 
 if TYPE_CHECKING:
@@ -61,11 +60,9 @@ def snapshot(*, keep_fds: Iterable[int] = ()) -> Process:
         )
     native = _platform.thread_names()
     if native:
-        warnings.warn(
+        _platform.warn(
             f"the snapshot is taken beside native threads ({', '.join(native)}), which are not in "
-            "it; libraries that own them must cope with fork, as BLAS pools do",
-            EarlyForkWarning,
-            stacklevel=2 if __name__ in sys.modules else 3,
+            "it; libraries that own them must cope with fork, as BLAS pools do"
         )
     default = _origin.default_comm()
     with warnings.catch_warnings():
@@ -98,14 +95,11 @@ def shed_fds(keep: set[int]) -> None:
 
     The numbers stay taken: objects that still name them, and close them one day, hit nothing else.
     """
-    import select
     import socket
 
     _early.fill_streams()
     plug, gone = socket.socketpair()
     gone.close()
-    epolls = (select.epoll,) if hasattr(select, "epoll") else ()
-    del epolls
     for fd in _platform.open_fds():
         if fd not in keep and fd != plug.fileno() and not may_stay(fd):
             os.dup2(plug.fileno(), fd, inheritable=False)

@@ -48,21 +48,34 @@ class Built(NamedTuple):
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Both binaries, built by whichever worker of this run comes first."""
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # common to all workers
-    place = base / "frozen"
-    with (base / "frozen.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not place.exists():
-            build(place)
-    log = (place / "log").read_text()
-    assert (place / "done").exists(), f"PyInstaller failed:\n{log}"
+    """Both binaries."""
+    place, log = build_once("app", tmp_path_factory)
     return Built(place / "onefile", place / "onedir.d" / "onedir", log)
 
 
-def build(place: Path) -> None:
+@pytest.fixture(scope="session")
+def built_around_mp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program that uses multiprocessing, which no other test may drag in."""
+    place, _ = build_once("mp_app", tmp_path_factory)
+    return place / "mp.d" / "mp"
+
+
+def build_once(name: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Build a spec if no other worker of this run has; the place, and what PyInstaller said."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # common to all workers
+    place = base / f"frozen-{name}"
+    with (base / f"frozen-{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            build(name, place)
+    log = (place / "log").read_text()
+    assert (place / "done").exists(), f"PyInstaller failed:\n{log}"
+    return place, log
+
+
+def build(name: str, place: Path) -> None:
     spec = importlib.util.find_spec("earlyfork")
     assert spec is not None
     assert spec.origin is not None
@@ -70,7 +83,7 @@ def build(place: Path) -> None:
         pytest.fail("PyInstaller sees no editable install: install a wheel (make test does)")
     place.mkdir()
     work = place / "work"
-    command = [sys.executable, "-m", "PyInstaller", HERE / "program" / "app.spec"]
+    command = [sys.executable, "-m", "PyInstaller", HERE / "program" / f"{name}.spec"]
     command += ["--distpath", place, "--workpath", work]
     with (place / "log").open("w") as log:
         # Its cache would be shared with builds of other people and other runs.
@@ -429,6 +442,27 @@ def test_forged_marker_costs_nothing(app: App, text: str) -> None:
     seen = app.play("basic", env=env, stderr=warning)
     app.check_origin(seen)
     check_worker(seen)
+
+
+def test_multiprocessing_in_an_early_app(built_around_mp: Path, tmp_path: Path) -> None:
+    # Its children run the first line again, all of them: none may fork a template.
+    result = tmp_path / "result"
+    done = subprocess.run(
+        [built_around_mp, result],
+        env={"PATH": "", "TMPDIR": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=support.PATIENCE * 6,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    seen = json.loads(result.read_text())
+    assert seen.pop("early") is True
+    for way, said in seen.items():
+        assert said["answer"] == 49, way
+        assert said["early"] is False, (way, said["reason"])
+    assert seen["spawn"]["reason"] == "this process belongs to multiprocessing"
 
 
 # --- without /proc, /dev and Python ---------------------------------------------------------

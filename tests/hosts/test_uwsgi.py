@@ -31,15 +31,18 @@ def test_processes_of_a_web_application(tmp_path: Path, origin: str, master: lis
     # uWSGI loads the application as a module of its own making, so nobody can tell that it is the
     # program: it has to be said.
     wish = "1" if origin == "early" else None
-    server = subprocess.Popen(
-        [UWSGI, *options, *master, "--wsgi-file", "host_wsgi.py"],
-        cwd=tmp_path / "program",
-        env=support.clean_env(PYTHONPATH=support.python_path(tmp_path / "program"), EARLYFORK=wish),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=(tmp_path / "log").open("w"),
-        start_new_session=True,
-    )
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(
+            [UWSGI, *options, *master, "--wsgi-file", "host_wsgi.py"],
+            cwd=tmp_path / "program",
+            env=support.clean_env(
+                PYTHONPATH=support.python_path(tmp_path / "program"), EARLYFORK=wish
+            ),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
     with server:
         try:
             support.wait_until(
@@ -57,8 +60,7 @@ def test_processes_of_a_web_application(tmp_path: Path, origin: str, master: lis
                 server.wait(support.PATIENCE)
             except subprocess.TimeoutExpired:
                 support.kill_session(server.pid)
-    log = (tmp_path / "log").read_text()
-    assert b"200 OK" in head, log
+    assert b"200 OK" in head, (tmp_path / "log").read_text()
     found = json.loads(body)
     assert found["early"] is (origin == "early"), found["reason"]
     assert Path(found["interpreter"].partition(" (")[0]).name.startswith("python")

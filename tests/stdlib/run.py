@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
@@ -25,10 +26,19 @@ from pathlib import Path
 HERE = Path(__file__).parent
 #: Classes that are about the start method rather than about what is built on it, and fast.
 QUICK = (
-    "WithProcessesTestProcess", "WithProcessesTestSubclassingProcess", "TestStartMethod",
-    "WithProcessesTestConnection", "WithProcessesTestFinalize", "TestCloseFds", "TestFlags",
-    "TestSimpleQueue", "TestInvalidHandle", "TestStdinBadfiledescriptor", "TestNoForkBomb",
-    "TestPoolNotLeakOnFailure", "MiscTestCase",
+    "WithProcessesTestProcess",
+    "WithProcessesTestSubclassingProcess",
+    "TestStartMethod",
+    "WithProcessesTestConnection",
+    "WithProcessesTestFinalize",
+    "TestCloseFds",
+    "TestFlags",
+    "TestSimpleQueue",
+    "TestInvalidHandle",
+    "TestStdinBadfiledescriptor",
+    "TestNoForkBomb",
+    "TestPoolNotLeakOnFailure",
+    "MiscTestCase",
 )
 #: Tests that can't pass or say nothing here, each with the reason; the rest must.
 EXPECTED: dict[str, str] = {
@@ -50,32 +60,32 @@ class Recorder(unittest.TestResult):
 
     def __init__(self, path: str) -> None:
         super().__init__()
-        self.file = open(path, "a", buffering=1)
+        self.file = Path(path).open("a", buffering=1)
 
     def _note(self, test: object, outcome: str, reason: str = "") -> None:
         name = test.id() if hasattr(test, "id") else str(test)
         print(json.dumps([name, outcome, reason]), file=self.file)
 
-    def startTest(self, test: unittest.TestCase) -> None:
+    def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802
         super().startTest(test)
         self._note(test, "hang", "it did not come to an end")
 
-    def addSuccess(self, test: unittest.TestCase) -> None:
+    def addSuccess(self, test: unittest.TestCase) -> None:  # noqa: N802
         self._note(test, "pass")
 
-    def addSkip(self, test: unittest.TestCase, reason: str) -> None:
+    def addSkip(self, test: unittest.TestCase, reason: str) -> None:  # noqa: N802
         super().addSkip(test, reason)
         self._note(test, "skip", reason)
 
-    def addError(self, test: unittest.TestCase, err: object) -> None:
+    def addError(self, test: unittest.TestCase, err: object) -> None:  # noqa: N802
         super().addError(test, err)  # type: ignore[arg-type]
         self._note(test, "error", self.errors[-1][1])
 
-    def addFailure(self, test: unittest.TestCase, err: object) -> None:
+    def addFailure(self, test: unittest.TestCase, err: object) -> None:  # noqa: N802
         super().addFailure(test, err)  # type: ignore[arg-type]
         self._note(test, "fail", self.failures[-1][1])
 
-    def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: object) -> None:
+    def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: object) -> None:  # noqa: N802
         super().addSubTest(test, subtest, err)  # type: ignore[arg-type]
         if err is not None:
             self._note(test, "fail", (self.failures + self.errors)[-1][1])
@@ -86,7 +96,8 @@ def classes() -> list[str]:
 
     found = vars(suite_under_method).items()
     return sorted(
-        name for name, value in found
+        name
+        for name, value in found
         if isinstance(value, type) and issubclass(value, unittest.TestCase)
     )
 
@@ -104,21 +115,20 @@ def run_apart(python: str, method: str, name: str) -> dict[str, tuple[str, str]]
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "results")
         environment = {**os.environ, "MP_METHOD": method, "PYTHONWARNINGS": "default"}
-        with open(Path(folder, "log"), "w+b") as log:
+        with Path(folder, "log").open("w+b") as log:
             process = subprocess.Popen(
                 [python, str(HERE / "run.py"), "--class", name, str(output)],
-                env=environment, stdout=log, stderr=log, cwd=folder, start_new_session=True,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                start_new_session=True,
             )
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                pass
-            finally:
-                try:
-                    os.killpg(process.pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-                process.wait()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
             log.seek(0)
             tail = log.read().decode(errors="replace")[-2000:]
         found: dict[str, tuple[str, str]] = {}
@@ -151,7 +161,9 @@ def last_line(text: str) -> str:
 
 def report(python: str, results: dict[str, dict[str, tuple[str, str]]], *, verbose: bool) -> int:
     """Print it; the number of tests that earlyfork fails and forkserver passes."""
-    version = subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout.strip()
+    version = subprocess.run(
+        [python, "-V"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     worse = 0
     for method, found in results.items():
         outcomes = [outcome for outcome, _ in found.values()]
@@ -166,7 +178,7 @@ def report(python: str, results: dict[str, dict[str, tuple[str, str]]], *, verbo
         known = EXPECTED.get(test)
         note = f" [expected: {known}]" if known else ""
         print(f"  {outcome}: {test} (forkserver: {there}): {last_line(reason)}{note}")
-        if verbose and outcome not in {"skip"}:
+        if verbose and outcome != "skip":
             print("    | " + "\n    | ".join(reason.splitlines()))
         if outcome != "skip" and not known and there not in {"fail", "error", "hang"}:
             worse += 1
@@ -198,7 +210,10 @@ def main() -> int:
     for python in options.python or [sys.executable]:
         listed = subprocess.run(
             [python, str(HERE / "run.py"), "--list"],
-            env={**os.environ, "MP_METHOD": "spawn"}, capture_output=True, text=True,
+            env={**os.environ, "MP_METHOD": "spawn"},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if listed.returncode:
             print(f"{python}: no multiprocessing tests to run: {last_line(listed.stderr)}")

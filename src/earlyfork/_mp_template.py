@@ -1,0 +1,244 @@
+"""The template that workers are forked from: made once, kept, and made again if need be.
+
+The caller's half; what happens in the template is _mp_child's.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import marshal
+import os
+import pickle
+import sys
+import threading
+from multiprocessing import resource_tracker, spawn
+from multiprocessing import util as _util
+from typing import TYPE_CHECKING, Any
+
+import earlyfork
+from earlyfork import _mp_around as around
+from earlyfork import _mp_child as child
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+util: Any = _util  # its private half, which start methods share, is not in the type stubs
+
+
+class Kept:
+    """A prepared process that workers are forked from, and what it was prepared with."""
+
+    def __init__(self, key: tuple[object, ...], fork: Callable[[], earlyfork.Process]) -> None:
+        self.key = key
+        self.owner = os.getpid()
+        self.fork = fork
+        self.environment = around.environment()
+        self.streams = around.streams()
+        self._process: earlyfork.Process | None = None
+        self._report = -1
+
+    @classmethod
+    def of_this_worker(cls, prepared: child.Prepared, key: tuple[object, ...]) -> Kept:
+        """The template that this process itself was forked from."""
+        kept = cls(key, earlyfork.sibling)
+        kept.environment = prepared.environment
+        kept.streams = prepared.streams
+        return kept
+
+    @classmethod
+    def prepare(
+        cls,
+        key: tuple[object, ...],
+        base: earlyfork.Process,
+        payload: bytes,
+        *,
+        foreign: bool,
+    ) -> Kept:
+        """Prepare `base`, a process that nothing was run in, and keep it."""
+        kept = cls(key, base.fork)
+        kept._process = base
+        if foreign:  # made at another time, with streams that are not known here
+            kept.streams = (None, None, None)
+        report, far_report = os.pipe()
+        try:
+            base.send_fh(resource_tracker.getfd(), far_report)
+            base.call("earlyfork._mp_child.prepare", payload)
+        except BaseException:
+            os.close(report)
+            raise
+        finally:
+            os.close(far_report)
+        kept._report = report
+        return kept
+
+    def is_gone(self) -> bool:
+        """Whether it is known to have ended."""
+        if self.owner != os.getpid():
+            return True
+        try:
+            return self._process is not None and self._process.poll() is not None
+        except earlyfork.ProcessLost:  # its own template was killed, which says nothing of it
+            return False
+
+    def retire(self) -> None:
+        """Let it end when its workers have; nothing is forked from it any more."""
+        if self._process is not None and self.owner == os.getpid():
+            self._process.close()
+
+    def unlink_semaphores(self) -> None:
+        """At the end of this process: unlink what the main module made when it was run there."""
+        report, self._report = self._report, -1
+        if report < 0 or self.owner != os.getpid():
+            return
+        from multiprocessing.synchronize import SemLock
+
+        os.set_blocking(report, False)
+        with open(report, "rb", buffering=0) as file:
+            for name in (file.read() or b"").decode().split():
+                with contextlib.suppress(FileNotFoundError):
+                    SemLock._cleanup(name)  # type: ignore[attr-defined]
+
+
+class Source:
+    """Where a context's processes come from: one template, made when it is first needed."""
+
+    def __init__(self, template: earlyfork.Process | None = None) -> None:
+        self.template = template
+        self.preload: list[str] = []
+        self._kept: Kept | None = None
+        self._former: list[Kept] = []
+        self._renew()
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+
+    def fork(self, main: child.Main | None, data: dict[str, Any]) -> tuple[earlyfork.Process, Kept]:
+        """A process for one worker whose preparation data is `data`, and its template."""
+        if self.template is not None and self.template.has_main:
+            main = child.ALREADY_THERE
+        key = (main, tuple(self._preload()), _executable(), id(self.template))
+        for attempt in (1, 2):
+            with self._lock:
+                kept = self._kept
+                if kept is None or kept.key != key or kept.is_gone():
+                    self._retire()
+                    kept = self._kept = self._make(key, main, data)
+            try:
+                worker = kept.fork()
+                worker.poll()  # one that was forked ahead by a template that is dead says so
+                return worker, kept
+            except (earlyfork.TemplateDied, earlyfork.ProcessLost):
+                with self._lock:
+                    if self._kept is kept:
+                        self._retire()
+                if attempt == 2:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _make(self, key: tuple[object, ...], main: child.Main | None, data: dict[str, Any]) -> Kept:
+        above = child.prepared
+        if (
+            above is not None
+            and self.template is None
+            and above.serves(*key[:3])
+            and not self._former
+        ):
+            return Kept.of_this_worker(above, key)
+        settings = {name: value for name, value in data.items() if name in _SETTINGS}
+        payload = pickle.dumps((key, self._preload(), main, settings))
+        if self.template is not None:
+            base = self.template.fork()
+        elif key[2] is not None:
+            base = earlyfork.new_exec(executable=key[2])  # type: ignore[arg-type]
+        else:
+            base = earlyfork.new()
+        return Kept.prepare(key, base, payload, foreign=self.template is not None)
+
+    def _preload(self) -> list[str]:
+        """Modules named by `set_forkserver_preload`, on this context or on the default one."""
+        server = sys.modules.get("multiprocessing.forkserver")
+        names = list(server._forkserver._preload_modules) if server is not None else []
+        return [name for name in (*names, *self.preload) if name != "__main__"]
+
+    def _retire(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.retire()
+            self._former.append(kept)
+
+    def close(self) -> None:
+        """Let go of everything; the next start makes another template."""
+        with self._lock:
+            self._retire()
+            former, self._former = self._former, []
+        for kept in former:
+            kept.unlink_semaphores()
+
+
+#: What of the preparation data matters to the main module when it is run in the template.
+_SETTINGS = {"sys_path", "sys_argv", "dir", "orig_dir"}
+
+
+def take_main(data: dict[str, Any]) -> child.Main | None:
+    """Take the main module out of the preparation data; None where spawn would not run it."""
+    name = data.pop("init_main_from_name", None)
+    path = data.pop("init_main_from_path", None)
+    code = getattr(sys.modules["__main__"], child.FROZEN_CODE, None)
+    if code is not None:  # there is no file to run again
+        return "code", marshal.dumps(code)
+    if name is not None:
+        return None if name.rpartition(".")[2] == "__main__" else ("name", name)
+    if path is None or os.path.splitext(os.path.basename(path))[0] == "ipython":
+        return None
+    return "path", path
+
+
+def _executable() -> str | None:
+    """The interpreter that `multiprocessing.set_executable` asked for, if it did."""
+    path = spawn.get_executable()
+    if not path or os.fsdecode(path) == sys.executable:
+        return None
+    return os.fsdecode(path)
+
+
+#: Where the registered context's processes come from.
+default = Source()
+sources = [default]
+
+
+def _after_fork_in_child() -> None:
+    for source in sources:
+        source._renew()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def at_exit() -> None:
+    """Let the templates go, when all processes were joined and all finalizers have run."""
+    util._exit_function()
+    for source in sources:
+        source.close()
+
+
+atexit.register(at_exit)
+
+
+# -- the resource tracker of a frozen app ----------------------------------------------------------
+
+
+def _spawnv_passfds(path: Any, args: list[Any], fds: Sequence[int]) -> int:
+    """In a frozen app: the resource tracker is no second run of the app's binary either."""
+    text = os.fsdecode(args[-1])
+    if "multiprocessing.resource_tracker import main" not in text:
+        return stock_spawnv_passfds(path, args, fds)  # type: ignore[no-any-return]
+    number = int(text.rpartition("(")[2].rstrip(")"))
+    tracker = earlyfork.new().send_fh(number)
+    os.close(tracker.run("earlyfork._mp_child.track").detach())
+    return tracker.pid
+
+
+stock_spawnv_passfds = util.spawnv_passfds
+if getattr(sys, "frozen", False):
+    util.spawnv_passfds = _spawnv_passfds

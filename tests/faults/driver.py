@@ -1,0 +1,356 @@
+"""A main program that goes through one scenario once for each call that can fail in it.
+
+    driver.py SCENARIO PARTY CALL ERROR LIMIT
+
+Runs with shim.c preloaded. For N = 1, 2, ... the N-th CALL of PARTY (main, template, or child: all
+other processes) fails with ERROR, until the scenario no longer makes N of them. After each fault:
+the scenario has ended, in time, with the right result or with an error that a caller can expect;
+nothing is left; and the scenario runs to its good end. Prints what it found as JSON.
+"""
+
+from __future__ import annotations
+
+import earlyfork  # isort: skip - the first line, as the package's page says
+
+import errno
+import faulthandler
+import gc
+import json
+import mmap
+import os
+import signal
+import struct
+import sys
+import warnings
+import zlib
+from typing import TYPE_CHECKING
+
+import support
+import work
+
+if TYPE_CHECKING:
+    import socket
+
+CALLS = [
+    *("fork", "socketpair", "sendmsg", "send", "recvmsg", "recv", "poll", "read", "write", "dup"),
+    *("pidfd_open", "waitid", "waitpid", "epoll_create1", "open", "setsockopt", "pipe2", "execve"),
+]
+SHORT = -1
+#: The most that one step of a scenario may take, in seconds: far more than it ever needs.
+STEP = 8
+CONTROL = struct.Struct("9i")
+BULK = os.urandom(300_000)
+
+
+class Wrong(Exception):
+    """The library gave a wrong answer, or none."""
+
+
+# -- what workers run ----------------------------------------------------------------------------
+
+
+def answer(sock: socket.socket, file, bulk: bytes, text: str) -> None:
+    """Use all that came; the checksum on the socket, the text in the file."""
+    file.write(text)
+    file.close()
+    sock.sendall(b"%d" % zlib.crc32(bulk))
+
+
+def nested(sock: socket.socket) -> None:
+    """Make a process in a process, and tell how it ended."""
+    inner = earlyfork.new()
+    said = heard(inner.run("driver.hello"))
+    if inner.wait(STEP) == 0:
+        check(said == b"hello", "the inner process said nothing")
+    else:
+        sys.exit(3)
+    sock.sendall(b"inner")
+
+
+def hello(sock: socket.socket) -> None:
+    sock.sendall(b"hello")
+
+
+def wait_for_end(sock: socket.socket) -> None:
+    sock.sendall(b"!")
+    while sock.recv(100):
+        pass
+
+
+# -- scenarios: each either ends well, or raises ---------------------------------------------------
+
+
+def check(truth: object, text: str) -> None:
+    if not truth:
+        raise Wrong(text)
+
+
+def heard(sock: socket.socket) -> bytes:
+    """All bytes to the end of the stream; a reset is an end here, as the worker may be killed."""
+    found = b""
+    with sock:
+        sock.settimeout(STEP)
+        try:
+            while data := sock.recv(1 << 16):
+                found += data
+        except TimeoutError:
+            raise Wrong("no end of the stream") from None
+    return found
+
+
+def ended(process: earlyfork.Process, wanted: int = 0) -> bool:
+    """Whether it ended as wanted; False if it failed by itself and says so."""
+    code = process.wait(STEP)
+    check(code in (wanted, 1, 3) or code == -signal.SIGKILL, f"status {code}")
+    check(process.returncode == code, "two return codes")
+    return code == wanted
+
+
+def scenario_run() -> None:
+    """Prepare, with a handle and a large value, and run."""
+    readable, writable = os.pipe()
+    try:
+        with os.fdopen(writable, "w") as file, earlyfork.new() as process:
+            process.require("driver").send_fh(file).send_arg(BULK, "text")
+            file.close()
+            process.ready(STEP)
+            process.pid  # noqa: B018 - it asks
+            sock = process.run("driver.answer")
+            said = heard(sock)
+            if ended(process):
+                check(said == b"%d" % zlib.crc32(BULK), f"answer {said!r}")
+                check(support.read_until_eof(readable, STEP) == b"text", "file")
+    finally:
+        os.close(readable)
+
+
+def scenario_clones() -> None:
+    """Clones of a prepared process; that one itself runs in one more clone."""
+    with earlyfork.new().require("driver").eval("x = args", 1) as template:
+        for _ in range(2):
+            with template.fork() as clone:
+                clone.ready(STEP)
+                said = heard(clone.run("driver.hello"))
+                check(not ended(clone) or said == b"hello", f"clone said {said!r}")
+        said = heard(template.run("driver.hello"))
+        check(not ended(template) or said == b"hello", f"keeper said {said!r}")
+
+
+def scenario_nested() -> None:
+    """A process from within a process."""
+    with earlyfork.new().require("driver") as process:
+        said = heard(process.run("driver.nested"))
+        check(not ended(process) or said == b"inner", f"said {said!r}")
+
+
+def scenario_drop() -> None:
+    """Dropped before run, at once, prepared and ready."""
+    del_me = earlyfork.new()
+    del del_me
+    earlyfork.new().eval("x = 1").send_arg(BULK)
+    with earlyfork.new() as process:
+        process.ready(STEP)
+        sentinel = process.sentinel
+        process.eval("raise SystemExit(0)")
+        check(support.readable_within(sentinel, STEP), "sentinel")
+        ended(process)
+
+
+def scenario_error() -> None:
+    """The error of code that was sent comes back."""
+    with earlyfork.new().eval("1 / 0") as process:
+        try:
+            process.ready(STEP)
+        except earlyfork.RemoteError as error:
+            expected = ("division by zero", "Errno", "MemoryError", "ProtocolError", "reset")
+            check(any(word in str(error) for word in expected), str(error))
+        else:
+            raise Wrong("no error came back")
+        check(process.wait(STEP) == 1, "status of an error")
+
+
+def scenario_kill() -> None:
+    """Signals reach a running process, and its status is exact."""
+    with earlyfork.new() as process:
+        sock = process.run("work.stubborn")
+        sock.settimeout(STEP)
+        with sock:
+            if sock.recv(1) == b"!":
+                process.terminate()
+                check(process.poll() is None, "SIGTERM was ignored there")
+                process.kill()
+                code = process.wait(STEP)
+                check(code == -signal.SIGKILL, f"status {code}")
+            else:
+                ended(process)
+
+
+def scenario_linked() -> None:
+    """Linked, and ended by the end of its stream."""
+    with earlyfork.new().require("driver") as process:
+        sock = process.run("driver.wait_for_end", linked=True)
+        with sock:
+            sock.settimeout(STEP)
+            if sock.recv(1) != b"!":
+                ended(process)
+                return
+        ended(process)
+
+
+def scenario_handover() -> None:
+    """To a socket and back."""
+    process = earlyfork.new().send_arg("kept")
+    taken = earlyfork.new_from_fh(process.to_fh())
+    with taken:
+        taken.ready(STEP)
+        try:
+            said = work.got(taken.run("work.echo"))
+        except EOFError:
+            said = None
+        check(not ended(taken) or said == ("kept",), f"said {said!r}")
+
+
+def scenario_exec() -> None:
+    """A fresh interpreter."""
+    with earlyfork.new_exec(executable=sys.executable).require("driver") as process:
+        said = heard(process.run("driver.hello"))
+        check(not ended(process) or said == b"hello", f"said {said!r}")
+
+
+def scenario_snapshot() -> None:
+    """A snapshot, and a process from it."""
+    from earlyfork.template import snapshot
+
+    with snapshot() as template, template.fork() as process:
+        said = heard(process.run(hello))
+        check(not ended(process) or said == b"hello", f"said {said!r}")
+
+
+# -- the rounds ------------------------------------------------------------------------------------
+
+
+def once(scenario) -> str:
+    """Run it: "" for a good end, else the error, if that is one that a caller can expect."""
+    try:
+        scenario()
+    except TimeoutError as error:
+        raise Wrong(f"something hangs: {error}") from error
+    except (earlyfork.EarlyForkError, OSError, MemoryError) as error:
+        return f"{type(error).__name__}: {error}".partition("\n")[0]
+    return ""
+
+
+def fds() -> int:
+    return len(os.listdir("/proc/self/fd")) - 1
+
+
+def left() -> dict[int, str]:
+    """Processes of this session that should not be there now."""
+    templates = {entry.pid for entry in earlyfork.status().templates}
+    found = support.session(os.getsid(0))
+    return {
+        pid: name
+        for pid, name in found.items()
+        if pid != os.getpid() and pid not in templates and name != "ef-standby"
+    }
+
+
+def template_pid() -> int:
+    """The pid of the default template, which answers."""
+    for _ in range(3):
+        earlyfork.new().ready(STEP).close()
+    return earlyfork.status().templates[0].pid or 0
+
+
+def arm(control: mmap.mmap, party: str, call: str, error: int, nth: int, template: int) -> None:
+    me = os.getpid()
+    pid, but1, but2 = {"main": (me, 0, 0), "template": (template, 0, 0), "child": (0, me, template)}[
+        party
+    ]
+    control[:36] = CONTROL.pack(0, CALLS.index(call) + 1, error, nth, pid, but1, but2, 0, 0)
+    control[:4] = struct.pack("i", 1)
+
+
+def disarm(control: mmap.mmap) -> bool:
+    """Let all calls pass again; whether one failed."""
+    control[:4] = struct.pack("i", 0)
+    return bool(CONTROL.unpack(control[:36])[8])
+
+
+def clean(baseline: int) -> str:
+    """What is left of the last round, waiting a while for it to go."""
+    try:
+        support.wait_until(lambda: not left(), STEP)
+    except AssertionError:
+        return f"processes are left: {[support.describe(pid) for pid in left()]}"
+    for turn, _ in enumerate(support.ticks(STEP)):
+        if fds() <= baseline:
+            return ""
+        if turn == 2:
+            gc.collect()
+    names = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if n != "99"]
+    return f"{fds()} fds, {baseline} before: {names}"
+
+
+def main() -> None:
+    name, party, call, error_name, limit = sys.argv[1:]
+    error = SHORT if error_name == "SHORT" else getattr(errno, error_name)
+    scenario = globals()[f"scenario_{name}"]
+    warnings.simplefilter("ignore")
+    with open(os.environ["FAULTS"], "r+b") as file:
+        control = mmap.mmap(file.fileno(), CONTROL.size)
+    faulthandler.enable()
+    template_pid()
+    problem = once(scenario)
+    assert not problem, f"without any fault: {problem}"
+    template = template_pid()
+    gc.collect()
+    baseline = fds()
+    problems, outcomes = [], {}
+    nth = misses = 0
+    while nth < int(limit):
+        nth += 1
+        faulthandler.dump_traceback_later(4 * STEP, exit=True)
+        arm(control, party, call, error, nth, template)
+        try:
+            outcome = once(scenario)
+        except Exception as wrong:
+            outcome = f"{type(wrong).__name__}: {wrong}"
+            problems.append((nth, outcome))
+        if party != "main":  # what comes behind the scenario belongs to it: exits, new standbys
+            clean(baseline)
+        fired = disarm(control)
+        if not fired:
+            if outcome:
+                problems.append((nth, f"without a fault: {outcome}"))
+            nth -= 1
+            misses += 1
+            if misses == 2:  # how much is done behind the scenario differs a little
+                break
+            continue
+        misses = 0
+        outcomes[outcome or "good"] = outcomes.get(outcome or "good", 0) + 1
+        try:
+            if told := clean(baseline):
+                problems.append((nth, told))
+            if told := once(scenario):
+                problems.append((nth, f"the next time: {told}"))
+            template = template_pid()
+        except Exception as wrong:
+            problems.append((nth, f"the next time: {type(wrong).__name__}: {wrong}"))
+        if told := clean(baseline):
+            problems.append((nth, f"after the next time: {told}"))
+        try:
+            os.wait()
+        except ChildProcessError:
+            pass
+        else:
+            problems.append((nth, "a zombie"))
+        if len(problems) > 3:
+            break
+    faulthandler.cancel_dump_traceback_later()
+    print(json.dumps({"injected": nth, "outcomes": outcomes, "problems": problems}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
