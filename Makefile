@@ -2,6 +2,7 @@
 #
 #   make demo     build the example app into one binary and run it with no Python reachable
 #   make test     all tests in parallel, then the core tests on every other CPython found here
+#   make test-nuitka test-uwsgi     what takes minutes to compile
 #   make lint types bench soak clean
 #
 # PYTHON=/path/to/python3.13 chooses the interpreter; PYTEST_ARGS="-k fork -x" is handed to pytest.
@@ -17,7 +18,7 @@ WHEEL := dist/earlyfork.stamp
 SOURCES := $(shell find src hooks -type f -not -path '*/__pycache__/*' -not -path '*.egg-info/*') \
            pyproject.toml $(wildcard README.md LICENSE)
 
-.PHONY: demo test matrix lint types bench soak clean
+.PHONY: demo test test-nuitka test-uwsgi matrix lint types bench soak clean
 .DELETE_ON_ERROR:
 # One job after the other: they share one venv, and pytest uses all cores by itself.
 .NOTPARALLEL:
@@ -25,6 +26,10 @@ SOURCES := $(shell find src hooks -type f -not -path '*/__pycache__/*' -not -pat
 test: $(VENV)/installed $(VENV)/extra-test $(VENV)/extra-frozen
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 	$(BIN)/python tests/matrix.py --done $(BIN)/python
+
+# Compiles for minutes, or something in C: not for every day. Last results: docs/frozen.md.
+test-nuitka test-uwsgi: test-%: $(VENV)/installed $(VENV)/extra-test $(VENV)/extra-%
+	$(BIN)/python -m pytest tests/hosts/test_$*.py -n 0 $(PYTEST_ARGS)
 
 matrix: $(VENV)/extra-test $(WHEEL)
 	$(BIN)/python tests/matrix.py --done $(BIN)/python

@@ -1,4 +1,4 @@
-"""Is a process made as fast in a one-file app as unfrozen?  python benchmarks/frozen.py
+"""Whether a process is made as fast in a one-file app as unfrozen: python benchmarks/frozen.py.
 
 Builds benchmarks/probes/frozen_app.py with PyInstaller into a temporary directory, then runs it
 frozen and as it stands in alternating rounds. Needs earlyfork (a wheel) and PyInstaller.

@@ -1,4 +1,4 @@
-"""`python -m earlyfork`: what the doctor says of healthy, degraded and broken programs, and `run`."""
+"""`python -m earlyfork`: what the doctor says of healthy, degraded and broken programs; `run`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import support
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
 
 
 def command_line(

@@ -32,6 +32,9 @@ ROOM_FOR_TWO = _socket.CMSG_SPACE(8)
 #: A template refills its standbys this long after a request, in seconds: the forking would
 #: otherwise compete with the process that was just asked for.
 REFILL_AFTER = 0.001
+#: With this many children a forker makes no more itself: what a fork costs grows with the fds that
+#: are inherited, and what a wait costs with the children.
+CROWD = 128
 #: What a linked process gets between SIGTERM and SIGKILL, in seconds.
 GRACE = 0.4
 
@@ -220,8 +223,15 @@ class Children:
             return True
         write_status(status, wire.PID, b"%d" % pid)
         self.status[pid] = status
+        if self.lingering:
+            self.poll.register(status, 0)
         os.close(comm)
         return False
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are as many as one forker should have."""
+        return len(self.status) >= CROWD
 
     def plan_refill(self, pause: float) -> None:
         """Fork standbys when this many seconds have passed, if fewer wait than should."""

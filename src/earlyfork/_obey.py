@@ -116,10 +116,21 @@ def _fork(server: Server, payload: bytes) -> None:
     if server.fds:
         if server.kids.queue is not None:
             server.kids.queue.close()
+        server.drop_nursery()
         server.kids.queue = _socket.socket(fileno=server.fds.pop(0))
         server.kids.standby = int(payload)
     server.kids.waiting.clear()  # whoever asks this way found none
     server.fork(comm, status)
+
+
+def _queue(server: Server, payload: bytes) -> None:
+    """In a nursery: make the standbys of the process that it stands in for."""
+    kids = server.kids
+    if not kids.armed:
+        kids.arm(server.comm_fd)
+    kids.queue = _socket.socket(fileno=server.fds.pop(0))
+    kids.standby = int(payload)
+    kids.plan_refill(0)
 
 
 def _ready(_server: Server, payload: bytes) -> None:
@@ -202,4 +213,5 @@ OBEY: dict[int, Callable[..., Callable[[], object] | None]] = {
     wire.STDIO: _stdio,
     wire.ADOPT: _adopt,
     wire.PARK: _park,
+    wire.QUEUE: _queue,
 }

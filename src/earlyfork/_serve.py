@@ -28,6 +28,7 @@ from earlyfork._children import (
     close_all,
     receive,
     rights,
+    status_pair,
     write_status,
 )
 from earlyfork._here import here, set_name, tell
@@ -63,6 +64,10 @@ class Server:
         self.fds: list[int] = []
         self.kids = Children()
         self.parked: list[int] = []
+        #: The way to the clone of this process that makes its children while it is crowded.
+        self.nursery: _socket.socket | None = None
+        self.nursery_pid = 0
+        self.is_nursery = False
         #: In a snapshot: the way to the default template that its main program had.
         self.default: _socket.socket | None = None
 
@@ -77,6 +82,7 @@ class Server:
                     if op in wire.CHANGES:
                         self.kids.generation += 1
                         self.kids.waiting.clear()
+                        self.drop_nursery()
                     job = OBEY[op](self, payload)
                     if job is not None:
                         return job
@@ -129,11 +135,14 @@ class Server:
         if kids.doomed:
             kids.overdue()
         if kids.refill_at is not None and not readable and kids.refill_is_due():
-            comm = kids.refill()
-            if comm >= 0:
-                self.become(comm)
-                self.rehearse()
-                set_name("ef-standby")
+            if kids.crowded:
+                self.leave_to_nursery()
+            else:
+                comm = kids.refill()
+                if comm >= 0:
+                    self.become(comm)
+                    self.rehearse()
+                    set_name("ef-standby")
         return readable
 
     def become(self, comm: int) -> None:
@@ -151,6 +160,9 @@ class Server:
             close_all(self.fds)
         if self.parked:
             close_all(self.parked)
+        if self.nursery is not None:
+            os.close(self.nursery.detach())
+            self.nursery = None
         os.close(self.comm.detach())
         here.up = up
         here.kind = "prepared"
@@ -159,6 +171,7 @@ class Server:
         if self.root:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, BLOCKED)
             self.root = False
+        self.is_nursery = False
         self.todo = []  # the decoder is between two batches, as it is always when we fork
         self.kids = Children()
         forget_exit_functions()
@@ -200,8 +213,8 @@ class Server:
                 if sender is not None and sender[1] != os.geteuid():
                     write_status(fds[1], wire.NO_FORK, b"%d" % errno.EPERM)
                     close_all(fds)
-                elif op == wire.NEW:
-                    self.new(fds)
+                elif op == wire.NEW or self.is_nursery:
+                    self.new(fds, op)
                 else:
                     self.fork(*fds)
                 continue
@@ -214,8 +227,11 @@ class Server:
                 kids.adopt(pid, fds.pop())
             elif op == wire.LINK:
                 kids.link(pid, fds)
+            elif op == wire.FULL and pid == self.nursery_pid:
+                self.drop_nursery()
+                kids.plan_refill(0)
 
-    def new(self, fds: list[int]) -> None:
+    def new(self, fds: list[int], op: int = wire.NEW) -> None:
         """A descendant wants a process forked off the clean template: do it, or pass it on."""
         comm, status = fds
         if self.root and here.can_ask and self.default is None:
@@ -223,7 +239,7 @@ class Server:
             return
         try:
             if not self.root:
-                tell(wire.NEW, b"", fds)
+                tell(op, b"", fds)
             elif self.default is not None:
                 self.default.sendmsg(
                     [wire.batch(wire.frame(wire.FORK), 2)], rights(fds), NOSIGNAL | DONTWAIT
@@ -239,11 +255,75 @@ class Server:
                 here.baseline = _context.Context()
             self.kids.arm(self.comm_fd)
             gc.freeze()
-        if self.kids.fork(comm, status):
+        kids = self.kids
+        if kids.crowded and self.leave_to_nursery():
+            self.pass_on(comm, status)
+        elif kids is not self.kids:  # the nursery itself: it is told like any other template
+            close_all([comm, status])
+        elif kids.fork(comm, status):
             self.become(comm)
             set_name("ef-prepared")
         else:
-            self.kids.plan_refill(REFILL_AFTER)
+            kids.plan_refill(REFILL_AFTER)
+
+    # -- many children ------------------------------------------------------------------------
+
+    def leave_to_nursery(self) -> bool:
+        """Have a clone of this process make children from here on; False in that clone.
+
+        It is a process like any other that was forked off this one and is told to fork, and when
+        it is crowded itself the next one follows. So no forker has more than CROWD children, and
+        the cost of a process does not depend on how many live.
+        """
+        kids = self.kids
+        if self.is_nursery:
+            kids.refill_at = None
+            if not kids.lingering:
+                tell(wire.FULL, b"")  # what arrives before that is heard is made here
+            return False
+        if self.nursery is not None:
+            return True
+        near, far = _socket.socketpair(AF_UNIX, STREAM)
+        ours, theirs = status_pair()
+        os.close(ours)  # nobody but this process waits for it
+        comm, generation = far.detach(), kids.generation
+        before = set(kids.status)
+        if kids.fork(comm, theirs):
+            os.close(near.detach())
+            self.become(comm)
+            self.kids.generation = generation
+            self.is_nursery = True
+            set_name("ef-template")
+            return False
+        made = set(kids.status) - before
+        if not made:  # the kernel refuses: whoever asks will be told so by the next attempt
+            near.close()
+            return False
+        self.nursery, self.nursery_pid = near, made.pop()
+        kids.refill_at = None
+        if kids.queue is not None and kids.standby:
+            frame = wire.frame(wire.QUEUE, b"%d" % kids.standby)
+            self.send_to_nursery(frame, [kids.queue.fileno()])
+        return True
+
+    def pass_on(self, comm: int, status: int) -> None:
+        """Have the nursery fork this one."""
+        self.send_to_nursery(wire.frame(wire.FORK), [comm, status])
+        close_all([comm, status])
+
+    def send_to_nursery(self, frame: bytes, fds: list[int]) -> None:
+        """One frame; a nursery that was killed loses it, as any killed template does."""
+        assert self.nursery is not None
+        try:
+            self.nursery.sendmsg([wire.batch(frame, len(fds))], rights(fds), NOSIGNAL)
+        except OSError:
+            self.drop_nursery()
+
+    def drop_nursery(self) -> None:
+        """Leave the nursery alone with its children: it keeps them and makes no more."""
+        if self.nursery is not None:
+            self.nursery.close()
+            self.nursery = None
 
     # -- the ends -----------------------------------------------------------------------------
 
@@ -251,6 +331,7 @@ class Server:
         """Nobody has commands any more: go, or stay for the children whose owners still care."""
         kids = self.kids
         flush()
+        self.drop_nursery()
         if kids.armed:
             kids.poll.unregister(self.comm_fd)
             kids.linger()

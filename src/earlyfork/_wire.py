@@ -41,6 +41,7 @@ PATH = 13
 STDIO = 14
 ADOPT = 15
 PARK = 16
+QUEUE = 17
 
 # Forker to owner, on status.
 PID = 64
@@ -53,6 +54,7 @@ NO_FORK = 68
 NEW = 96
 LINK = 97
 SIBLING = 98
+FULL = 99
 
 OPEN, RUNNING, HANDED, CLOSED = "open", "running", "handed over", "closed"
 
@@ -62,7 +64,7 @@ NEXT = {
         (OPEN, op): OPEN
         for op in (
             *(REQUIRE, EVAL, CALL, FD, ARG_BYTES, ARG_STR, ARG_PICKLE, FORK, READY),
-            *(ENV, CWD, PATH, STDIO, ADOPT, PARK),
+            *(ENV, CWD, PATH, STDIO, ADOPT, PARK, QUEUE),
         )
     },
     (OPEN, RUN): RUNNING,

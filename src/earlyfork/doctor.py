@@ -1,6 +1,7 @@
-"""`python -m earlyfork doctor`: whether processes can be made here, from what, and what is in the way.
+"""`python -m earlyfork doctor`: whether processes can be made here, from what, what is in the way.
 
-In a frozen app, or any other running program: `print(earlyfork.doctor.report())`.
+In a frozen app, or any other running program: `from earlyfork import doctor` and
+`print(doctor.report())`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from earlyfork._errors import EarlyForkError, LaunchError
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["HEALTHY", "DEGRADED", "BROKEN", "Launch", "Report", "report"]
+__all__ = ["BROKEN", "DEGRADED", "HEALTHY", "Launch", "Report", "report"]
 
 HEALTHY, DEGRADED, BROKEN = range(3)
 WORDS = ("healthy", "degraded", "broken")
@@ -98,7 +99,8 @@ class Report(NamedTuple):
             f"would launch:   {self.chosen or 'nothing'}",
             f"a launch:       {launch}",
         ]
-        lines += _section("not launched", [f"{p or '(empty)'}: {f}: {w}" for p, f, w in self.others])
+        others = [f"{path or '(empty)'}: {found}: {why}" for path, found, why in self.others]
+        lines += _section("not launched", others)
         lines += _section("this program", [f"{k}: {v}" for k, v in self.program.items()])
         lines += _section("threads beside the first", self.threads)
         lines += _section("open files a fork would share", self.fds)
@@ -132,7 +134,7 @@ def report(*, timeout: float = 10.0) -> Report:
         health = DEGRADED
     if not launch.works:
         if seen.early:
-            problems.append("processes still come from the early template, but it can't be replaced")
+            problems.append("processes come from the early template, which can't be replaced")
         health = DEGRADED if seen.early else BROKEN
     if not seen.early and _should_be_early(seen.reason):
         problems.append(f"no early template: {seen.reason}")

@@ -310,7 +310,7 @@ def main() -> None:
     nth = misses = 0
     while nth < int(limit):
         nth += 1
-        faulthandler.dump_traceback_later(4 * STEP, exit=True)
+        faulthandler.dump_traceback_later(9 * STEP, exit=True)
         arm(control, party, call, error, nth, template)
         try:
             outcome = once(scenario)

@@ -82,6 +82,8 @@ static int fails(int call, int fd, int flags)
     if (control->error == SHORT && (!is_socket(fd, SOCK_STREAM) || !waits))
         return 0;
     error = hit(call);
+    if (error == EPIPE || error == ECONNRESET)
+        shutdown(fd, SHUT_RDWR); /* and from now on it is so */
     if (error > 0)
         errno = error;
     return error;

@@ -228,7 +228,8 @@ def test_closed_streams(app: App) -> None:
 def test_module_that_was_not_collected(app: App) -> None:
     seen = app.play("missing", stderr=".*No module named 'not_collected'.*--hidden-import.*")
     assert "ModuleNotFoundError: No module named 'not_collected'" in seen["error"]
-    assert "not_collected is not in this frozen app; build it with --hidden-import=not_collected" in seen["error"]
+    advice = "not_collected is not in this frozen app; build it with --hidden-import=not_collected"
+    assert advice in seen["error"]
     assert seen["returncode"] == 1
 
 

@@ -100,7 +100,7 @@ def outlive(sock: socket.socket, result: str, home: str) -> None:
     while sock.recv(100):
         pass
     for _ in range(500):
-        if not Path(home).exists():
+        if not Path(home).exists() or not Path(home).name.startswith("_MEI"):
             break
         time.sleep(0.01)
     try:

@@ -201,8 +201,8 @@ def moved() -> Seen:
     prepared = earlyfork.new().require("only_named").ready(PATIENCE)
     Path(sys.executable).rename(f"{sys.executable}.moved")
     said = answer(prepared.fork().run("only_named.worker"))
-    late = earlyfork.new().require("only_named_deeper")
-    late.send_arg(1).run("only_named_deeper.nest").close()
+    late = earlyfork.new()
+    late.run("only_named.worker").close()
     code = late.wait(PATIENCE)
     other = earlyfork.new().eval("def tell(sock): sock.sendall(b'1')")
     return {**about(), "said": said["pid"], "late": code, "other": answer(other.run("tell"))}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
 
 
 def work(sock: socket.socket, pipe: int, word: str) -> None:
