@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,6 @@ import support
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
     Start = Callable[..., subprocess.Popen[str]]
@@ -158,7 +158,10 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=["in __init__", "in a module", "in a library"],
 )
 def test_console_script(
-    venv: Path, tmp_path: Path, files: dict[str, str], early: bool  # noqa: FBT001
+    venv: Path,
+    tmp_path: Path,
+    files: dict[str, str],
+    early: bool,  # noqa: FBT001
 ) -> None:
     write(tmp_path, lib=IMPORT, **files)
     name = f"app-{tmp_path.name}"
@@ -295,15 +298,11 @@ print(sys.modules["__main__"].__dict__ is globals(), sys.flags.optimize)
 )
 @pytest.mark.parametrize("target", [["sub/prog.py"], ["-m", "pkg"], ["-m", "pkg.mod"]])
 def test_run_is_as_without_it(tmp_path: Path, target: list[str], arguments: list[str]) -> None:
-    write(
-        tmp_path, **{"sub.prog": SHOW, "pkg.__init__": "", "pkg.__main__": SHOW, "pkg.mod": SHOW}
-    )
+    write(tmp_path, **{"sub.prog": SHOW, "pkg.__init__": "", "pkg.__main__": SHOW, "pkg.mod": SHOW})
     # Its own name is its own, not the folder it happens to be found by.
     path = {"PYTHONPATH": support.python_path()}
     plain = tell(tmp_path, sys.executable, *target, *arguments, **path)
-    under = tell(
-        tmp_path, sys.executable, "-m", "earlyfork", "run", *target, *arguments, **path
-    )
+    under = tell(tmp_path, sys.executable, "-m", "earlyfork", "run", *target, *arguments, **path)
     assert under == plain
 
 
@@ -327,9 +326,7 @@ def test_run_gives_a_template_to_a_program_that_has_none(tmp_path: Path) -> None
         ("import os; os._exit(9)", 9, ""),
     ],
 )
-def test_run_passes_the_end_through(
-    tmp_path: Path, source: str, status: int, last: str
-) -> None:
+def test_run_passes_the_end_through(tmp_path: Path, source: str, status: int, last: str) -> None:
     write(tmp_path, prog=source + "\n")
     for target in (["prog.py"], ["-m", "prog"]):
         done = subprocess.run(
@@ -453,7 +450,8 @@ def test_it_holds_the_streams_and_its_own_sockets_only(run_script: Run) -> None:
         support.wait_until(lambda: earlyfork.status().templates[0].pid)
         pid = earlyfork.status().templates[0].pid
         found = fds(pid)
-        assert [found.pop(fd) for fd in (0, 1, 2)] == [os.readlink(f"/proc/self/fd/{fd}") for fd in (0, 1, 2)]
+        mine = fds(os.getpid())
+        assert [found.pop(fd) for fd in (0, 1, 2)] == [mine[fd] for fd in (0, 1, 2)]
         assert len(found) == 2, found  # comm and status
         assert not theirs & set(found.values()), found
         assert all(to.startswith("socket:") for to in found.values()), found
@@ -570,7 +568,8 @@ def test_names_in_ps(run_script: Run) -> None:
         support.wait_until(lambda: "ef-standby" in names())
         assert support.comm(earlyfork.status().templates[0].pid) == "ef-template"
         assert support.comm(worker.pid) == "work.hold"
-        assert set(names()) <= {me, "ef-template", "ef-standby", "ef-prepared", "work.hold"}, names()
+        ours = {"ef-template", "ef-standby", "ef-prepared", "work.hold"}
+        assert set(names()) <= {me, *ours}, names()
         """,
         check=True,
         env=WITH_WORK,
@@ -743,7 +742,8 @@ class Terminal:
 
     def until(self, text: str) -> None:
         """Read what is shown until `text` is."""
-        for _ in support.ticks(support.PATIENCE, self.master):
+        # Longer than a program's own waits, whose errors then are what is shown.
+        for _ in support.ticks(2 * support.PATIENCE, self.master):
             while support.readable_within(self.master, 0):
                 try:
                     self.seen += os.read(self.master, 4096).decode()
@@ -911,7 +911,8 @@ def test_streams_closed_at_the_start(tmp_path: Path, closed: tuple[int, ...]) ->
                 for fd in closed:
                     assert of(pid)[fd] == "/dev/null", (fd, of(pid))
             assert not [to for to in mine() if to.startswith("socket:")], mine()
-            process.eval("import sys; print('out'); print('err', file=sys.stderr); sys.stdin.read()")
+            process.eval("import sys; print('out'); print('err', file=sys.stderr)")
+            process.eval("sys.stdin.read()")
             process.ready(10)
             import work
             assert work.got(process.run(work.pid)) == process.pid
@@ -925,10 +926,9 @@ def test_streams_closed_at_the_start(tmp_path: Path, closed: tuple[int, ...]) ->
         tmp_path,
     )
     redirects = " ".join(f"{fd}>&-" for fd in closed)
-    tests = os.path.dirname(__file__)
+    words = [sys.executable, path, Path(__file__).parent, tmp_path / "log", repr(closed)]
     subprocess.run(
-        ["bash", "-c", f'exec "$@" {redirects}', "bash"]
-        + [sys.executable, str(path), tests, str(tmp_path / "log"), repr(closed)],
+        ["bash", "-c", f'exec "$@" {redirects}', "bash", *words],
         env=support.clean_env(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -1074,7 +1074,8 @@ def test_status_tells_what_is_there(run_script: Run) -> None:
         process = earlyfork.new().ready(10)
         page = str(earlyfork.status())
         assert "early template: yes" in page and str(process.pid) in page, page
-        assert [(e.pid, e.state) for e in earlyfork.status().processes] == [(process.pid, "preparing")]
+        [entry] = earlyfork.status().processes
+        assert (entry.pid, entry.state) == (process.pid, "preparing")
         process.close()
         assert not earlyfork.status().processes
         """,

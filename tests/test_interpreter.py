@@ -28,7 +28,8 @@ choice = earlyfork.status().interpreter
 p = earlyfork.new_exec().eval('''
 import os, sys
 def f(sock):
-    text = "\\\\n".join([sys.executable or "", sys.prefix, sys.base_prefix, os.readlink("/proc/self/exe")])
+    exe = os.readlink("/proc/self/exe")
+    text = "\\\\n".join([sys.executable or "", sys.prefix, sys.base_prefix, exe])
     sock.sendall(text.encode())
 ''')
 sock = p.run("f")
@@ -131,7 +132,7 @@ def test_started_through_the_dynamic_loader(program: Path, tmp_path: Path) -> No
         pytest.skip("no ld-linux here")
     python = os.path.realpath(sys.executable)
     choice, there, _ = ask([loaders[0], python, program], tmp_path, PYTHONHOME=sys.base_prefix)
-    assert "python" in os.path.basename(choice.split(" (")[0])
+    assert "python" in Path(choice.split(" (")[0]).name
     assert there
 
 
@@ -141,7 +142,9 @@ def test_started_through_the_dynamic_loader(program: Path, tmp_path: Path) -> No
 def wrapper(folder: Path) -> Path:
     """An interpreter that leaves a note of being started."""
     path = folder / "python-wrapped"
-    path.write_text(f'#!/bin/sh\necho started >> "{folder}/started"\nexec "{sys.executable}" "$@"\n')
+    path.write_text(
+        f'#!/bin/sh\necho started >> "{folder}/started"\nexec "{sys.executable}" "$@"\n'
+    )
     path.chmod(0o755)
     return path
 
@@ -204,8 +207,9 @@ def test_bad_paths_are_refused_at_the_call(run_script: Run) -> None:
         """
         import os; os.environ["EARLYFORK"] = "0"
         import earlyfork
-        for bad, kind in (("python3", ValueError), ("", ValueError), ("/no/such/python", FileNotFoundError),
-                          (os.path.abspath("."), FileNotFoundError), (os.path.abspath(__file__), FileNotFoundError),
+        missing = FileNotFoundError
+        for bad, kind in (("python3", ValueError), ("", ValueError), ("/no/such/python", missing),
+                          (os.path.abspath("."), missing), (os.path.abspath(__file__), missing),
                           (b"/usr/bin/python3", TypeError), (7, TypeError)):
             try:
                 earlyfork.set_executable(bad)
@@ -352,7 +356,8 @@ def look():
 '''
 exec(LOOK)
 here = look()
-p = earlyfork.new_exec().eval(LOOK).eval("assert look() == args[0], (look(), args[0])", here).ready(10)
+process = earlyfork.new_exec().eval(LOOK)
+process.eval("assert look() == args[0], (look(), args[0])", here).ready(10)
 print("equal")
 """
 
@@ -381,9 +386,7 @@ print("equal")
     ids=" ".join,
 )
 def test_flags_and_path_are_equal(tmp_path: Path, flags: list[str]) -> None:
-    program = support.write_script(
-        EQUAL.format(path=[str(support.home_of_earlyfork())]), tmp_path
-    )
+    program = support.write_script(EQUAL.format(path=[str(support.home_of_earlyfork())]), tmp_path)
     done = subprocess.run(
         [sys.executable, *flags, program],
         cwd=tmp_path,
@@ -413,13 +416,13 @@ def test_variables_of_the_interpreter_are_obeyed_by_what_is_launched(run_script:
     )
 
 
-def test_what_is_launched_needs_no_earlyfork_of_its_own(run_script: Run, tmp_path: Path) -> None:
+def test_what_is_launched_needs_no_earlyfork_of_its_own(run_script: Run) -> None:
     """Another installation, without it: the child's half comes over the socket."""
     run_script(
         """
         import os; os.environ["EARLYFORK"] = "0"
         import earlyfork, sys
-        sys.path[:] = [entry for entry in sys.path if not os.path.exists(os.path.join(entry, "earlyfork"))]
+        sys.path[:] = [e for e in sys.path if not os.path.exists(os.path.join(e, "earlyfork"))]
         template = earlyfork.new_exec(executable=sys.executable)
         template.eval('''
         import importlib.util, sys
@@ -540,7 +543,7 @@ print("works")
 def compiler() -> list[str]:
     """How to compile and link a program that embeds this Python; skips where that can't be."""
     include = sysconfig.get_path("include")
-    if not os.path.exists(os.path.join(include, "Python.h")):
+    if not Path(include, "Python.h").exists():
         pytest.skip("no Python.h")
     cc = shutil.which("cc") or shutil.which("gcc")
     if cc is None:
@@ -556,9 +559,7 @@ def compiler() -> list[str]:
 
 
 @pytest.mark.parametrize("kind", HOSTS)
-def test_c_programs_that_embed_python(
-    tmp_path: Path, compiler: list[str], kind: str
-) -> None:
+def test_c_programs_that_embed_python(tmp_path: Path, compiler: list[str], kind: str) -> None:
     """The host's own binary is no interpreter: launching it would run the app again."""
     code = f"import sys; sys.path[:0] = {[str(support.home_of_earlyfork())]!r}\n{EMBEDDED}"
     literal = '"' + code.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
@@ -577,9 +578,7 @@ def test_c_programs_that_embed_python(
         done = subprocess.run(
             [tmp_path / "host", "word"],
             cwd=tmp_path,
-            env=support.clean_env(
-                PYTHONHOME=sys.base_prefix, EARLYFORK=None if early else "0"
-            ),
+            env=support.clean_env(PYTHONHOME=sys.base_prefix, EARLYFORK=None if early else "0"),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -21,9 +21,12 @@ SOURCE = Path(__file__).parent.parent / "src" / "earlyfork"
 #: From top to bottom. A module may import its own layer and those below.
 LAYERS = {
     "face": {"__init__", "__main__", "doctor"},
-    "top": {"template", "aio", "mp", "_mp_around", "_mp_child", "rpc", "pool", "remote"},
-    "core": {"_process", "_origin", "_early", "_watch", "_status"},
-    "means": {"_launch", "_interpreter"},
+    "top": {
+        *("template", "aio", "mp", "rpc", "pool", "remote"),
+        *("_mp_around", "_mp_child", "_mp_popen", "_mp_template"),
+    },
+    "core": {"_process", "_channel", "_origin", "_early", "_watch", "_status"},
+    "means": {"_launch", "_interpreter", "_names", "_health"},
     "ground": {"_platform", "_fds", "_handles", "_frozen"},
     "child": {"_serve", "_obey", "_guard", "_leave", "_here", "_children", "_context"},
     "wire": {"_wire", "_errors"},
@@ -130,7 +133,11 @@ def import_violations(
         if top in FORBIDDEN_IN.get(layer, ()):
             yield f"{layer} must not import {top}"
         allowed = IMPORTED_ONLY_BY.get(top)
-        if allowed is not None and layer not in allowed and module != "mp":
+        if (
+            allowed is not None
+            and layer not in allowed
+            and module.removeprefix("_").partition("_")[0] != "mp"
+        ):
             yield f"{top} is imported only by {', '.join(sorted(allowed)) or 'mp'}"
         if module in SHIPPED and loading and top in HEAVY and (module, top) not in NEEDED:
             yield f"{top} costs too much in the shipped text: import it where it is used"

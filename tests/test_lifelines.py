@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,13 +16,13 @@ import support
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from typing import Any
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
     Start = Callable[..., subprocess.Popen[str]]
 
 WITH_WORK = {"PYTHONPATH": support.python_path()}
+
 
 def told(process: subprocess.Popen[str]) -> Any:
     """What a program says in its first line, as JSON."""
@@ -433,7 +434,11 @@ def interpreter_for(uid: int, path: list[str]) -> str:
     for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
         try:
             probe = subprocess.run(
-                [python, "-c", f"import sys; sys.path[:0] = {path}; import earlyfork, support, work"],
+                [
+                    python,
+                    "-c",
+                    f"import sys; sys.path[:0] = {path}; import earlyfork, support, work",
+                ],
                 user=uid,
                 group=uid,
                 extra_groups=[],
@@ -497,7 +502,7 @@ def test_too_many_processes(tmp_path: Path) -> None:
         tmp_path,
     )
     uid = uid_without_processes()
-    path = [os.path.dirname(__file__), str(support.home_of_earlyfork())]
+    path = [str(Path(__file__).parent), str(support.home_of_earlyfork())]
     python = interpreter_for(uid, path)
     command = [python, "-c", program.read_text(), repr(path)]
     done = subprocess.run(
@@ -543,7 +548,8 @@ FORKING = """
         status = 1
         try:
             held.close()
-            for call in (mine.ready, mine.fork, running.wait, running.kill, lambda: mine.send_arg(1)):
+            send = lambda: mine.send_arg(1)
+            for call in (mine.ready, mine.fork, running.wait, running.kill, send):
                 try:
                     call()
                 except earlyfork.ProcessStateError:

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import earlyfork
 import work
+
+import earlyfork
 from support import wait_until
 
 if TYPE_CHECKING:

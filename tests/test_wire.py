@@ -34,6 +34,7 @@ OPS = {
     "STDIO": 14,
     "ADOPT": 15,
     "PARK": 16,
+    "QUEUE": 17,
     "PID": 64,
     "IS_READY": 65,
     "ERROR": 66,
@@ -42,6 +43,7 @@ OPS = {
     "NEW": 96,
     "LINK": 97,
     "SIBLING": 98,
+    "FULL": 99,
 }
 #: Those that an owner sends on comm, in batches.
 COMMANDS = [name for name, op in OPS.items() if op < 64]
@@ -87,7 +89,9 @@ def test_the_numbers_are_pinned() -> None:
     found = {
         name: value
         for name, value in vars(wire).items()
-        if name.isupper() and type(value) is int and value < 128
+        if name.isupper()
+        and type(value) is int
+        and value < 128
         and name not in {"VERSION", "MAX_FDS"}
     }
     assert found == OPS
@@ -354,5 +358,5 @@ def test_nothing_follows_the_last_states() -> None:
 
 def test_what_changes_a_process_voids_its_standbys() -> None:
     """Everything but what leaves it as it was."""
-    keeps = {OPS[name] for name in ("FORK", "READY", "RUN", "ADOPT", "PARK")}
-    assert wire.CHANGES == COMMAND_OPS - keeps
+    keeps = {OPS[name] for name in ("FORK", "READY", "RUN", "ADOPT", "PARK", "QUEUE")}
+    assert COMMAND_OPS - keeps == wire.CHANGES

@@ -96,7 +96,7 @@ def surroundings(sock: socket.socket) -> None:
 
 
 def open_files(sock: socket.socket, *_: object) -> None:
-    """fd numbers above the streams, with what they are."""
+    """Fd numbers above the streams, with what they are."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -196,10 +196,13 @@ def os_wait(sock: socket.socket) -> None:
 
 
 def interrupted(sock: socket.socket) -> None:
-    """Wait for Ctrl-C."""
+    """Wait for Ctrl-C. Not by pause(): a signal just before that would be noticed after it only."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
     sock.sendall(b"!")
     while True:
-        signal.pause()
+        os.read(reader, 1)
 
 
 def import_in_thread(sock: socket.socket, name: str) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "Status",
     "TemplateDied",
     "TemplateError",
+    "command_environment",
     "new",
     "new_exec",
     "new_from_fh",
@@ -39,6 +40,7 @@ __all__ = [
 _HOMES = {
     "Process": "_process",
     "Status": "_status",
+    "command_environment": "_frozen",
     "new": "_origin",
     "new_exec": "_origin",
     "new_from_fh": "_origin",
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
         TemplateDied,
         TemplateError,
     )
+    from earlyfork._frozen import command_environment
     from earlyfork._here import run_args
     from earlyfork._origin import new, new_exec, new_from_fh, set_executable, sibling
     from earlyfork._process import Process
@@ -152,8 +155,10 @@ def _fork_early() -> str:
     if count > 1 and not (count == 2 and _early.is_nuitka_onefile()):
         names = ", ".join(_platform.thread_names())
         text = f"other threads run already ({names}), and a fork would copy their locks"
-        _warn(f"import earlyfork comes too late for an early template: {text}; processes are "
-              "launched instead. Make it the first line of the main program")
+        _warn(
+            f"import earlyfork comes too late for an early template: {text}; processes are "
+            "launched instead. Make it the first line of the main program"
+        )
         return text
     try:
         _forked = _early.fork_template(_early.early_template)

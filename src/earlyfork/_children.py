@@ -132,11 +132,22 @@ def close_all(fds: list[int]) -> None:
 
 
 def write_status(fd: int, op: int, payload: bytes) -> None:
-    """Tell an owner something; one that is gone, or does not read, misses it."""
+    """Tell an owner something.
+
+    One that can't be told all of it (it does not read, or the kernel has no memory) must not wait
+    for ever: its socket is ended, and it takes the process for lost.
+    """
+    frame = wire.frame(op, payload)
     try:
-        os.write(fd, wire.frame(op, payload))
-    except (BrokenPipeError, ConnectionResetError, BlockingIOError):
+        written = os.write(fd, frame)
+    except (BrokenPipeError, ConnectionResetError):
         return
+    except OSError:
+        written = 0
+    if written < len(frame):
+        sock = _socket.socket(AF_UNIX, STREAM, 0, fd)
+        sock.shutdown(_socket.SHUT_RDWR)
+        sock.detach()
 
 
 #: Forkers that this process descends from; see `Children.forget`.

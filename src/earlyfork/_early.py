@@ -213,12 +213,12 @@ def _exit_of(pid: int) -> int:
 # -- the template's first steps ------------------------------------------------------------------
 
 
-def early_template(comm: int, status: int) -> NoReturn:
+def early_template(comm: int, status: int, *keep: int) -> NoReturn:
     """What an early template does: shed the main program, then serve."""
     import gc
     import select
 
-    close_other_fds({comm, status})
+    close_other_fds({comm, status, *keep})
     fresh_main()
     drop_half_imports()
     sys.argv = [""]
@@ -226,8 +226,9 @@ def early_template(comm: int, status: int) -> NoReturn:
     poll = select.poll()
     poll.register(comm, select.POLLIN)
     poll.poll(PAUSE)
-    from earlyfork import _serve
+    from earlyfork import _frozen, _here, _serve
 
+    _here.here.collect_by = _frozen.collect_by()
     gc.freeze()
     _serve.serve_root(comm, status)
 
@@ -301,10 +302,22 @@ def finish_half_imports() -> None:
 
 def serve_marker(fds: tuple[int, int]) -> NoReturn:
     """What a launched frozen binary does instead of running the app."""
+    from earlyfork import _frozen
+
     comm, status = fds
-    if os.fork():  # nobody's child, as every root template
+    if not _frozen.has_own_directory:
+        if os.fork():  # nobody's child, as every root template
+            os._exit(0)
+        early_template(comm, status)
+    # PyInstaller's bootloader removes the directory as soon as this process ends: it stays until
+    # all that were forked from the template, and so hold the other end of a pipe, are gone.
+    end, lifeline = os.pipe()
+    if os.fork():
+        _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+        close_other_fds({end})
+        os.read(end, 1)
         os._exit(0)
-    early_template(comm, status)
+    early_template(comm, status, lifeline)
 
 
 def is_nuitka_onefile() -> bool:

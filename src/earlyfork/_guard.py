@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-#: Frames for which others wait: whoever was told one of them is not ended with its owner.
-LASTING = (wire.RUN, wire.FORK)
+#: Frames for which others may wait: whoever was told one of them is not ended with its owner. All
+#: that carry fds are among them, since nothing behind those can be peeked at.
+LASTING = (
+    *(wire.RUN, wire.FORK, wire.FD, wire.CWD, wire.STDIO, wire.ADOPT, wire.PARK, wire.QUEUE),
+)
 
 
 def begin(comm: _socket.socket, *, needed: bool) -> Callable[[], None]:

@@ -99,4 +99,11 @@ def _file(file: io.IOBase) -> tuple[int, tuple[str, ...]]:
             str(buffering),
         )
     buffering = 0 if isinstance(file, io.RawIOBase) else -1
-    return fd, ("file", raw.replace("r+", "r+b") if "+" in raw else raw + "b", "", "", "None", str(buffering))
+    return fd, (
+        "file",
+        raw.replace("r+", "r+b") if "+" in raw else raw + "b",
+        "",
+        "",
+        "None",
+        str(buffering),
+    )

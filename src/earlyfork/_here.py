@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 class Here:
     """What code in a process that earlyfork made can ask about that process."""
 
+    #: In a frozen app, what to do about a module that it does not have, with {0} for its name.
+    #: On the class, since it stays the same when all else begins anew.
+    collect_by = ""
+
     def __init__(self) -> None:
         self.kind = ""  # "template", "prepared" or "worker"; empty: not made by earlyfork
         self.up: _socket.socket | None = None

@@ -31,8 +31,8 @@ while len(b)<n:
  if not d:os._exit(1)
  b+=d
 m,p,e,t=marshal.loads(b)
-if p:sys.path[:]=p
 import _frozen_importlib_external as x
+if p and m==x.MAGIC_NUMBER:sys.path[:]=p
 p=type(sys)('earlyfork')
 p.__path__=[]
 sys.modules['earlyfork']=p
@@ -89,7 +89,10 @@ def launch(choice: _interpreter.Choice, env: dict[str, str] | None = None) -> La
         if choice.frozen:
             command = [choice.path]
             environment = _frozen.launch_environment(environment)
-            environment[_frozen.MARKER] = f"{comm}:{status}:{os.getpid()}"
+            marker = f"{comm}:{status}:{os.getpid()}"
+            if _frozen.wants_own_directory(environment):
+                marker += f"/{_frozen.OWN_DIRECTORY}"
+            environment[_frozen.MARKER] = marker
         else:
             environment = _frozen.plain_environment(environment)
             result.baseline.env = {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}
@@ -104,7 +107,10 @@ def launch(choice: _interpreter.Choice, env: dict[str, str] | None = None) -> La
             raise LaunchError(
                 f"{choice} can't be executed: {error.strerror} (errno {error.errno})"
             ) from error
-        result.starter = process.pid
+        if choice.frozen and _frozen.wants_own_directory(environment):
+            _left.add(process.pid)  # its bootloader, which stays as long as the directory
+        else:
+            result.starter = process.pid
         process.returncode = 0  # waited for by its pid, in `collect`
         theirs.close()
         if blob:

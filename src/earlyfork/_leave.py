@@ -78,8 +78,12 @@ def conclude(error: BaseException) -> int:
     shown = text if len(text) <= limit else f"{text[: limit // 2]}\n[...]\n{text[-limit // 2 :]}"
     parts = (name[:500], summary[:5000], shown)
     try:
-        tell(wire.ERROR, "\0".join(part.replace("\0", "\\0") for part in parts)
-             .encode("utf-8", "backslashreplace")[: wire.MAX_TEXT])
+        tell(
+            wire.ERROR,
+            "\0".join(part.replace("\0", "\\0") for part in parts).encode(
+                "utf-8", "backslashreplace"
+            )[: wire.MAX_TEXT],
+        )
     except OSError:  # the forker is gone: stderr is what is left
         text += "(Nobody but this stream hears of it: the process that should be told has ended.)\n"
     if sys.excepthook is sys.__excepthook__:
@@ -96,6 +100,8 @@ def advice(error: BaseException) -> str:
             "(A clean process has an empty __main__: what the main program defines is not in it. "
             "Move it to a module, or fork from a snapshot: earlyfork.template.)\n"
         )
+    if isinstance(error, ModuleNotFoundError) and error.name and here.collect_by:
+        return f"({here.collect_by.format(error.name)}.)\n"
     return ""
 
 

@@ -175,9 +175,7 @@ def choose(given: str | None = None) -> _interpreter.Choice:
     return _interpreter.choose(given, _now.executable)
 
 
-def launch_root(
-    executable: str | None = None, env: dict[str, str] | None = None
-) -> Process:
+def launch_root(executable: str | None = None, env: dict[str, str] | None = None) -> Process:
     """A root template in a new interpreter."""
     if not _platform.can_fork:
         raise EarlyForkError(
@@ -191,6 +189,11 @@ def launch_root(
             "`import earlyfork` nor was it built with earlyfork's PyInstaller hooks, so the app "
             "would run a second time. Add the import as the first line of the main program, or "
             "call earlyfork.set_executable()"
+        )
+    if choice.frozen and _frozen.is_privileged():
+        raise EarlyForkError(
+            "a setuid app can't launch itself: it obeys no marker, since anybody could have set "
+            "it. Make `import earlyfork` the first line of its main program"
         )
     return root_process(_launch.launch(choice, env), "exec")
 
@@ -241,7 +244,9 @@ def _lose(template: Process | Above) -> None:
         with contextlib.suppress(EarlyForkError):
             template.refresh()
         pid = template.known_pid()
-        _now.death = f"the {template.origin} template (pid {pid or 'unknown'}) died (was it killed?)"
+        _now.death = (
+            f"the {template.origin} template (pid {pid or 'unknown'}) died (was it killed?)"
+        )
         if template._watch.started_by:
             _now.death += f" It was launched as {template._watch.started_by}"
     else:
@@ -264,7 +269,9 @@ def _replace() -> None:
         _platform.warn(f"{text}. New processes come from a new template, launched as {choose()}")
 
 
-def new(*, env: Mapping[str, str] | None = None, cwd: str | os.PathLike[str] | None = None) -> Process:
+def new(
+    *, env: Mapping[str, str] | None = None, cwd: str | os.PathLike[str] | None = None
+) -> Process:
     """A new, clean process, as if it had been started by this one now.
 
     It comes from the early template if the main program made one (its first line is

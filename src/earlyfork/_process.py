@@ -7,7 +7,6 @@ that a prepared one can be forked.
 from __future__ import annotations
 
 import _socket
-import _thread
 import contextlib
 import itertools
 import os
@@ -21,16 +20,15 @@ from typing import TYPE_CHECKING
 
 from earlyfork import _handles, _platform
 from earlyfork import _wire as wire
+from earlyfork._channel import Channel
 from earlyfork._children import (
     CLOEXEC,
-    NOSIGNAL,
     FdsLost,
-    close_all,
     message_pair,
-    rights,
     take_queued,
 )
 from earlyfork._errors import ProcessStateError, RemoteError, TemplateDied
+from earlyfork._names import check_dotted, pack_argument, pack_arguments, signal_name, target_name
 from earlyfork._watch import Watch
 
 if TYPE_CHECKING:
@@ -40,9 +38,6 @@ if TYPE_CHECKING:
 
 #: How many standbys a template in steady use keeps; EARLYFORK_STANDBY sets it.
 DEFAULT_STANDBY = 2
-#: Commands wait for company until they are this long together.
-FLUSH_FROM = 1 << 15
-FLUSH_FDS = 64
 
 _tokens = itertools.count(1)
 #: The batch that runs a function by its name and nothing else, for names seen before.
@@ -66,7 +61,7 @@ def forget_everything() -> None:
     _linked.clear()
 
 
-class Process:
+class Process(Channel):
     """A new process: first prepared, then run. Made by `new`, `new_exec`, `fork`, not directly.
 
     Preparing methods return the process itself, take effect in the new process in the order of
@@ -79,19 +74,11 @@ class Process:
     __module__ = "earlyfork"
     # Defaults on the class, since making a process must cost little.
     _root = False
-    _state = wire.OPEN
     _target = ""
-    _sock: socket.socket | None = None  # made of the fd when something is sent
-    _out: list[bytes] | None = None  # frames not sent yet, and their fds
-    _fds: list[int] | None = None
-    _size = 0
-    _generation = 0
     _standby = -1  # not asked for yet
-    _queue: _socket.socket | None = None
     _poll: select.poll | None = None
     _cloned = False
     _is_linked = False
-    _broken = False
     #: What must live as long as this handle: the root that a `new_exec` process came from.
     _keep: Process | None = None
     #: What a root template was made with.
@@ -101,11 +88,9 @@ class Process:
 
     def __init__(self, comm: int, watch: Watch, origin: str) -> None:
         """Own `comm`, the near end of the process's socket."""
-        self._comm = comm
-        self._watch = watch
+        super().__init__(comm, watch)
         #: "early", "exec", "snapshot" or "taken up".
         self.origin = origin
-        self._lock = _thread.allocate_lock()
         _handles_by_fd[watch.fd] = weakref.ref(self)
 
     def __repr__(self) -> str:
@@ -262,7 +247,7 @@ class Process:
                 self._refuse(wire.FORK)
             if self._out:
                 self._flush_locked()
-            if self.gone():
+            if self._watch.over or self.gone():
                 raise self._died()
             child = self._take_standby() if self._queue is not None else None
             if child is None:
@@ -344,18 +329,15 @@ class Process:
         self._add(wire.READY, b"%d" % token)
         self._flush()
         watch = self._watch
-        while True:
-            watch.look()
-            if watch.said >= token:  # answers come in order
-                return self
-            if watch.error is not None:
-                raise watch.error
-            if watch.returncode is not None:
-                raise ProcessStateError(f"{self!r} ended before it was ready")
-            if watch.over:
-                raise watch.failure()
-            if not watch.sleep(deadline):
-                raise TimeoutError(f"{self!r} is not ready after {timeout} seconds")
+        if not watch.until(lambda: watch.said >= token or watch.error is not None, deadline):
+            raise TimeoutError(f"{self!r} is not ready after {timeout} seconds")
+        if watch.said >= token:  # answers come in order
+            return self
+        if watch.error is not None:
+            raise watch.error
+        if watch.returncode is not None:
+            raise ProcessStateError(f"{self!r} ended before it was ready")
+        raise watch.failure()
 
     # -- running ------------------------------------------------------------------------------
 
@@ -416,21 +398,6 @@ class Process:
         self._watch, self._state, self._target = clone._watch, clone._state, clone._target
         self._is_linked, clone._is_linked = clone._is_linked, False
         _handles_by_fd[self._watch.fd] = weakref.ref(self)
-        return sock
-
-    def _give_sock(self) -> socket.socket:
-        """The socket, which is its taker's from here on."""
-        sock = self._socket()
-        self._sock, self._comm = None, -1
-        self._close_queue()
-        return sock
-
-    def _socket(self) -> socket.socket:
-        sock = self._sock
-        if sock is None:
-            sock = self._sock = socket.socket(
-                _socket.AF_UNIX, _socket.SOCK_STREAM, 0, self._comm
-            )
         return sock
 
     def to_fh(self) -> socket.socket:
@@ -552,18 +519,6 @@ class Process:
         self._watch.close()
         self._state = wire.CLOSED
 
-    def _release(self) -> None:
-        sock, comm = self._sock, self._comm
-        self._sock, self._comm = None, -1
-        if sock is not None:
-            sock.close()
-        elif comm >= 0:
-            os.close(comm)
-        self._close_queue()
-        if self._fds:
-            close_all(self._fds)
-        self._out = None
-
     def _keep_watching(self) -> None:
         """Have a linked process that runs on without a handle watched until this process ends."""
         for watch in [watch for watch in _linked if not watch.foreign]:
@@ -588,80 +543,6 @@ class Process:
         for sock in (self._sock, self._queue):
             if sock is not None:
                 sock.detach()
-
-    # -- sending ------------------------------------------------------------------------------
-
-    def _may(self, op: int) -> None:
-        if (self._state, op) not in wire.NEXT or self._watch.foreign:
-            self._refuse(op)
-
-    def _refuse(self, op: int) -> None:
-        if self._watch.foreign:
-            raise ProcessStateError(
-                f"{self!r} belongs to process {self._watch.foreign}, which made it; make your own "
-                "with new()"
-            )
-        what = "run again" if op == wire.RUN else "prepared or forked any more"
-        raise ProcessStateError(f"{self!r} is {self._state} and can't be {what}")
-
-    def _add(self, op: int, payload: bytes, *fds: int) -> None:
-        """Queue one frame; its fds are owned from here on."""
-        try:
-            self._may(op)
-        except ProcessStateError:
-            close_all(list(fds))
-            raise
-        with self._lock:
-            if op in wire.CHANGES:
-                self._generation += 1
-            bulk = b""
-            if len(payload) >= wire.BULK_FROM:
-                payload, bulk = b"", payload
-            if self._out is None or self._fds is None:
-                self._out, self._fds, self._size = [], [], 0
-            self._out.append(wire.frame(op, payload))
-            self._size += len(payload)
-            self._fds += fds
-            if bulk or self._size > FLUSH_FROM or len(self._fds) > FLUSH_FDS:
-                self._flush_locked(bulk)
-
-    def _flush(self) -> None:
-        if self._out:
-            with self._lock:
-                self._flush_locked()
-
-    def _flush_locked(self, bulk: bytes = b"") -> None:
-        out, fds = self._out or [], self._fds or []
-        self._out = self._fds = None
-        try:
-            self._send(wire.batch(b"".join(out), len(fds), len(bulk)), fds, bulk)
-        finally:
-            close_all(fds)
-
-    def _send(self, head: bytes, fds: list[int], bulk: bytes = b"") -> None:
-        """Send one batch; a process that is gone misses it, and says elsewhere why it is gone."""
-        sock = self._socket()
-        try:
-            if fds or bulk:
-                sent = sock.sendmsg([head, bulk], rights(fds) if fds else (), NOSIGNAL)
-            else:
-                sent = sock.send(head, NOSIGNAL)
-            if sent < len(head):
-                sock.sendall(head[sent:], NOSIGNAL)
-                sent = len(head)
-            if bulk and sent < len(head) + len(bulk):
-                sock.sendall(memoryview(bulk)[sent - len(head) :], NOSIGNAL)
-        except (BrokenPipeError, ConnectionResetError):
-            self._broken = True
-        except BaseException:  # interrupted half-way: the other side would wait for the rest
-            self._broken = True
-            sock.shutdown(_socket.SHUT_RDWR)
-            raise
-
-    def _close_queue(self) -> None:
-        queue, self._queue = self._queue, None
-        if queue is not None:
-            queue.close()  # standbys in it see their own sockets end
 
     @property
     def standby(self) -> int:
@@ -707,14 +588,6 @@ def run_batch(name: str) -> bytes:
     return found
 
 
-def signal_name(number: int) -> str:
-    """`SIGTERM` for 15."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
 def _nonblocking_pair() -> tuple[_socket.socket, _socket.socket]:
     ours, theirs = _socket.socketpair()
     ours.setblocking(False)
@@ -727,83 +600,3 @@ def too_many_files(what: str) -> OSError:
     import errno
 
     return OSError(errno.EMFILE, f"too many open files in this process to make {what}")
-
-
-# -- names and values ----------------------------------------------------------------------------
-
-
-def check_dotted(name: object, what: str) -> None:
-    """Refuse what is no dotted name.
-
-    Raises:
-        TypeError: not a str. ValueError: not identifiers and dots.
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"a {what} is a str, not {type(name).__name__}")
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise ValueError(f"{name!r} is no {what}: identifiers joined by dots are")
-
-
-def target_name(function: object, *, has_main: bool) -> str:
-    """The name by which a function can be found in another process.
-
-    Raises:
-        TypeError: neither a name nor a function of a module.
-        ValueError: a name that is none, or a function that another process can't find.
-    """
-    if isinstance(function, str):
-        module, colon, path = function.partition(":")
-        check_dotted(module, "function name")
-        if colon:
-            check_dotted(path, "function name")
-        return function
-    home = getattr(function, "__module__", None)
-    path = getattr(function, "__qualname__", "")
-    if not callable(function) or not home or not path:
-        raise TypeError(
-            f"a function of a module or its name is needed, not {function!r}; "
-            "send other values with send_arg()"
-        )
-    if "<" in path:
-        raise ValueError(
-            f"{path} can't be found by name in another process: lambdas and functions inside "
-            "functions exist only here; move it to the top level of a module"
-        )
-    if home == "__main__" and not has_main:
-        raise ValueError(
-            f"{path} is defined in the main program, which a clean process does not contain; "
-            "move it to a module, or fork from a snapshot (earlyfork.template)"
-        )
-    found: object = sys.modules.get(home)
-    for part in path.split("."):
-        found = getattr(found, part, None)
-    if found is not function:
-        raise ValueError(f"{home}:{path} is not {function!r}: another process would find another")
-    return f"{home}:{path}"
-
-
-def pack_argument(value: object) -> tuple[int, bytes]:
-    """One value as it travels.
-
-    Raises:
-        TypeError: it can't be pickled. ValueError: it is too long.
-    """
-    try:
-        op, data = wire.pack_value(value)
-    except Exception as error:
-        raise TypeError(f"{type(value).__name__} can't be sent, since it can't be pickled: {error}") from error
-    if len(data) > wire.MAX_BULK:
-        raise ValueError(
-            f"a value of {len(data)} bytes is more than the {wire.MAX_BULK} that can be sent; "
-            "write it to the socket that run() returns"
-        )
-    return op, data
-
-
-def pack_arguments(values: tuple[object, ...]) -> bytes:
-    """The arguments of `eval` and `call`."""
-    packed = [pack_argument(value) for value in values]
-    body = b"".join(wire.frame(op, data) for op, data in packed)
-    if len(body) > wire.MAX_BULK:
-        raise ValueError(f"arguments of {len(body)} bytes are more than {wire.MAX_BULK}")
-    return body

@@ -43,7 +43,9 @@ class Status(NamedTuple):
         ]
         for title, entries in (("templates", self.templates), ("processes", self.processes)):
             lines.append(f"{title}:{'' if entries else ' none'}")
-            lines += [f"  {entry.pid or '?':>8}  {entry.state:<12} {entry.name}" for entry in entries]
+            lines += [
+                f"  {entry.pid or '?':>8}  {entry.state:<12} {entry.name}" for entry in entries
+            ]
         if self.inherited:
             lines.append("inherited by snapshots:")
             lines += [f"  {line}" for line in self.inherited]

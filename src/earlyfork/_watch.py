@@ -19,6 +19,18 @@ from earlyfork._errors import ProcessLost, ProcessStateError, RemoteError, Templ
 _close = os.close
 
 
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _readable(fd: int, seconds: float | None) -> bool:
+    """Whether there is something to read, waiting for it at most so long."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else max(0, int(seconds * 1000 + 0.999))))
+
+
 class _Host:
     """What must be made anew in the child of a host that forks itself."""
 
@@ -53,6 +65,9 @@ class Watch:
     _ended = False  # nothing more will come
     _buffer = b""
     _is_sentinel = False
+    #: Whether a thread sleeps on the fd, and what the others wait at.
+    _polled = False
+    _gates: tuple[_thread.LockType, ...] = ()
     _epoll: select.epoll | None = None
 
     def __init__(self, fd: int, pid: int | None, forker: Watch | None) -> None:
@@ -66,22 +81,70 @@ class Watch:
         """Take in what has arrived."""
         if self._ended:
             return
+        self._check()
+        with _Host.lock:
+            if not self._polled:
+                self._read()
+                return
+            if not _readable(self.fd, 0):
+                return
+            gate = self._gate()
+        gate.acquire(timeout=1)  # whoever sleeps on the fd reads it at once
+
+    def until(self, done: Callable[[], bool], deadline: float | None) -> bool:
+        """Read until `done()`; False at the deadline (of `time.monotonic`).
+
+        Of several threads that wait, one sleeps on the fd, and wakes the others when it has read.
+        """
+        while True:
+            self.look()
+            with _Host.lock:
+                if done() or self._ended:
+                    return True
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                gate = self._gate() if self._polled else None
+                self._polled = True
+            if gate is not None:
+                gate.acquire(timeout=-1 if left is None else left)
+                continue
+            try:
+                _readable(self.fd, left)
+            finally:
+                with _Host.lock:
+                    self._polled = False
+                    gates, self._gates = self._gates, ()
+                    if not self._ended:
+                        self._read()
+                for gate in gates:
+                    gate.release()
+
+    def _check(self) -> None:
         if self.foreign:
             raise ProcessStateError(
                 f"this process was made by process {self.foreign}; only that one can watch it"
             )
-        with _Host.lock:
-            while not self._ended:
-                try:
-                    data = os.read(self.fd, 1 << 16)
-                except BlockingIOError:
-                    return
-                except ConnectionResetError:
-                    data = b""
-                if not data:
-                    self._ended = True
-                    self._end_of_starter()
-                self._take(self._buffer + data)
+
+    def _gate(self) -> _thread.LockType:
+        """A lock that is released when the thread that sleeps on the fd has read."""
+        gate = _thread.allocate_lock()
+        gate.acquire()
+        self._gates = (*self._gates, gate)
+        return gate
+
+    def _read(self) -> None:
+        while not self._ended:
+            try:
+                data = os.read(self.fd, 1 << 16)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                self._ended = True
+                self._end_of_starter()
+            self._take(self._buffer + data)
 
     def _take(self, buffer: bytes) -> None:
         while len(buffer) >= wire.FRAME.size:
@@ -122,15 +185,6 @@ class Watch:
             if code:
                 root.started_by += f", which ended with status {code} before it could serve"
 
-    def sleep(self, deadline: float | None) -> bool:
-        """Wait until something arrives; False at the deadline (of `time.monotonic`)."""
-        poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
-        if deadline is None:
-            poll.poll()
-            return True
-        return bool(poll.poll(max(0, int((deadline - time.monotonic()) * 1000 + 0.999))))
-
     # -- what is known ------------------------------------------------------------------------
 
     @property
@@ -153,12 +207,10 @@ class Watch:
         Raises:
             OSError: the process was refused by the kernel. TemplateDied: it never came to be.
         """
-        while self._pid is None:
-            self.look()
+        if self._pid is None:
+            self.until(lambda: self._pid is not None, None)
             if self._pid is None:
-                if self._ended:
-                    raise self.failure()
-                self.sleep(None)
+                raise self.failure()
         return self._pid
 
     def failure(self) -> Exception:
@@ -179,9 +231,9 @@ class Watch:
         return died
 
     def epitaph(self) -> str:
-        """What is known of the death of this template."""
+        """What is known of the death of this template; gives the news of it a second to arrive."""
         with contextlib.suppress(ProcessStateError):
-            self.look()
+            self.until(lambda: self.error is not None, time.monotonic() + 1)
         name = f"its template (pid {self._pid})" if self._pid else "its template"
         if self.error is not None:
             return f"{name} had failed: {self.error.args[0]}"
@@ -197,15 +249,15 @@ class Watch:
         Raises:
             ProcessLost, TemplateDied, OSError: it can't be known, or there never was a process.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            self.look()
-            if self.returncode is not None:
-                return True
-            if self._ended:
-                raise self.failure()
-            if timeout == 0 or not self.sleep(deadline):
-                return False
+        self.look()
+        if not self._ended and timeout != 0:
+            deadline = None if timeout is None else time.monotonic() + timeout
+            self.until(lambda: False, deadline)
+        if self.returncode is not None:
+            return True
+        if self._ended:
+            raise self.failure()
+        return False
 
     def as_sentinel(self) -> int:
         """An fd that becomes readable when the process is gone."""

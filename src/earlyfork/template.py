@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 import stat
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import earlyfork
-from earlyfork import _early, _origin, _platform
+from earlyfork import _early, _health, _origin, _platform, _process
 from earlyfork._errors import TemplateError
 from earlyfork._here import here
 
@@ -65,15 +65,34 @@ def snapshot(*, keep_fds: Iterable[int] = ()) -> Process:
             "it; libraries that own them must cope with fork, as BLAS pools do"
         )
     default = _origin.default_comm()
+    found = _health.findings(keep, _own_fds())
     with warnings.catch_warnings():
         # 3.12 and later warn of fork beside threads; that was said above, with names.
         warnings.simplefilter("ignore", DeprecationWarning)
         forked = _early.fork_template(
             lambda comm, status: _snapshot_template(comm, status, keep, default)
         )
+    _origin.note_inherited(found)
     process = _origin.root_process(forked, "snapshot")
     process.has_main = True
     return process
+
+
+def _own_fds() -> set[int]:
+    """The fds of earlyfork's that are open here: nothing that the user would have to look after."""
+    found = {_origin.default_comm(), here.lifeline}
+    if here.up is not None:
+        found.add(here.up.fileno())
+    for watch in [*(process._watch for process in _process.living()), *_process._linked]:
+        found.add(watch.fd)
+        if watch._epoll is not None:
+            found.add(watch._epoll.fileno())
+    for process in _process.living():
+        found.add(process._comm)
+        found.update(process._fds or ())
+        if process._queue is not None:
+            found.add(process._queue.fileno())
+    return found
 
 
 def _snapshot_template(comm: int, status: int, keep: set[int], default: int) -> NoReturn:
@@ -84,8 +103,9 @@ def _snapshot_template(comm: int, status: int, keep: set[int], default: int) -> 
     _early.finish_half_imports()
     import gc
 
-    from earlyfork import _serve
+    from earlyfork import _frozen, _serve
 
+    here.collect_by = _frozen.collect_by()
     gc.freeze()
     _serve.serve_root(comm, status, default, can_ask=can_ask)
 
@@ -124,8 +144,20 @@ def may_stay(fd: int) -> bool:
         probe.close()
 
 
+class _Refused:
+    """What stands for TEMPLATE where the main module is run again by multiprocessing."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise TemplateError(
+            "this process runs the main module again for multiprocessing: it has no snapshot of "
+            "its own; use what the main program made"
+        )
+
+
 def _at_import() -> Process:
     names = _early.importers()
+    if names[:1] == ["__mp_main__"]:
+        return cast("Process", _Refused())
     if not _early.main_program_asks(names):
         raise TemplateError(
             f"only the main program may take a snapshot of itself, not {names[0]}: a library does "

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import earlyfork  # noqa: F401, I001 - the early template comes first
-
 import sys
 
 import pytest
-
 import work  # noqa: F401 - what the snapshot shall contain
+
+import earlyfork  # noqa: F401 - the early template comes first
 from earlyfork.template import TEMPLATE  # contract/conftest.py finds it in __main__
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import work
 
 import earlyfork
-import work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,9 +94,7 @@ def test_variables_that_cannot_take_effect_are_named(make_now: Make, early: bool
         process = make_now(env={**os.environ, "MALLOC_ARENA_MAX": "1"})  # launched with it
     else:
         with pytest.warns(earlyfork.EarlyForkWarning, match="MALLOC_ARENA_MAX, PYTHONHASHSEED"):
-            process = make_now(
-                env={**os.environ, "MALLOC_ARENA_MAX": "1", "PYTHONHASHSEED": "7"}
-            )
+            process = make_now(env={**os.environ, "MALLOC_ARENA_MAX": "1", "PYTHONHASHSEED": "7"})
     assert work.got(process.run(work.environment))["MALLOC_ARENA_MAX"] == "1"
 
 

@@ -11,9 +11,9 @@ import ssl
 from typing import TYPE_CHECKING
 
 import pytest
+import work
 
 import earlyfork
-import work
 from support import eof_within
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def test_sockets_and_connections_work_there(make: Make) -> None:
 
 def test_bad_files_are_refused_here(make: Make, tmp_path: Path) -> None:
     process = make().send_arg("kept")
-    closed = open(tmp_path / "file", "w")  # noqa: SIM115
+    closed = open(tmp_path / "file", "w")
     closed.close()
     left, right = socket.socketpair()
     left.close()

@@ -8,9 +8,9 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+import work
 
 import earlyfork
-import work
 from support import alive, readable_within, wait_until
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def test_threads_fork_one_template_at_once(make: Make) -> None:
         try:
             for _ in range(5):
                 answers.append(run(template.fork().send_arg(number)))
-        except BaseException as error:  # noqa: BLE001 - shown by the assertion
+        except BaseException as error:
             failures.append(error)
 
     threads = [threading.Thread(target=work_on, args=(number,)) for number in range(8)]

@@ -1,11 +1,11 @@
 """A main program that goes through one scenario once for each call that can fail in it.
 
-    driver.py SCENARIO PARTY CALL ERROR LIMIT
+    driver.py SCENARIO PARTY LIMIT CALL=ERROR ...
 
 Runs with shim.c preloaded. For N = 1, 2, ... the N-th CALL of PARTY (main, template, or child: all
 other processes) fails with ERROR, until the scenario no longer makes N of them. After each fault:
 the scenario has ended, in time, with the right result or with an error that a caller can expect;
-nothing is left; and the scenario runs to its good end. Prints what it found as JSON.
+nothing is left; and the scenario runs to its good end. Prints what it found as JSON, one line for each CALL=ERROR.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ import warnings
 import zlib
 from typing import TYPE_CHECKING
 
-import support
 import work
+
+import support
 
 if TYPE_CHECKING:
     import socket
@@ -264,9 +265,11 @@ def template_pid() -> int:
 
 def arm(control: mmap.mmap, party: str, call: str, error: int, nth: int, template: int) -> None:
     me = os.getpid()
-    pid, but1, but2 = {"main": (me, 0, 0), "template": (template, 0, 0), "child": (0, me, template)}[
-        party
-    ]
+    pid, but1, but2 = {
+        "main": (me, 0, 0),
+        "template": (template, 0, 0),
+        "child": (0, me, template),
+    }[party]
     control[:36] = CONTROL.pack(0, CALLS.index(call) + 1, error, nth, pid, but1, but2, 0, 0)
     control[:4] = struct.pack("i", 1)
 
@@ -292,9 +295,55 @@ def clean(baseline: int) -> str:
     return f"{fds()} fds, {baseline} before: {names}"
 
 
+def rounds(control: mmap.mmap, scenario, party: str, call: str, error: int, limit: int) -> dict:
+    """Let the first, second, ... call fail; what came of it."""
+    template = template_pid()
+    gc.collect()
+    baseline = fds()
+    problems: list[str] = []
+    outcomes: dict[str, int] = {}
+    nth = misses = 0
+    while nth < limit and len(problems) < 3:
+        nth += 1
+        faulthandler.dump_traceback_later(9 * STEP, exit=True)
+        arm(control, party, call, error, nth, template)
+        try:
+            outcome = once(scenario)
+        except Exception as wrong:
+            outcome = f"{type(wrong).__name__}: {wrong}"
+            problems.append(f"call {nth}: {outcome}")
+        if party != "main":  # what comes behind the scenario belongs to it: exits, new standbys
+            clean(baseline)
+        if not disarm(control):
+            if outcome:
+                problems.append(f"without a fault: {outcome}")
+            nth -= 1
+            misses += 1
+            if misses == 2:  # how much is done behind the scenario differs a little
+                break
+            continue
+        misses = 0
+        outcomes[outcome or "good"] = outcomes.get(outcome or "good", 0) + 1
+        told = [clean(baseline)]
+        try:
+            told.append(once(scenario) and "it fails the next time, too")
+            template = template_pid()
+        except Exception as wrong:
+            told.append(f"the next time: {type(wrong).__name__}: {wrong}")
+        told.append(clean(baseline))
+        try:
+            os.wait()
+        except ChildProcessError:
+            pass
+        else:
+            told.append("a zombie")
+        problems += [f"call {nth} ({outcome or 'good'}): {text}" for text in told if text]
+    faulthandler.cancel_dump_traceback_later()
+    return {"injected": nth, "outcomes": outcomes, "problems": problems}
+
+
 def main() -> None:
-    name, party, call, error_name, limit = sys.argv[1:]
-    error = SHORT if error_name == "SHORT" else getattr(errno, error_name)
+    name, party, limit, *faults = sys.argv[1:]
     scenario = globals()[f"scenario_{name}"]
     warnings.simplefilter("ignore")
     with open(os.environ["FAULTS"], "r+b") as file:
@@ -303,53 +352,11 @@ def main() -> None:
     template_pid()
     problem = once(scenario)
     assert not problem, f"without any fault: {problem}"
-    template = template_pid()
-    gc.collect()
-    baseline = fds()
-    problems, outcomes = [], {}
-    nth = misses = 0
-    while nth < int(limit):
-        nth += 1
-        faulthandler.dump_traceback_later(9 * STEP, exit=True)
-        arm(control, party, call, error, nth, template)
-        try:
-            outcome = once(scenario)
-        except Exception as wrong:
-            outcome = f"{type(wrong).__name__}: {wrong}"
-            problems.append((nth, outcome))
-        if party != "main":  # what comes behind the scenario belongs to it: exits, new standbys
-            clean(baseline)
-        fired = disarm(control)
-        if not fired:
-            if outcome:
-                problems.append((nth, f"without a fault: {outcome}"))
-            nth -= 1
-            misses += 1
-            if misses == 2:  # how much is done behind the scenario differs a little
-                break
-            continue
-        misses = 0
-        outcomes[outcome or "good"] = outcomes.get(outcome or "good", 0) + 1
-        try:
-            if told := clean(baseline):
-                problems.append((nth, told))
-            if told := once(scenario):
-                problems.append((nth, f"the next time: {told}"))
-            template = template_pid()
-        except Exception as wrong:
-            problems.append((nth, f"the next time: {type(wrong).__name__}: {wrong}"))
-        if told := clean(baseline):
-            problems.append((nth, f"after the next time: {told}"))
-        try:
-            os.wait()
-        except ChildProcessError:
-            pass
-        else:
-            problems.append((nth, "a zombie"))
-        if len(problems) > 3:
-            break
-    faulthandler.cancel_dump_traceback_later()
-    print(json.dumps({"injected": nth, "outcomes": outcomes, "problems": problems}), flush=True)
+    for fault in faults:
+        call, _, word = fault.partition("=")
+        error = SHORT if word == "SHORT" else getattr(errno, word)
+        found = rounds(control, scenario, party, call, error, int(limit))
+        print(json.dumps({"fault": f"{party} {fault}", **found}), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,12 @@ import sys
 if "early" in sys.argv:
     import earlyfork  # noqa: F401 - the import is what makes the early template
 
+import socket
+
 import host_library
 
 
-def bare(sock):  # type: ignore[no-untyped-def]  # typing would be imported into the snapshot
+def bare(sock: socket.socket) -> None:
     """What a snapshot runs by its bare name."""
     sock.sendall(b"bare")
 

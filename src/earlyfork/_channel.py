@@ -1,0 +1,138 @@
+"""The owner's end of a process's socket: who may send what, in which batches, and who closes it.
+
+Frames wait for company until something flushes them; a process that is gone misses them, and says
+elsewhere why it is gone.
+"""
+
+from __future__ import annotations
+
+import _socket
+import _thread
+import os
+import socket
+
+from earlyfork import _wire as wire
+from earlyfork._children import NOSIGNAL, close_all, rights
+from earlyfork._errors import ProcessStateError
+from earlyfork._watch import Watch
+
+#: Commands wait for company until they are this long together.
+FLUSH_FROM = 1 << 15
+FLUSH_FDS = 64
+
+
+class Channel:
+    """Comm as seen from the owner, and what of the process's state follows from what was sent."""
+
+    # Defaults on the class, since making a process must cost little.
+    _state = wire.OPEN
+    _sock: socket.socket | None = None  # made of the fd when something is sent
+    _out: list[bytes] | None = None  # frames not sent yet, and their fds
+    _fds: list[int] | None = None
+    _size = 0
+    _generation = 0  # how many frames have changed the process
+    _queue: _socket.socket | None = None
+    _broken = False
+
+    def __init__(self, comm: int, watch: Watch) -> None:
+        """Own `comm`, the near end of the process's socket."""
+        self._comm = comm
+        self._watch = watch
+        self._lock = _thread.allocate_lock()
+
+    def _may(self, op: int) -> None:
+        if (self._state, op) not in wire.NEXT or self._watch.foreign:
+            self._refuse(op)
+
+    def _refuse(self, op: int) -> None:
+        if self._watch.foreign:
+            raise ProcessStateError(
+                f"{self!r} belongs to process {self._watch.foreign}, which made it; make your own "
+                "with new()"
+            )
+        what = "run again" if op == wire.RUN else "prepared or forked any more"
+        raise ProcessStateError(f"{self!r} is {self._state} and can't be {what}")
+
+    def _add(self, op: int, payload: bytes, *fds: int) -> None:
+        """Queue one frame; its fds are owned from here on."""
+        try:
+            self._may(op)
+        except ProcessStateError:
+            close_all(list(fds))
+            raise
+        with self._lock:
+            if op in wire.CHANGES:
+                self._generation += 1
+            bulk = b""
+            if len(payload) >= wire.BULK_FROM:
+                payload, bulk = b"", payload
+            if self._out is None or self._fds is None:
+                self._out, self._fds, self._size = [], [], 0
+            self._out.append(wire.frame(op, payload))
+            self._size += len(payload)
+            self._fds += fds
+            if bulk or self._size > FLUSH_FROM or len(self._fds) > FLUSH_FDS:
+                self._flush_locked(bulk)
+
+    def _flush(self) -> None:
+        if self._out:
+            with self._lock:
+                self._flush_locked()
+
+    def _flush_locked(self, bulk: bytes = b"") -> None:
+        out, fds = self._out or [], self._fds or []
+        self._out = self._fds = None
+        try:
+            self._send(wire.batch(b"".join(out), len(fds), len(bulk)), fds, bulk)
+        finally:
+            close_all(fds)
+
+    def _send(self, head: bytes, fds: list[int], bulk: bytes = b"") -> None:
+        """Send one batch; a process that is gone misses it, and says elsewhere why it is gone."""
+        sock = self._socket()
+        try:
+            if fds or bulk:
+                sent = sock.sendmsg([head, bulk], rights(fds) if fds else (), NOSIGNAL)
+            else:
+                sent = sock.send(head, NOSIGNAL)
+            if sent < len(head):
+                sock.sendall(head[sent:], NOSIGNAL)
+                sent = len(head)
+            if bulk and sent < len(head) + len(bulk):
+                sock.sendall(memoryview(bulk)[sent - len(head) :], NOSIGNAL)
+        except (BrokenPipeError, ConnectionResetError):
+            self._broken = True
+        except BaseException:  # interrupted half-way: the other side would wait for the rest
+            self._broken = True
+            sock.shutdown(_socket.SHUT_RDWR)
+            raise
+
+    def _close_queue(self) -> None:
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            queue.close()  # standbys in it see their own sockets end
+
+    def _give_sock(self) -> socket.socket:
+        """The socket, which is its taker's from here on."""
+        sock = self._socket()
+        self._sock, self._comm = None, -1
+        self._close_queue()
+        return sock
+
+    def _socket(self) -> socket.socket:
+        sock = self._sock
+        if sock is None:
+            sock = self._sock = socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, self._comm)
+        return sock
+
+    def _release(self) -> None:
+        sock, comm = self._sock, self._comm
+        self._sock, self._comm = None, -1
+        if sock is not None:
+            sock.close()
+        elif comm >= 0:
+            os.close(comm)
+        self._close_queue()
+        if self._fds:
+            close_all(self._fds)
+        self._out = None

@@ -1,0 +1,206 @@
+"""What a snapshot inherits that may hurt is named, with advice; and siblings differ at random."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+import support
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+
+WITH_WORK = {"PYTHONPATH": support.python_path()}
+
+#: Name: (what the main program does before the snapshot, what is told, what is advised).
+HURTS = {
+    "connected socket": (
+        "import socket; a, b = socket.socketpair()",
+        ["{a.fileno()} (socket)", "{b.fileno()} (socket)"],
+        "connect in each process",
+    ),
+    "pipe": ("a, b = os.pipe()", ["{a} (pipe)", "{b} (pipe)"], "keep_fds="),
+    "event loop": (
+        "import asyncio; a = asyncio.new_event_loop()",
+        ["{a._selector.fileno()} (eventpoll)"],
+        "make the loop in each process",
+    ),
+    "sqlite": (
+        "import sqlite3; a = sqlite3.connect('x.db'); a.execute('create table t (n)'); a.commit()",
+        ["SQLite database {os.path.abspath('x.db')}"],
+        "open it in each process",
+    ),
+    "sqlite in WAL mode": (
+        "import sqlite3; a = sqlite3.connect('x.db'); a.execute('pragma journal_mode=wal');"
+        "a.execute('create table t (n)')",
+        ["{os.path.abspath('x.db')}-wal"],
+        "open it in each process",
+    ),
+    "lmdb": ("a = open('data.mdb', 'wb')", ["LMDB database {a.name and os.path.abspath(a.name)}"], ""),
+    "module": (
+        "sys.modules['polars'] = type(sys)('polars')",
+        ["module polars has read POLARS_MAX_THREADS"],
+        "import polars in the process",
+    ),
+    "torch on a GPU": (
+        "import types; sys.modules['torch'] = types.SimpleNamespace("
+        "cuda=types.SimpleNamespace(is_initialized=lambda: True))",
+        ["torch.cuda is initialised"],
+        "before the first use of the GPU",
+    ),
+    "a GPU's device": (
+        # There is none here: /dev/null stands for it.
+        "from earlyfork import _health; _health.GPUS = ('/dev/null',); a = open('/dev/null')",
+        ["fd {a.fileno()}: /dev/null: a GPU"],
+        "before the first use of the GPU",
+    ),
+    "native thread": (
+        "import ctypes; c = ctypes.CDLL(None); t = ctypes.c_void_p();"
+        "c.pthread_create(ctypes.byref(t), None, ctypes.cast(c.pause, ctypes.c_void_p), None);"
+        "import warnings; warnings.simplefilter('ignore')",
+        ["threads: native ("],
+        "after the fork only",
+    ),
+}
+HARMLESS = {
+    "nothing": "",
+    "a file, a device, a directory": "a = open('plain', 'w+'); b = open('/dev/zero');"
+    "c = os.open('.', os.O_RDONLY)",
+    "a listening socket": "import socket; a = socket.create_server(('127.0.0.1', 0))",
+    "earlyfork's own": "p = earlyfork.new().send_fh(0); q = earlyfork.new(); r = q.run('work.hold');"
+    "q.sentinel; t = earlyfork.new().ready(10); u = t.fork(); v = u.fork(); r.detach()",
+}
+
+
+@pytest.mark.parametrize("name", HURTS)
+def test_what_may_hurt_is_named(run_script: Run, name: str) -> None:
+    setup, told, advised = HURTS[name]
+    expected = ", ".join("f" + repr(each) for each in told)
+    run_script(
+        f"""
+        import earlyfork
+        import os, sys
+        {setup}
+        from earlyfork.template import snapshot
+        before = earlyfork.status().inherited
+        template = snapshot()
+        new = [line for line in earlyfork.status().inherited if line not in before]
+        page = str(earlyfork.status())
+        for text in [*before, *new]:
+            assert text in page
+        for text in ({expected},):
+            assert any(text in line and {advised!r} in line for line in before), (text, before)
+        """,
+        check=True,
+        env=WITH_WORK,
+    )
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_is_harmless_is_not_named(run_script: Run, name: str) -> None:
+    own = "r.detach()" in HARMLESS[name]
+    run_script(
+        f"""
+        import earlyfork
+        import os, sys
+        {HARMLESS[name]}
+        from earlyfork.template import TEMPLATE
+        told = [line for line in earlyfork.status().inherited if "threads" not in line]
+        if {own}:  # the socket that run() gave is the user's
+            assert len(told) == 1 and told[0].count("(") - told[0].count("()") == 1, told
+        else:
+            assert told == [], told
+        """,
+        check=True,
+        env=WITH_WORK,
+    )
+
+
+def test_what_is_kept_on_purpose_is_not_named(run_script: Run) -> None:
+    run_script(
+        """
+        import earlyfork
+        import os, socket
+        a, b = os.pipe()
+        c, d = socket.socketpair()
+        from earlyfork import template
+        first = earlyfork.status().inherited
+        assert len(first) == 1, first
+        template.snapshot(keep_fds=[a, b, c.fileno(), d.fileno()])
+        assert earlyfork.status().inherited == first
+        """,
+        check=True,
+        env=WITH_WORK,
+    )
+
+
+needs_numpy = pytest.mark.skipif(
+    importlib.util.find_spec("numpy") is None, reason="numpy is not installed"
+)
+
+
+@needs_numpy
+def test_siblings_differ_at_random(run_script: Run) -> None:
+    """The standard library's generators and numpy's, from each kind of template."""
+    run_script(
+        """
+        import earlyfork
+        import random, sys, warnings, work
+        import numpy
+        warnings.simplefilter("ignore")
+        numpy.random.seed(1)
+        random.seed(1)
+        from earlyfork.template import TEMPLATE
+        CODE = '''
+        import random, secrets, uuid, os, tempfile, numpy
+        def draw(sock):
+            import work
+            work.give(sock, {
+                "random": random.random(),
+                "SystemRandom": random.SystemRandom().random(),
+                "secrets": secrets.token_hex(),
+                "uuid4": str(uuid.uuid4()),
+                "uuid1": str(uuid.uuid1()),
+                "urandom": os.urandom(8),
+                "tempfile": next(tempfile._get_candidate_names()),
+                "numpy, legacy": numpy.random.random(),
+                "numpy, default_rng made there": numpy.random.default_rng().random(),
+            })
+        '''
+        import textwrap
+        prepared = earlyfork.new().eval(textwrap.dedent(CODE))
+        kept = [TEMPLATE.fork().eval(textwrap.dedent(CODE)) for _ in range(4)]
+        processes = [prepared.fork() for _ in range(4)] + kept
+        seen = [work.got(process.run("draw")) for process in processes]
+        for name in seen[0]:
+            values = [each[name] for each in seen]
+            assert len(set(values)) == len(values), (name, values)
+        """,
+        check=True,
+        env=WITH_WORK,
+    )
+
+
+@needs_numpy
+def test_a_generator_object_that_was_made_before_is_shared_by_siblings(run_script: Run) -> None:
+    """Only its owner knows of it: the page on reliability says to make it in the process."""
+    run_script(
+        """
+        import earlyfork
+        import work
+        prepared = earlyfork.new().eval(
+            "import numpy, random, work\\nmine = numpy.random.default_rng()\\n"
+            "his = random.Random()\\n"
+            "def draw(sock): work.give(sock, (mine.random(), his.random()))"
+        )
+        one, two = (work.got(prepared.fork().run("draw")) for _ in range(2))
+        assert one == two
+        """,
+        check=True,
+        env=WITH_WORK,
+    )
