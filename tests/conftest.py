@@ -125,7 +125,7 @@ def take_inventory() -> Inventory:
 def open_fds() -> dict[int, str]:
     directory = "/proc/self/fd" if LINUX else "/dev/fd"
     found = {}
-    for name in os.listdir(directory):  # noqa: PTH208 - names, not paths: they are numbers
+    for name in os.listdir(directory):
         with contextlib.suppress(OSError):  # the one that listed the directory is closed again
             found[int(name)] = str(Path(directory, name).readlink()) if LINUX else "open"
     return found
@@ -141,7 +141,7 @@ def threads() -> dict[int, str]:
     if not LINUX:
         return names
     found = {}
-    for task in os.listdir("/proc/self/task"):  # noqa: PTH208
+    for task in os.listdir("/proc/self/task"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             comm = Path(f"/proc/self/task/{task}/comm").read_text(errors="replace").strip()
             found[int(task)] = names.get(int(task), f"{comm} (native)")

@@ -160,7 +160,7 @@ def descendants(pid: int) -> Iterator[tuple[int, int]]:
 def session(leader: int) -> dict[int, str]:
     """The living processes of a session, with their short names: what a script left or made."""
     found = {}
-    for name in os.listdir("/proc"):  # noqa: PTH208 - names, not paths: they are numbers
+    for name in os.listdir("/proc"):
         if name.isdecimal():
             try:
                 stat = Path(f"/proc/{name}/stat").read_bytes()

@@ -28,7 +28,7 @@ LAYERS = {
     "core": {"_process", "_channel", "_origin", "_early", "_watch", "_status"},
     "means": {"_launch", "_interpreter", "_names", "_health"},
     "ground": {"_platform", "_fds", "_handles", "_frozen"},
-    "child": {"_serve", "_obey", "_guard", "_leave", "_here", "_children", "_context"},
+    "child": {"_serve", "_obey", "_guard", "_leave", "_here", "_children", "_context", "_tree"},
     "wire": {"_wire", "_errors"},
 }
 ORDER = list(LAYERS)

@@ -461,7 +461,7 @@ def interpreter_for(uid: int, path: list[str]) -> str:
 @pytest.mark.root
 def test_too_many_processes(tmp_path: Path) -> None:
     """A fork that the kernel refuses is that one process's error; the template lives on."""
-    # What another user can't read lies in /root or in a private directory.
+    # The program is read here: its directory is private to this user.
     program = support.write_script(
         """
         import sys

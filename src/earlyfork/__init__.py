@@ -120,7 +120,6 @@ def _take_over(forked: object) -> None:
 
 def _at_import() -> str:
     """Fork the early template if the main program asks for it; say why, or why not."""
-    global _forked
     if not hasattr(_os, "fork"):
         return "this system has no fork"
     here = _sys.modules.get("earlyfork._here")

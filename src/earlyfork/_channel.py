@@ -10,11 +10,14 @@ import _socket
 import _thread
 import os
 import socket
+from typing import TYPE_CHECKING
 
 from earlyfork import _wire as wire
 from earlyfork._children import NOSIGNAL, close_all, rights
 from earlyfork._errors import ProcessStateError
-from earlyfork._watch import Watch
+
+if TYPE_CHECKING:
+    from earlyfork._watch import Watch
 
 #: Commands wait for company until they are this long together.
 FLUSH_FROM = 1 << 15

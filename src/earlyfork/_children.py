@@ -14,6 +14,7 @@ import select
 import struct
 import time
 
+from earlyfork import _tree
 from earlyfork import _wire as wire
 
 AF_UNIX = _socket.AF_UNIX
@@ -168,6 +169,7 @@ class Children:
         self.status: dict[int, int] = {}  # pid -> the far end of its status socket
         self.watched: dict[int, int] = {}  # fd whose end is the end of an owner -> linked pid
         self.doomed: dict[int, float] = {}  # pid -> when SIGKILL follows SIGTERM
+        self.trees: dict[int, list[int]] = {}  # doomed pid -> pidfds of its descendants
         self.generation = 0
         self.queue: _socket.socket | None = None
         self.standby = 0  # how many to keep ready
@@ -210,6 +212,9 @@ class Children:
             close(self.queue.fileno())
         for fd in self.status.values():
             close(fd)
+        for tree in self.trees.values():
+            for fd in tree:
+                close(fd)
         if self.watched:
             for fd in set(self.watched).difference(self.status.values()):
                 close(fd)
@@ -331,7 +336,9 @@ class Children:
             self.poll.unregister(status)
         os.close(status)
         self.waiting.discard(pid)
-        self.doomed.pop(pid, None)
+        if not self.trees.get(pid):
+            self.trees.pop(pid, None)
+            self.doomed.pop(pid, None)
 
     # -- their owners -------------------------------------------------------------------------
 
@@ -395,8 +402,10 @@ class Children:
         if self.lingering:
             self.poll.unregister(self.status[pid])
         self.doomed[pid] = time.monotonic() + GRACE
-        os.kill(pid, _signal.SIGTERM)
-        os.kill(pid, _signal.SIGCONT)  # a stopped process would not see it
+        self.trees[pid] = _tree.grab(pid)
+        for number in (_signal.SIGTERM, _signal.SIGCONT):  # who is stopped must go on to see it
+            os.kill(pid, number)
+            _tree.send(self.trees[pid], number)
 
     def _unwatch(self, pid: int) -> None:
         status = self.status[pid]
@@ -409,12 +418,24 @@ class Children:
                 self.poll.unregister(fd)
 
     def overdue(self) -> None:
-        """SIGKILL those whose grace is over."""
+        """SIGKILL those whose grace is over, with all that they have started."""
         now = time.monotonic()
         for pid, when in list(self.doomed.items()):
-            if when <= now:
+            if when > now:
+                continue
+            del self.doomed[pid]
+            tree = self.trees.pop(pid, [])
+            if pid in self.status:
+                tree += _tree.grab(pid)
                 os.kill(pid, _signal.SIGKILL)
-                self.doomed[pid] = now + 3600
+                self.doomed[pid] = now + 3600  # done with; what is left is to reap it
+            _tree.send(tree, _signal.SIGKILL)
+            close_all(tree)
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is something left to do for a forker that lingers."""
+        return bool(self.status or self.trees)
 
     def patience(self) -> int | None:
         """How long to sleep at most, in milliseconds."""

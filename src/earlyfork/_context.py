@@ -59,7 +59,7 @@ def raw_environment() -> dict[bytes, bytes]:
 
 
 def env_changes(base: dict[bytes, bytes], wanted: dict[bytes, bytes]) -> bytes:
-    """What turns one environment into the other: NUL-separated `name=value`, or `name` to remove."""
+    """What turns one environment into another: `name=value`, or `name` to remove, NUL between."""
     parts = [name + b"=" + value for name, value in wanted.items() if base.get(name) != value]
     parts += [name for name in base if name not in wanted]
     return b"\0".join(parts)

@@ -259,7 +259,7 @@ def fresh_main() -> None:
     _inherited.append(old)
     main: ModuleType = type(sys)("__main__")
     main.__dict__["__builtins__"] = sys.modules["builtins"]
-    main.__dict__["__annotations__"] = {}
+    main.__dict__["__annotations__"] = {}  # noqa: RUF063 - set, not read
     main.__spec__ = None
     sys.modules["__main__"] = main
 
@@ -280,9 +280,11 @@ def drop_half_imports() -> None:
     earlyfork itself is whole enough: this is its last line.
     """
     half = [name for name in half_imported() if name.partition(".")[0] != "earlyfork"]
-    for name in list(sys.modules):
-        if any(name == parent or name.startswith(parent + ".") for parent in half):
-            _inherited.append(sys.modules.pop(name))
+    _inherited.extend(
+        sys.modules.pop(name)
+        for name in list(sys.modules)
+        if any(name == parent or name.startswith(parent + ".") for parent in half)
+    )
     finish_half_imports()
 
 

@@ -15,11 +15,12 @@ from earlyfork import _context, _frozen, _interpreter, _platform
 from earlyfork._errors import LaunchError
 
 #: The child's text, in the order of its imports.
-TEXTS = ("_wire", "_context", "_children", "_here", "_leave", "_guard", "_obey", "_serve")
+TEXTS = ("_wire", "_context", "_tree", "_children", "_here", "_leave", "_guard", "_obey", "_serve")
 
 #: Reads and runs BOOT. Short, since `ps` shows it.
 FIRST = "import os,sys;exec(os.read(int(sys.argv[1]),int(sys.argv[4])))"
-#: Reads a marshalled (magic, path, environment, [(name, file, source, code)]) of argv[3] bytes and serves.
+#: Reads a marshalled (magic, path, environment, [(name, file, source, code)]) of argv[3] bytes and
+#: serves.
 #: The package `earlyfork` is there while the texts are run and not after, so that an installed one
 #: can be imported later, which then finds these modules already loaded.
 BOOT = """\

@@ -173,7 +173,7 @@ def _adopt(server: Server, _payload: bytes) -> None:
 
 
 def discard_pending() -> None:
-    """Drop the terminal's signals that came while nobody here was meant: they must not hit later."""
+    """Drop the terminal's signals that came while nobody here was meant, lest they hit later."""
     for number in _signal.sigpending():
         handler = _signal.getsignal(number)
         _signal.signal(number, _signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Where new processes come from: the default template, a launched interpreter, a handed-over socket.
+"""Where new processes come from: the default template, a launched interpreter, a given socket.
 
 There is one default template per program. The main program forks it early, or it is launched when
 somebody first asks; processes that earlyfork made ask up the line for theirs.

@@ -35,7 +35,7 @@ def thread_names() -> list[str]:
         named = {
             thread.native_id: thread.name for thread in threading.enumerate() if thread is not main
         }
-    found = [name for name in named.values()]
+    found = list(named.values())
     try:
         ids = os.listdir("/proc/self/task")
     except OSError:
@@ -143,7 +143,7 @@ def own_pidfd() -> int:
 
 
 def warn(text: str) -> None:
-    """Warn the user at the line of the user's that led here, past our own and the import's frames."""
+    """Warn at the line of the user's that led here, past our own and the import's frames."""
     import warnings
 
     from earlyfork._errors import EarlyForkWarning

@@ -12,7 +12,6 @@ import itertools
 import os
 import select
 import signal
-import socket
 import sys
 import time
 import weakref
@@ -32,6 +31,7 @@ from earlyfork._names import check_dotted, pack_argument, pack_arguments, signal
 from earlyfork._watch import Watch
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from earlyfork._context import Context
@@ -422,7 +422,7 @@ class Process(Channel):
 
     # -- a handle on what runs ----------------------------------------------------------------
 
-    def __enter__(self) -> Process:
+    def __enter__(self) -> Process:  # noqa: PYI034 - typing has Self from 3.11 on
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -346,7 +346,7 @@ class Server:
             # Only who lingers lets go of the streams, so that `app | cat` ends with app although
             # the owner of a worker is another process.
             _context.apply_stdio(b"nnn", [])
-        while kids.status:
+        while kids.needed:
             self.turn()
         flush()
         os._exit(code)

@@ -47,7 +47,7 @@ def test_bare_names_are_looked_up_in_main(make: Make) -> None:
 def test_functions_that_no_other_process_can_find(make: Make) -> None:
     process = make()
     with pytest.raises(ValueError, match="lambda"):
-        process.run(lambda sock: None)
+        process.run(lambda _sock: None)
     with pytest.raises(ValueError, match="inside"):
         process.run(test_forms_of_a_function.__wrapped__ if False else nested())
     with pytest.raises(TypeError, match="send_arg"):
@@ -156,9 +156,9 @@ def test_preparing_after_run_is_refused(make: Make) -> None:
         lambda: process.call("os.getpid"),
         lambda: process.send_arg(1),
         lambda: process.send_fh(0),
-        lambda: process.fork(),
-        lambda: process.ready(),
-        lambda: process.to_fh(),
+        process.fork,
+        process.ready,
+        process.to_fh,
         lambda: process.run(work.pid),
     ):
         with pytest.raises(earlyfork.ProcessStateError, match="running"):

@@ -86,7 +86,7 @@ def test_a_template_that_failed_names_the_reason_to_its_clones(make: Make) -> No
     try:
         clone = template.fork()
     except earlyfork.TemplateDied as error:  # it was quicker
-        assert "bad preparation" in str(error.__cause__) or template.error
+        assert "bad preparation" in str(error.__cause__) or template.error  # noqa: PT017
         return
     with pytest.raises(earlyfork.TemplateDied, match="bad preparation"):
         clone.wait(10)
@@ -184,8 +184,7 @@ def test_threads_fork_one_template_at_once(make: Make) -> None:
 
     def work_on(number: int) -> None:
         try:
-            for _ in range(5):
-                answers.append(run(template.fork().send_arg(number)))
+            answers.extend(run(template.fork().send_arg(number)) for _ in range(5))
         except BaseException as error:
             failures.append(error)
 
