@@ -3,7 +3,9 @@
 #   make demo     build the example app into one binary and run it with no Python reachable
 #   make test     all tests in parallel, then the core tests on every other CPython found here
 #   make test-nuitka test-uwsgi     what takes minutes to compile
-#   make lint types bench soak clean
+#   make test-peers test-stdlib     large packages, and CPython's own tests of multiprocessing
+#   make faults fuzz soak           the long way, for what is rare
+#   make suite matrix lint types bench clean
 #
 # PYTHON=/path/to/python3.13 chooses the interpreter; PYTEST_ARGS="-k fork -x" is handed to pytest.
 
@@ -18,21 +20,31 @@ WHEEL := dist/earlyfork.stamp
 SOURCES := $(shell find src hooks -type f -not -path '*/__pycache__/*' -not -path '*.egg-info/*') \
            pyproject.toml $(wildcard README.md LICENSE)
 
-.PHONY: demo test test-nuitka test-uwsgi matrix lint types bench soak clean
+.PHONY: demo test suite matrix test-nuitka test-uwsgi test-peers test-stdlib \
+        lint types bench faults fuzz soak clean
 .DELETE_ON_ERROR:
 # One job after the other: they share one venv, and pytest uses all cores by itself.
 .NOTPARALLEL:
 
-test: $(VENV)/installed $(VENV)/extra-test $(VENV)/extra-frozen
+test: suite matrix
+
+suite: $(VENV)/installed $(VENV)/extra-test $(VENV)/extra-frozen
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+matrix: $(WHEEL)
 	$(BIN)/python tests/matrix.py --done $(BIN)/python
 
 # Compiles for minutes, or something in C: not for every day. Last results: docs/frozen.md.
 test-nuitka test-uwsgi: test-%: $(VENV)/installed $(VENV)/extra-test $(VENV)/extra-%
 	$(BIN)/python -m pytest tests/hosts/test_$*.py -n 0 $(PYTEST_ARGS)
 
-matrix: $(VENV)/extra-test $(WHEEL)
-	$(BIN)/python tests/matrix.py --done $(BIN)/python
+# The programs of docs/use-with.md with what is too large for every day (torch has gigabytes).
+test-peers: $(VENV)/installed $(VENV)/extra-test $(VENV)/extra-peers
+	$(BIN)/python -m pytest tests/test_use_with.py $(PYTEST_ARGS)
+
+# The interpreter's own tests of multiprocessing, against forkserver. The suite has the quick ones.
+test-stdlib: $(VENV)/installed
+	$(BIN)/python tests/stdlib/run.py --compare
 
 demo: $(VENV)/installed $(VENV)/extra-frozen
 	PYTHON="$(CURDIR)/$(BIN)/python" bash examples/frozen_app/demo.sh
@@ -44,8 +56,18 @@ lint: $(VENV)/installed $(VENV)/extra-lint
 types: $(VENV)/installed $(VENV)/extra-lint
 	$(BIN)/mypy
 
-bench: $(VENV)/installed
+# The figures, and the README's picture of them. Wants an idle machine.
+bench: $(VENV)/installed $(VENV)/extra-bench
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/picture.py
+
+# Every system call of every party fails once, and each party is killed after each byte.
+faults: $(VENV)/installed $(VENV)/extra-test
+	EARLYFORK_FAULTS=1 $(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
+
+# What the protocol's reader makes of anything at all, a hundred times as long as in the suite.
+fuzz: $(VENV)/installed $(VENV)/extra-test
+	$(BIN)/python -m pytest tests/test_wire.py --hypothesis-profile=long --timeout=0 $(PYTEST_ARGS)
 
 # The suite again and again, in random company of itself: what is rare shows up here.
 soak: $(VENV)/installed $(VENV)/extra-test
@@ -87,7 +109,9 @@ $(VENV)/installed: $(WHEEL) | $(VENV)/made
 	@touch $@
 
 # The tools of one extra. pip cannot install an extra without its package: the package comes along
-# and is then put back by `installed` whenever its own sources change.
+# and is then put back by `installed` whenever its own sources change. When one tool can't be had
+# here the others are installed all the same, and the tests that need it skip themselves by name.
 $(VENV)/extra-%: pyproject.toml | $(VENV)/installed
-	$(PIP) install "$$(echo dist/earlyfork-*.whl)[$*]"
+	$(PIP) install "$$(echo dist/earlyfork-*.whl)[$*]" || \
+	  $(BIN)/python tests/matrix.py --extra $* --into $(BIN)/python
 	@touch $@

@@ -47,6 +47,7 @@ forked_here: set[int] = set()
 
 # A machine that stalls is no counter-example; a leak is looked for after the last one.
 hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("long", deadline=None, print_blob=True, max_examples=10_000)
 hypothesis.settings.load_profile("suite")
 
 

@@ -1,9 +1,11 @@
 """Runs the core tests on every CPython from 3.10 up that this machine has, skipping by name.
 
     python tests/matrix.py [--done PYTHON] [--only 3.12] [pytest arguments]
+    python tests/matrix.py --extra NAME --into PYTHON
 
 Needs the wheel that the Makefile builds into dist/. Each version gets a venv in .venvs/, kept
-from run to run. Stdlib only, since it runs before anything is installed.
+from run to run. Stdlib only, since it runs before anything is installed. The second form installs
+what an extra of pyproject.toml names, one by one: what can't be had here costs nothing else.
 """
 
 from __future__ import annotations
@@ -24,6 +26,12 @@ ROOT = Path(__file__).resolve().parent.parent
 VENVS = ROOT / ".venvs"
 #: What the package promises. A version beyond is run too, when it is here.
 PROMISED = [(3, minor) for minor in range(10, 15)]
+#: What may go otherwise on another Python. Frozen apps, hosts, faults and the repetitions of the
+#: contract with other origins ("slow") are tested with the base interpreter only.
+SELECTED = [
+    *("-m", "not frozen and not slow"),
+    *(f"--ignore=tests/{part}" for part in ("faults", "frozen", "hosts")),
+]
 PROBE = (
     "import sys; print(sys.implementation.name, *sys.version_info[:3], "
     "sys.version_info.releaselevel, getattr(sys, 'abiflags', ''), sys.executable, sep='|')"
@@ -81,25 +89,39 @@ def newest_of_each() -> dict[tuple[int, int], Python]:
     return {python.version[:2]: python for python in found}
 
 
-def requirements() -> list[str]:
-    """What the extra `test` names (read by eye of a regex: tomllib is not in 3.10)."""
+def requirements(extra: str = "test") -> list[str]:
+    """What an extra names (read by eye of a regex: tomllib is not in 3.10)."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    extra = re.search(r"^test = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
-    if extra is None:
-        raise SystemExit("matrix: pyproject.toml has no extra `test`")
-    return re.findall(r'"([^"]+)"', extra[1])
+    found = re.search(rf"^{extra} = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise SystemExit(f"matrix: pyproject.toml has no extra {extra!r}")
+    return re.findall(r'"([^"]+)"', found[1])
+
+
+def pip_install(inner: str) -> list[str]:
+    return [inner, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+
+
+def one_by_one(inner: str, wanted: list[str]) -> None:
+    """Install what can be had here; name the rest. Who can't do without it will say so."""
+    for requirement in wanted:
+        command = [*pip_install(inner), requirement]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            print(f"SKIPPED: {requirement} can't be installed here", flush=True)
 
 
 def install(python: Python, wheel: Path) -> Path:
     """Make or renew the venv for an interpreter; return its own python."""
     venv = VENVS / ".".join(map(str, python.version))
     inner = venv / "bin" / "python"
-    pip = [str(inner), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+    pip = pip_install(str(inner))
     wanted = hashlib.sha256(repr((python, requirements())).encode()).hexdigest()
     stamp = venv / "requirements.sha256"
     if not stamp.exists() or stamp.read_text() != wanted or not inner.exists():
         run([python.executable, "-m", "venv", "--clear", str(venv)])
-        run([*pip, *requirements()])
+        together = subprocess.run([*pip, *requirements()], capture_output=True, check=False)
+        if together.returncode:
+            one_by_one(str(inner), requirements())
         stamp.write_text(wanted)
     built = hashlib.sha256(wheel.read_bytes()).hexdigest()
     stamp = venv / "wheel.sha256"
@@ -122,7 +144,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, usage="%(prog)s [options] [pytest args]")
     parser.add_argument("--done", help="an interpreter whose version was tested already")
     parser.add_argument("--only", action="append", help="minor versions to run, such as 3.12")
+    parser.add_argument("--extra", help="install this extra instead, as far as it can be had")
+    parser.add_argument("--into", default=sys.executable, help="where that is installed")
     options, pytest_args = parser.parse_known_args()
+    if options.extra:
+        one_by_one(options.into, requirements(options.extra))
+        return 0
     wheels = sorted((ROOT / "dist").glob("earlyfork-*.whl"))
     if not wheels:
         raise SystemExit("matrix: no wheel in dist/; run it by `make matrix`")
@@ -145,7 +172,7 @@ def main() -> int:
     for python, inner in zip(chosen, inners, strict=True):
         print(f"\n--- matrix: {python.name} ({python.executable})", flush=True)
         began = time.monotonic()
-        command = [str(inner), "-m", "pytest", "-q", "-m", "not frozen", "-p", "no:cacheprovider"]
+        command = [str(inner), "-m", "pytest", "-q", *SELECTED, "-p", "no:cacheprovider"]
         status = subprocess.run([*command, *pytest_args], cwd=ROOT, check=False).returncode
         failed |= status != 0
         word = "FAILED" if status else "passed"

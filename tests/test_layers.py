@@ -62,6 +62,7 @@ GROUND_ATTRIBUTES = {"platform", "frozen", "_MEIPASS", "getwindowsversion"}
 MARKER = {"EARLYFORK_SERVE"}
 MAY_IMPORT_PRIVATE = {
     "template",  # forks the main program itself, which no Process can do
+    "_mp_template",  # asks the ground whether this is a frozen app, as it may not ask itself
 }
 
 

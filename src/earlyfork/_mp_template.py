@@ -17,6 +17,7 @@ from multiprocessing import util as _util
 from typing import TYPE_CHECKING, Any
 
 import earlyfork
+from earlyfork import _frozen
 from earlyfork import _mp_around as around
 from earlyfork import _mp_child as child
 
@@ -240,5 +241,5 @@ def _spawnv_passfds(path: Any, args: list[Any], fds: Sequence[int]) -> int:
 
 
 stock_spawnv_passfds = util.spawnv_passfds
-if getattr(sys, "frozen", False):
+if _frozen.is_frozen():
     util.spawnv_passfds = _spawnv_passfds

@@ -564,6 +564,9 @@ class Process(Channel):
         if self._poll is None:
             self._poll = select.poll()
             self._poll.register(self._comm, 0)
+        if self._watch.suspect:  # it is being killed, maybe not all of its sockets are closed yet
+            self._watch.suspect = False
+            return bool(self._poll.poll(1000))
         return bool(self._poll.poll(0))
 
     def disown(self) -> None:

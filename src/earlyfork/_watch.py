@@ -17,6 +17,8 @@ from earlyfork import _wire as wire
 from earlyfork._errors import ProcessLost, ProcessStateError, RemoteError, TemplateDied
 
 _close = os.close
+#: What poll and locks take as a timeout, in seconds; whoever waits longer waits again.
+LONGEST = 1e6
 
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
 
 
 def _readable(fd: int, seconds: float | None) -> bool:
-    """Whether there is something to read, waiting for it at most so long."""
+    """Whether there is something to read, waiting for it at most so long (or LONGEST)."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
-    return bool(poll.poll(None if seconds is None else max(0, int(seconds * 1000 + 0.999))))
+    if seconds is None:
+        return bool(poll.poll())
+    return bool(poll.poll(max(0, int(min(seconds, LONGEST) * 1000 + 0.999))))
 
 
 class _Host:
@@ -60,6 +64,8 @@ class Watch:
     #: For a launched root: the process that was exec'd, until it has been waited for, and what.
     starter = -1
     started_by = ""
+    #: Whether a child of this template was lost: then the template itself is about to be gone.
+    suspect = False
     #: In the child of a host that forked itself: the process that this watch belongs to.
     foreign = 0
     _ended = False  # nothing more will come
@@ -107,7 +113,7 @@ class Watch:
                 gate = self._gate() if self._polled else None
                 self._polled = True
             if gate is not None:
-                gate.acquire(timeout=-1 if left is None else left)
+                gate.acquire(timeout=-1 if left is None else min(left, LONGEST))
                 continue
             try:
                 _readable(self.fd, left)
@@ -144,6 +150,8 @@ class Watch:
             if not data:
                 self._ended = True
                 self._end_of_starter()
+                if self._forker is not None and self.returncode is None:
+                    self._forker.suspect = True
             self._take(self._buffer + data)
 
     def _take(self, buffer: bytes) -> None:

@@ -95,6 +95,7 @@ for size in sizes(int(sys.argv[1])):
     count += 1
     if count % 20 == 0:
         good()
+process = near = None
 good()
 support.wait_until(lambda: not left())
 support.wait_until(lambda: fds() <= before)
@@ -173,6 +174,7 @@ ROUNDS = {
     for end in near:
         end.close()
     assert support.gone_within(pid), (size, support.describe(pid))
+    assert support.gone_within(template)
     good()
     """,
     "standbys killed": """
@@ -209,4 +211,5 @@ def test_killed_after_each_byte(run_script: Run, who: str) -> None:
     program = SESSION.replace("{round}", lines(ROUNDS[who], "    "))
     done = run_script(program, str(step), check=True, env=WITH_WORK, timeout=270)
     print(done.stdout)
-    assert done.stderr == ""
+    if who != "template killed":  # whose processes say where they can
+        assert done.stderr == ""
