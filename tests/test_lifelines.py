@@ -615,7 +615,7 @@ def test_a_forked_hosts_child_outlives_its_parent(start_script: Start) -> None:
 
 @pytest.mark.parametrize("close", ["the streams", "everything"])
 @pytest.mark.parametrize("used", [False, True])
-def test_a_daemon(start_script: Start, tmp_path: Path, close: str, used: bool) -> None:  # noqa: FBT001
+def test_a_daemon(start_script: Start, tmp_path: Path, close: str, used: bool) -> None:
     """Double fork, setsid, closed streams: then new() starts processes as the daemon's own."""
     process = start_script(
         f"""

@@ -337,13 +337,9 @@ TREES = {
 @pytest.mark.parametrize("ends", ["by SIGTERM", "by SIGKILL"])
 @pytest.mark.parametrize("tree", TREES)
 def test_the_children_of_a_linked_worker_end_with_it(
-    start_script: Start, request: pytest.FixtureRequest, tree: str, ends: str
+    start_script: Start, tree: str, ends: str
 ) -> None:
     """Within a second of the main program's death, whether the worker obeys SIGTERM or not."""
-    if tree != "processes of its own":
-        request.applymarker(
-            pytest.mark.xfail(strict=True, reason="linked ends the worker itself, not its tree")
-        )
     process = start_script(
         f"""
         import earlyfork
@@ -371,7 +367,7 @@ def test_the_children_of_a_linked_worker_end_with_it(
                 deaf()
             sock.sendall(b"%d" % pids[0])
             pause()
-        '''.replace(chr(10) + "        ", chr(10)))
+        ''')
         sock = worker.run("f", linked=True)
         print(json.dumps([worker.pid, int(sock.recv(100))]), flush=True)
         sys.stdin.readline()

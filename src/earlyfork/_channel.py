@@ -36,6 +36,7 @@ class Channel:
     _generation = 0  # how many frames have changed the process
     _queue: _socket.socket | None = None
     _broken = False
+    _pidfd = -1  # of a root template, by which its death is seen at once
 
     def __init__(self, comm: int, watch: Watch) -> None:
         """Own `comm`, the near end of the process's socket."""
@@ -135,6 +136,9 @@ class Channel:
             sock.close()
         elif comm >= 0:
             os.close(comm)
+        pidfd, self._pidfd = self._pidfd, -1
+        if pidfd >= 0:
+            os.close(pidfd)
         self._close_queue()
         if self._fds:
             close_all(self._fds)

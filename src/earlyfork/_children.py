@@ -235,9 +235,10 @@ class Children:
             os.close(status)
             return False
         if not pid:
+            # Said here: a forker that is killed right now leaves a process that is known at least.
+            write_status(status, wire.PID, b"%d" % os.getpid())
             os.close(status)
             return True
-        write_status(status, wire.PID, b"%d" % pid)
         self.status[pid] = status
         if self.lingering:
             self.poll.register(status, 0)

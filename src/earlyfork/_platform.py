@@ -134,10 +134,10 @@ def send_signal(pid: int, number: int, is_same: object) -> bool:
     return True
 
 
-def own_pidfd() -> int:
-    """A pidfd of this process, or -1."""
+def pidfd(pid: int) -> int:
+    """A pidfd, or -1 where that can't be had."""
     try:
-        return os.pidfd_open(os.getpid()) if has_pidfd else -1
+        return above_streams(os.pidfd_open(pid)) if has_pidfd else -1
     except OSError:
         return -1
 

@@ -381,7 +381,7 @@ class Process(Channel):
         return self._give_sock()
 
     def _run_with_frames(self, name: str, *, linked: bool) -> None:
-        pidfd = _platform.own_pidfd() if linked else -1
+        pidfd = _platform.pidfd(os.getpid()) if linked else -1
         self._is_linked = linked
         self._add(
             wire.RUN,
@@ -564,6 +564,14 @@ class Process(Channel):
         if self._poll is None:
             self._poll = select.poll()
             self._poll.register(self._comm, 0)
+        if self._root and self._pidfd < 0:
+            # A child that it was just forking may hold its socket open a moment longer.
+            self.refresh()
+            pid = self._watch.known_pid()
+            if pid is not None:
+                self._pidfd = _platform.pidfd(pid)
+                if self._pidfd >= 0:
+                    self._poll.register(self._pidfd, select.POLLIN)
         if self._watch.suspect:  # it is being killed, maybe not all of its sockets are closed yet
             self._watch.suspect = False
             return bool(self._poll.poll(1000))
@@ -576,7 +584,7 @@ class Process(Channel):
         if self._queue is not None:
             self._queue.detach()
         self._sock = self._queue = self._out = self._fds = None
-        self._comm = -1
+        self._comm = self._pidfd = -1
         self._watch.take_fd()
         self._state = wire.CLOSED
 

@@ -211,6 +211,8 @@ class Server:
                 message, fds, sender = receive(kids.up_in, 1 << 16)
             except BlockingIOError:
                 return
+            except FdsLost:  # no room for what was asked; who asked sees the end of its socket
+                continue
             op, pid = UP_HEAD.unpack_from(message)
             payload = message[UP_HEAD.size :]
             if op in (wire.NEW, wire.SIBLING) and len(fds) == 2:
@@ -354,30 +356,43 @@ class Server:
     def fail(self, error: BaseException) -> NoReturn:
         """Code that was sent here raised: say so on stderr and to the caller, and end."""
         code = conclude(error)
-        drain(self.comm)
+        drain(self.comm, self.decoder)
         self.end(code)
 
 
-def drain(comm: _socket.socket) -> None:
-    """Read what is left, also in sockets that were sent and not taken.
+def drain(comm: _socket.socket, decoder: wire.Decoder) -> None:
+    """Read what is left, also by processes that were asked for here and will never be.
 
-    A socket that is closed with unread bytes resets its peer instead of ending it.
+    A socket that is closed with unread bytes resets its peer instead of ending it. Files that the
+    user sent are closed and not touched: others may share them.
     """
     try:
         comm.shutdown(_socket.SHUT_RD)
         while True:
-            data, fds, _ = receive(comm, 1 << 16, DONTWAIT)
-            for fd in fds:
-                try:
-                    sent = _socket.socket(AF_UNIX, STREAM, 0, fd)
-                except OSError:  # no socket
-                    os.close(fd)
-                    continue
-                drain(sent)
-                sent.close()
+            data, fds, _ = receive(comm, decoder.wants, DONTWAIT)
             if not data:
-                return
-    except (OSError, FdsLost):  # nothing more, or no stream socket
+                break
+            batch = decoder.feed(data, fds)
+            if batch is None:
+                continue
+            frames, fds = batch
+            if fds and any(op == wire.FORK for op, _ in frames):  # such a batch holds nothing else
+                asked = _socket.socket(AF_UNIX, STREAM, 0, fds.pop(0))
+                read_away(asked)
+                asked.close()
+            close_all(fds)
+    except (OSError, wire.ProtocolError):  # nothing more, or nothing that could be obeyed
+        read_away(comm)
+    close_all(decoder.fds)
+
+
+def read_away(comm: _socket.socket) -> None:
+    """Read and forget; the kernel closes fds that nobody takes."""
+    try:
+        comm.shutdown(_socket.SHUT_RD)
+        while comm.recv(1 << 16, DONTWAIT):
+            continue
+    except OSError:  # nothing more
         return
 
 
