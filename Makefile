@@ -4,13 +4,15 @@
 #   make test     all tests in parallel, then the core tests on every other CPython found here
 #   make test-nuitka test-uwsgi     what takes minutes to compile
 #   make test-peers test-stdlib     large packages, and CPython's own tests of multiprocessing
-#   make faults fuzz soak           the long way, for what is rare
-#   make suite matrix lint types bench clean
+#   make faults fuzz soak repeat    the long way, for what is rare
+#   make suite matrix lint types coverage bench clean
 #
-# PYTHON=/path/to/python3.13 chooses the interpreter; PYTEST_ARGS="-k fork -x" is handed to pytest.
+# PYTHON=/path/to/python3.13 chooses the interpreter; PYTEST_ARGS="-k fork -x" is handed to pytest;
+# MINUTES=10 is how long soak and fuzz take, ROUNDS=20 how often repeat runs the suite.
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+MINUTES ?= 10
 ROUNDS ?= 20
 
 VENV := .venv
@@ -21,7 +23,7 @@ SOURCES := $(shell find src hooks -type f -not -path '*/__pycache__/*' -not -pat
            pyproject.toml $(wildcard README.md LICENSE)
 
 .PHONY: demo test suite matrix test-nuitka test-uwsgi test-peers test-stdlib \
-        lint types bench faults fuzz soak clean
+        lint types coverage bench faults fuzz soak repeat clean
 .DELETE_ON_ERROR:
 # One job after the other: they share one venv, and pytest uses all cores by itself.
 .NOTPARALLEL:
@@ -56,6 +58,14 @@ lint: $(VENV)/installed $(VENV)/extra-lint
 types: $(VENV)/installed $(VENV)/extra-lint
 	$(BIN)/mypy
 
+# Which lines of the package the core tests reach, in the processes that they make too. A figure and
+# no gate: tests that look at fds, modules or the clock may fail while they are measured.
+coverage: $(VENV)/installed $(VENV)/extra-test $(VENV)/extra-coverage
+	rm -f .coverage .coverage.*
+	-$(BIN)/python -m coverage run -m pytest -n 0 -q -m "not slow and not frozen" $(PYTEST_ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
 # The figures, and the README's picture of them. Wants an idle machine.
 bench: $(VENV)/installed $(VENV)/extra-bench
 	$(BIN)/python benchmarks/run.py
@@ -65,20 +75,28 @@ bench: $(VENV)/installed $(VENV)/extra-bench
 faults: $(VENV)/installed $(VENV)/extra-test
 	EARLYFORK_FAULTS=1 $(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
 
-# What the protocol's reader makes of anything at all, a hundred times as long as in the suite.
-fuzz: $(VENV)/installed $(VENV)/extra-test
-	$(BIN)/python -m pytest tests/test_wire.py --hypothesis-profile=long --timeout=0 $(PYTEST_ARGS)
+# What readers of bytes, and processes, make of anything at all: a hundred times as long as in the
+# suite, then guided by coverage for MINUTES. What was found stays in .fuzz.
+fuzz: $(VENV)/installed $(VENV)/extra-test $(VENV)/extra-fuzz
+	$(BIN)/python -m pytest tests/test_wire.py tests/test_fuzz.py --hypothesis-profile=long \
+	  --timeout=0 $(PYTEST_ARGS)
+	$(BIN)/python tests/fuzz/fuzz_wire.py .fuzz/corpus -artifact_prefix=.fuzz/ -max_len=4096 \
+	  -max_total_time=$$(($(MINUTES) * 60))
+
+# Mixed load with random kills; at the end every process that was made is accounted for.
+soak: $(VENV)/installed $(VENV)/extra-test
+	$(BIN)/python tests/soak.py $(MINUTES)
 
 # The suite again and again, in random company of itself: what is rare shows up here.
-soak: $(VENV)/installed $(VENV)/extra-test
+repeat: $(VENV)/installed $(VENV)/extra-test
 	for round in $$(seq $(ROUNDS)); do \
-	  echo "soak: round $$round of $(ROUNDS)"; \
+	  echo "repeat: round $$round of $(ROUNDS)"; \
 	  $(BIN)/python -m pytest -q -m "not frozen" $(PYTEST_ARGS) || exit; \
 	done
 
 clean:
 	rm -rf .venv .venvs build dist *.egg-info src/*.egg-info .mypy_cache .pytest_cache .ruff_cache \
-	  .hypothesis examples/frozen_app/build examples/frozen_app/dist
+	  .hypothesis .fuzz .coverage .coverage.* examples/frozen_app/build examples/frozen_app/dist
 
 # --- set-up ---------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import earlyfork  # isort: skip - the first line, as a main program has it
 
 import collections
+import contextlib
 import gc
 import os
 import random
@@ -25,8 +26,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import support
 import work
+
+import support
 
 if TYPE_CHECKING:
     import socket
@@ -129,14 +131,10 @@ def kills(_n: int) -> None:
     # Not one that ignores its end of file: with its template killed, nobody could end that any more.
     with process.run(work.hold, linked=True) as sock:
         sock.settimeout(PATIENCE)
-        try:
+        with contextlib.suppress(ConnectionResetError):
             sock.recv(1)
-        except ConnectionResetError:
-            pass
-        try:
+        with contextlib.suppress(earlyfork.EarlyForkError):
             process.kill()
-        except earlyfork.EarlyForkError:
-            pass
         settle(process, -signal.SIGKILL)
 
 
@@ -172,7 +170,16 @@ def is_hit(n: int) -> None:
     sock.close()
 
 
-JOBS: list[Callable[[int], None]] = [creates, clones, nests, hands_over, drops, kills, fails, is_hit]
+JOBS: list[Callable[[int], None]] = [
+    creates,
+    clones,
+    nests,
+    hands_over,
+    drops,
+    kills,
+    fails,
+    is_hit,
+]
 
 
 def works(seed: int) -> None:
@@ -231,7 +238,9 @@ def memory(pid: int) -> int:
 
 def period(seconds: float, *, kills: bool) -> None:
     stop.clear()
-    threads = [threading.Thread(target=works, args=(random.getrandbits(32),)) for _ in range(THREADS)]
+    threads = [
+        threading.Thread(target=works, args=(random.getrandbits(32),)) for _ in range(THREADS)
+    ]
     if kills:
         threads.append(threading.Thread(target=murders, args=(random.getrandbits(32),)))
     for thread in threads:
@@ -292,10 +301,8 @@ def main() -> int:
         wrong.append(f"{counts['made']} made, {booked} accounted for")
     if earlyfork.status().processes:
         wrong.append(str(earlyfork.status()))
-    try:
+    with contextlib.suppress(ChildProcessError):
         wrong.append(f"a child: {os.wait()}")
-    except ChildProcessError:
-        pass
     print(", ".join(f"{name}: {number}" for name, number in sorted(counts.items())))
     print(f"grown by {grown[0]} KiB, the template by {grown[1]} KiB")
     print("\n".join(wrong) or "balanced")

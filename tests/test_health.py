@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 import support
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -36,20 +36,28 @@ HURTS = {
         "open it in each process",
     ),
     "sqlite in WAL mode": (
-        "import sqlite3; a = sqlite3.connect('x.db'); a.execute('pragma journal_mode=wal');"
-        "a.execute('create table t (n)')",
+        (
+            "import sqlite3; a = sqlite3.connect('x.db'); a.execute('pragma journal_mode=wal');"
+            "a.execute('create table t (n)')"
+        ),
         ["{os.path.abspath('x.db')}-wal"],
         "open it in each process",
     ),
-    "lmdb": ("a = open('data.mdb', 'wb')", ["LMDB database {a.name and os.path.abspath(a.name)}"], ""),
+    "lmdb": (
+        "a = open('data.mdb', 'wb')",
+        ["LMDB database {a.name and os.path.abspath(a.name)}"],
+        "",
+    ),
     "module": (
         "sys.modules['polars'] = type(sys)('polars')",
         ["module polars has read POLARS_MAX_THREADS"],
         "import polars in the process",
     ),
     "torch on a GPU": (
-        "import types; sys.modules['torch'] = types.SimpleNamespace("
-        "cuda=types.SimpleNamespace(is_initialized=lambda: True))",
+        (
+            "import types; sys.modules['torch'] = types.SimpleNamespace("
+            "cuda=types.SimpleNamespace(is_initialized=lambda: True))"
+        ),
         ["torch.cuda is initialised"],
         "before the first use of the GPU",
     ),
@@ -60,9 +68,11 @@ HURTS = {
         "before the first use of the GPU",
     ),
     "native thread": (
-        "import ctypes; c = ctypes.CDLL(None); t = ctypes.c_void_p();"
-        "c.pthread_create(ctypes.byref(t), None, ctypes.cast(c.pause, ctypes.c_void_p), None);"
-        "import warnings; warnings.simplefilter('ignore')",
+        (
+            "import ctypes; c = ctypes.CDLL(None); t = ctypes.c_void_p();"
+            "c.pthread_create(ctypes.byref(t), None, ctypes.cast(c.pause, ctypes.c_void_p), None);"
+            "import warnings; warnings.simplefilter('ignore')"
+        ),
         ["threads: native ("],
         "after the fork only",
     ),

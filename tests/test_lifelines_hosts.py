@@ -88,9 +88,7 @@ def test_a_main_program_that_is_stopped_finds_all_as_it_was(
 
 
 @pytest.mark.parametrize("origin", ORIGINS)
-def test_a_template_that_is_stopped_delays_and_loses_nothing(
-    run_script: Run, origin: str
-) -> None:
+def test_a_template_that_is_stopped_delays_and_loses_nothing(run_script: Run, origin: str) -> None:
     run_script(
         f"""
         import os
@@ -251,8 +249,10 @@ THREAD_ENDS = {
         -15,
     ),
     "a fatal signal in a thread": (
-        "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0));"
-        "threading.Thread(target=os.abort).start()",
+        (
+            "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0));"
+            "threading.Thread(target=os.abort).start()"
+        ),
         -signal.SIGABRT,
     ),
 }

@@ -56,7 +56,7 @@ def test_order_and_state_hold_in_a_crowd() -> None:
     end(workers)
 
 
-def test_the_helper_goes_with_its_last_child() -> None:
+def test_the_nursery_goes_with_its_last_child() -> None:
     template = earlyfork.new().require("work").ready(20)
     workers = hold(template, CROWD + 20)
     template.close()
@@ -64,7 +64,7 @@ def test_the_helper_goes_with_its_last_child() -> None:
     wait_until(lambda: not [entry for entry in earlyfork.status().processes if entry.pid is None])
 
 
-def test_workers_of_the_helper_make_processes_too() -> None:
+def test_workers_of_the_nursery_make_processes_too() -> None:
     template = earlyfork.new().require("work")
     workers = hold(template, CROWD + 5)
     asking = template.fork().send_arg(2)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from test_lifelines_hosts import namespace
 
 import support
-from test_lifelines_hosts import namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: Commands wait for company until they are this long together.
 FLUSH_FROM = 1 << 15
 FLUSH_FDS = 64
+#: What one send on a stream socket takes as a whole: it is one page at most.
+SENT_WHOLE = 4096
 
 
 class Channel:
@@ -42,7 +44,7 @@ class Channel:
         """Own `comm`, the near end of the process's socket."""
         self._comm = comm
         self._watch = watch
-        self._lock = _thread.allocate_lock()
+        self._lock = _thread.RLock()  # a signal handler may make processes, too
 
     def _may(self, op: int) -> None:
         if (self._state, op) not in wire.NEXT or self._watch.foreign:
@@ -106,9 +108,12 @@ class Channel:
                 sock.sendall(memoryview(bulk)[sent - len(head) :], NOSIGNAL)
         except (BrokenPipeError, ConnectionResetError):
             self._broken = True
-        except BaseException:  # interrupted half-way: the other side would wait for the rest
-            self._broken = True
-            sock.shutdown(_socket.SHUT_RDWR)
+        except BaseException:
+            # Interrupted. A small batch is sent whole or not at all; of a large one the other side
+            # may have half, and would wait for the rest.
+            if len(head) + len(bulk) > SENT_WHOLE:
+                self._broken = True
+                sock.shutdown(_socket.SHUT_RDWR)
             raise
 
     def _close_queue(self) -> None:

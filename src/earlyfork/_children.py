@@ -100,6 +100,7 @@ def take_queued(queue: _socket.socket) -> tuple[int, int, int, int] | None:
 
     Raises:
         FdsLost: this process has too many open files.
+        EOFError: nobody will put one in any more.
     """
     while True:
         try:
@@ -111,7 +112,7 @@ def take_queued(queue: _socket.socket) -> tuple[int, int, int, int] | None:
         except ConnectionResetError:  # the template died; what it queued comes after this
             continue
         if not message:
-            return None
+            raise EOFError
         if flags & _socket.MSG_CTRUNC or not ancillary:
             close_received(ancillary)
             raise FdsLost("a standby was lost on the way: too many open files in this process")
@@ -180,20 +181,31 @@ class Children:
     def arm(self, comm: int) -> None:
         """Make what a forker needs: the children's way up, a wakeup, a poll over all of it."""
         self.up_in, self.up_out = message_pair()
+        try:
+            self.wake_in, self.wake_out = status_pair()
+        except OSError:
+            self.up_in.close()
+            self.up_out.close()
+            raise
         self.up_in.setblocking(False)
         if CREDENTIALS is not None:
             self.up_in.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
         self.up_fd = self.up_in.fileno()
-        self.wake_in, self.wake_out = status_pair()
-        _signal.set_wakeup_fd(self.wake_out, warn_on_full_buffer=False)
-        # The interpreter has written to the wakeup fd when a handler is called: any will do.
-        _signal.signal(_signal.SIGCHLD, _do_nothing)
+        self.listen()
         self.poll = select.poll()
         # Polled in this order: whoever is found dead has been heard before, or is in this round.
         self.poll.register(self.wake_in, select.POLLIN)
         self.poll.register(self.up_fd, select.POLLIN)
         self.poll.register(comm, select.POLLIN)
         self.armed = True
+
+    def listen(self) -> None:
+        """Have the death of a child written to the wakeup fd; look once for what died before."""
+        _signal.set_wakeup_fd(self.wake_out, warn_on_full_buffer=False)
+        # The interpreter has written to the wakeup fd when a handler is called: any will do.
+        _signal.signal(_signal.SIGCHLD, _do_nothing)
+        if self.status:
+            os.write(self.wake_out, b"!")
 
     def forget(self) -> _socket.socket:
         """In a new child: let go of all that is its forker's; return the child's way up.
@@ -270,7 +282,6 @@ class Children:
             ends += status_pair()
             pid = os.fork()
         except OSError:  # whoever asks for a process will be told; nobody asked for this one
-            self.standby = 0
             self.refill_at = None
             close_all(ends)
             return -1

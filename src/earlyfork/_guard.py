@@ -11,6 +11,7 @@ from __future__ import annotations
 import _signal
 import _socket
 import fcntl
+import operator
 import os
 import select
 
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+#: Signals of a terminal, which a template must survive and need not answer. (SIGTERM is blocked in
+#: root templates only: these live as long as their owner.)
+BLOCKED = {
+    _signal.SIGINT,
+    _signal.SIGQUIT,
+    _signal.SIGTSTP,
+    _signal.SIGTTIN,
+    _signal.SIGTTOU,
+    _signal.SIGHUP,
+}
+#: Called with two arguments, in C, and does nothing.
+do_nothing = operator.is_
 #: Frames for which others may wait: whoever was told one of them is not ended with its owner. All
 #: that carry fds are among them, since nothing behind those can be peeked at.
 LASTING = (
@@ -45,10 +58,18 @@ def begin(comm: _socket.socket, *, needed: bool) -> Callable[[], None]:
     fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_ASYNC)
     look()  # it may have ended before
+    # What this code starts must not inherit blocked signals; a handler is not inherited by exec.
+    handlers = {number: _signal.signal(number, do_nothing) for number in BLOCKED}
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, BLOCKED)
 
     def stop() -> None:
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, BLOCKED)
+        for number, handler in handlers.items():
+            if _signal.getsignal(number) is do_nothing:  # not set by that code
+                _signal.signal(number, handler)
         fcntl.fcntl(fd, fcntl.F_SETFL, flags)
-        _signal.signal(_signal.SIGIO, before)
+        if _signal.getsignal(_signal.SIGIO) is look:
+            _signal.signal(_signal.SIGIO, before)
 
     return stop
 

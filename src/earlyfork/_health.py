@@ -1,4 +1,4 @@
-"""What of this process would hurt a process that is forked from it: found by looking, told in words.
+"""What of this process would hurt one that is forked from it: found by looking, told in words.
 
 Looks only; opens nothing that it finds, imports nothing, and changes nothing. A line names what
 there is, what becomes of it in a snapshot, and what to do instead.

@@ -115,7 +115,11 @@ def launch(choice: _interpreter.Choice, env: dict[str, str] | None = None) -> La
         process.returncode = 0  # waited for by its pid, in `collect`
         theirs.close()
         if blob:
-            _send_all(result.comm, BOOT.encode() + blob)
+            try:
+                _send_all(result.comm, BOOT.encode() + blob)
+            except BaseException:  # no memory, Ctrl-C: it sees the end of its text, and ends
+                _left.add(process.pid)
+                raise
         ours.pop_all()
     return result
 

@@ -95,7 +95,7 @@ def conclude(error: BaseException) -> int:
 
 def advice(error: BaseException) -> str:
     """What the reader of a traceback may not know."""
-    if isinstance(error, AttributeError) and "__main__" in str(error) and here.doing != "":
+    if isinstance(error, AttributeError) and "__main__" in str(error):
         return (
             "(A clean process has an empty __main__: what the main program defines is not in it. "
             "Move it to a module, or fork from a snapshot: earlyfork.template.)\n"

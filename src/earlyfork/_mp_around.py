@@ -8,9 +8,9 @@ which its template differs.
 from __future__ import annotations
 
 import _signal
+import marshal
 import os
 import threading
-from typing import NamedTuple
 
 try:
     import resource
@@ -33,27 +33,40 @@ HAS_AFFINITY = hasattr(os, "sched_getaffinity")
 HAS_PRIORITY = hasattr(os, "getpriority")
 
 
-class Around(NamedTuple):
-    """A process's surroundings at one moment: what the kernel hands to an exec'd child."""
+def look() -> bytes:
+    """This process's surroundings, all that the kernel hands to an exec'd child, in bytes.
 
-    umask: int
-    nice: int
-    limits: tuple[tuple[int, int], ...]
-    affinity: frozenset[int]
-    ignored: tuple[int, ...]
-    blocked: frozenset[int]
+    Of what belongs to a thread, the calling thread's. Equal bytes are equal surroundings.
+    """
+    affinity = os.sched_getaffinity(0) if HAS_AFFINITY else set()
+    return marshal.dumps(
+        (
+            _umask(),
+            os.getpriority(os.PRIO_PROCESS, 0) if HAS_PRIORITY else 0,
+            tuple(map(resource.getrlimit, LIMITS)) if LIMITS else (),
+            sorted(affinity),
+        ),
+        _BY_VALUE,
+    )
 
 
-def look() -> Around:
-    """This process's surroundings; of what belongs to a thread, the calling thread's."""
-    getsignal, ignore = _signal.getsignal, _signal.SIG_IGN
-    return Around(
-        _umask(),
-        os.getpriority(os.PRIO_PROCESS, 0) if HAS_PRIORITY else 0,
-        tuple(map(resource.getrlimit, LIMITS)) if LIMITS else (),
-        frozenset(os.sched_getaffinity(0)) if HAS_AFFINITY else frozenset(),
-        tuple(number for number in IGNORABLE if getsignal(number) == ignore),
-        frozenset(map(int, _signal.pthread_sigmask(_signal.SIG_BLOCK, ()))),
+#: The version of marshal that knows no references: what it writes depends on nothing but values.
+_BY_VALUE = 2
+
+
+def signals() -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The signals that this process ignores, and those that the calling thread blocks.
+
+    A template that earlyfork made ignores none, and its workers block none.
+    """
+    handlers = tuple(map(_signal.getsignal, IGNORABLE))
+    blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+    if not blocked and _signal.SIG_IGN not in handlers:
+        return (), ()
+    ignored = zip(IGNORABLE, handlers, strict=True)
+    return (
+        tuple(int(number) for number, handler in ignored if handler == _signal.SIG_IGN),
+        tuple(map(int, blocked)),
     )
 
 
@@ -72,27 +85,33 @@ def _umask() -> int:
     return now
 
 
-def apply(wanted: Around, found: Around) -> None:
+def apply(wanted: bytes, found: bytes) -> None:
     """Make this process's surroundings the wanted ones; `found` are those that it has.
 
     What the kernel refuses stays: a hard limit or a niceness that was lowered can't come back, for
     the caller neither.
     """
-    if wanted.umask != found.umask:
-        os.umask(wanted.umask)
-    if wanted.limits != found.limits:
-        pairs = zip(LIMITS, wanted.limits, found.limits, strict=True)
-        for number, limit, had in pairs:
-            if limit != had:
-                _try(resource.setrlimit, number, limit)
-    if wanted.nice != found.nice:
-        _try(os.setpriority, os.PRIO_PROCESS, 0, wanted.nice)
-    if wanted.affinity != found.affinity:
-        _try(os.sched_setaffinity, 0, wanted.affinity)
-    for number in wanted.ignored:
+    if wanted == found:
+        return
+    umask, nice, limits, affinity = marshal.loads(wanted)  # noqa: S302 - from our own caller
+    had_umask, had_nice, had_limits, had_affinity = marshal.loads(found)  # noqa: S302
+    if umask != had_umask:
+        os.umask(umask)
+    for number, limit, had in zip(LIMITS, limits, had_limits, strict=True):
+        if limit != had:
+            _try(resource.setrlimit, number, limit)
+    if nice != had_nice:
+        _try(os.setpriority, os.PRIO_PROCESS, 0, nice)
+    if affinity != had_affinity:
+        _try(os.sched_setaffinity, 0, affinity)
+
+
+def apply_signals(ignored: tuple[int, ...], blocked: tuple[int, ...]) -> None:
+    """Ignore and block what the caller does."""
+    for number in ignored:
         _signal.signal(number, _signal.SIG_IGN)
-    if wanted.blocked:
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, wanted.blocked)
+    if blocked:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
 
 
 def _try(function: object, *args: object) -> None:

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import importlib
 import io
 import marshal
 import os
 import pickle
+import socket
+import struct
 import sys
 import types
+from multiprocessing import context as _context
 from multiprocessing import process, resource_tracker, spawn
 from multiprocessing import util as _util
 from typing import TYPE_CHECKING, Any
@@ -24,7 +28,6 @@ import earlyfork
 from earlyfork import _mp_around as around
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterator
     from typing import NoReturn
 
@@ -39,6 +42,12 @@ FROZEN_CODE = "_pyi_main_co"
 #: The main module of a template that is a snapshot.
 ALREADY_THERE: Main = ("snapshot", "")
 
+#: What a worker is sent begins with this: number of fds, lengths of note and process object.
+HEAD = struct.Struct("!IQQ")
+#: How many fds go in one message, the rest follow; the kernel's limit is 253.
+MOST_FDS = 250
+CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
 
 class Prepared:
     """What a template knows of itself; its workers inherit it."""
@@ -47,6 +56,12 @@ class Prepared:
         self.key = key
         #: Why the main module could not be imported, with its traceback.
         self.failure = ""
+        #: The settings that were applied here, as they came.
+        self.settings = b""
+        self.look()
+
+    def look(self) -> None:
+        """Note what this process has, which its workers need not be told."""
         self.around = around.look()
         self.environment = around.environment()
         self.streams = around.streams()
@@ -79,6 +94,9 @@ class DupFd:
 
 # -- the template ----------------------------------------------------------------------------------
 
+#: What of the settings matters to the main module when it is run in the template.
+_FOR_MAIN = {"sys_path", "sys_argv", "dir", "orig_dir"}
+
 
 def prepare(payload: bytes) -> None:
     """Make this process a template for workers: settings, the main module, modules to preload.
@@ -91,17 +109,20 @@ def prepare(payload: bytes) -> None:
     assert isinstance(tracker, int)
     assert isinstance(report, int)
     importlib.import_module("earlyfork.mp")  # registers the start method
-    key, preload, main, data = pickle.loads(payload)
+    key, preload, main, settings = pickle.loads(payload)
     tracking._fd = tracker
     tracking._pid = None
     prepared = Prepared(key)
     process.current_process()._inheriting = True  # type: ignore[attr-defined]
     try:
-        spawn.prepare(data)
+        data = pickle.loads(settings)
+        spawn.prepare({name: value for name, value in data.items() if name in _FOR_MAIN})
         # The caller's input is not for a second reader; workers get this in any case.
         around.apply_streams({0: -1})
         with _silence(), _no_starts():
             _run_main(main, preload)
+        spawn.prepare(data)  # all of them, and again what the main module may have changed
+        prepared.settings = settings
     except BaseException as error:
         prepared.failure = _describe(error)
     finally:
@@ -111,9 +132,8 @@ def prepare(payload: bytes) -> None:
             os.close(tracker)
         _report_semaphores(report)
         os.close(report)
-    prepared.around = around.look()
-    prepared.environment = around.environment()
-    prepared.streams = around.streams()
+    prepared.look()
+    _expect_children()
 
 
 def _run_main(main: Main | None, preload: list[str]) -> None:
@@ -251,44 +271,142 @@ def _report_semaphores(report: int) -> None:
             os.write(report, "\n".join(names).encode())
 
 
+# -- the rehearsal ---------------------------------------------------------------------------------
+
+
+class _Rehearsal:
+    """In each process that is forked off a template: do all that a worker will do, once.
+
+    What a process touches for the first time after a fork is copied page by page, and that is
+    nearly all of what a worker's start costs. A standby has it behind it when it is taken.
+    """
+
+    def __init__(self) -> None:
+        self.is_due = False
+        self.note = self.job = b""
+
+    def expect(self) -> None:
+        """In a template, when it is prepared."""
+        assert prepared is not None
+        own = importlib.import_module("earlyfork.mp")
+        spawning: Any = _context
+        spawning.set_spawning_popen(self)
+        try:
+            self.job = bytes(spawning.reduction.ForkingPickler.dumps(own.EarlyForkProcess()))
+        finally:
+            spawning.set_spawning_popen(None)
+        self.note = pickle.dumps(("MainProcess", prepared.around, ((), ()), ({}, []), {}, b""))
+        os.register_at_fork(after_in_child=self.run)
+        self.is_due = True
+
+    def run(self) -> None:
+        """In the new process; what it changes here is put back."""
+        if not self.is_due or prepared is None or prepared.failure:
+            return
+        threading: Any = sys.modules["threading"]
+        modules: Any = process
+        default: Any = _context._default_context  # type: ignore[attr-defined]
+        names = ("_current_process", "_parent_process", "_process_counter", "_children")
+        saved = {name: getattr(modules, name) for name in names}
+        method, stdin, shutdown = default._actual_context, sys.stdin, threading._shutdown
+        near, far = socket.socketpair()
+        try:
+            with near, far:
+                near.sendall(HEAD.pack(0, len(self.note), len(self.job)) + self.note + self.job)
+                threading._shutdown = int
+                job = _take_over(far)
+                util._exiting = False
+                job._bootstrap(parent_sentinel=None)
+        finally:
+            util._exiting = False
+            vars(modules).update(saved)
+            default._actual_context = method
+            sys.stdin = stdin
+            threading._shutdown = shutdown
+
+
+_rehearsal = _Rehearsal()
+_expect_children = _rehearsal.expect
+
+
 # -- the worker ------------------------------------------------------------------------------------
 
 
-def work(lifeline: socket.socket, *values: object) -> NoReturn:
-    """Be the process whose pickle was sent; ends with its exit status.
-
-    `values` are the resource tracker's fd, those of streams that differ, those of the process
-    object; then the pickled surroundings, and the process object's pickle in one or more pieces.
-    """
-    assert prepared is not None
-    fds = [value for value in values if isinstance(value, int)]
-    pieces = [value for value in values if isinstance(value, bytes)]
-    del values
-    # What the template made has its finalizers there. From 3.13 on whoever starts a process runs
-    # the exit functions, before that `_bootstrap` does so; either way they run once.
-    util._finalizer_registry.clear()
+def work(lifeline: socket.socket) -> NoReturn:
+    """Be the process whose pickle is sent through `lifeline`; ends with its exit status."""
+    _rehearsal.is_due = False
+    # From 3.13 on whoever starts a process runs the exit functions, before that `_bootstrap` does
+    # so; either way they run once. What the template registered is the template's.
     atexit._clear()
     atexit.register(sys.modules["earlyfork._mp_template"].at_exit)
-    tracking._fd = fds.pop(0)
-    surroundings, environment, streams = pickle.loads(pieces.pop(0))
-    stream = io.BytesIO(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-    del pieces
+    job = _take_over(lifeline)
+    raise SystemExit(job._bootstrap(parent_sentinel=lifeline.detach()))
+
+
+def _take_over(sock: socket.socket) -> Any:
+    """Take over what the caller has sent: its surroundings, and the process object to be."""
+    assert prepared is not None
+    note, pickled, fds = _receive(sock)
+    name, surroundings, signals, environment, streams, settings = pickle.loads(note)
+    util._finalizer_registry.clear()  # what the template made is finalised there
+    if fds:
+        tracking._fd = fds.pop(0)
     around.apply_streams({n: fds.pop(0) if sent else -1 for n, sent in streams.items()})
     around.apply_environment(*environment)
     around.apply(surroundings, prepared.around)
+    around.apply_signals(*signals)
     util._run_after_forkers()  # locks of the main module and of logging
     if prepared.failure:
         sys.stderr.write(prepared.failure)
         raise SystemExit(1)
     inherited[:] = fds
-    process.current_process()._inheriting = True  # type: ignore[attr-defined]
+    current: Any = process.current_process()
+    current._inheriting = True
     try:
-        spawn.prepare(pickle.load(stream))
-        job = pickle.load(stream)
+        current.name = name
+        if settings:
+            spawn.prepare(pickle.loads(settings))
+        return pickle.loads(pickled)
     finally:
-        del process.current_process()._inheriting  # type: ignore[attr-defined]
-    del stream
-    raise SystemExit(job._bootstrap(parent_sentinel=lifeline.detach()))
+        del current._inheriting
+
+
+def _receive(sock: socket.socket) -> tuple[bytes, memoryview, list[int]]:
+    """What the caller has sent: the note, the pickled process object, the fds.
+
+    They are the resource tracker's, those of streams that differ, those of the process object.
+    """
+    fds: list[int] = []
+    data = _read(sock, 1 << 16, fds)
+    while len(data) < HEAD.size:
+        data += _read(sock, HEAD.size - len(data), fds)
+    count, size, rest = HEAD.unpack_from(data)
+    start, end = HEAD.size + size, HEAD.size + size + rest
+    if len(data) < end:
+        parts = [data]
+        missing = end - len(data)
+        while missing:
+            parts.append(_read(sock, min(missing, 1 << 24), fds))
+            missing -= len(parts[-1])
+        data = b"".join(parts)
+    while len(fds) < count:
+        _read(sock, 1, fds)
+    return data[HEAD.size : start], memoryview(data)[start:end], fds
+
+
+def _read(sock: socket.socket, size: int, fds: list[int]) -> bytes:
+    """Something, not more than `size` bytes; adds the fds that came with it."""
+    data, ancillary, flags, _ = sock.recvmsg(size, socket.CMSG_SPACE(4 * MOST_FDS), CLOEXEC)
+    for _, _, raw in ancillary:
+        fds += struct.unpack(f"{len(raw) // 4}i", raw[: len(raw) // 4 * 4])
+    if flags & socket.MSG_CTRUNC:
+        raise OSError(errno.EMFILE, "too many open files in this process for those sent to it")
+    if not data:
+        os._exit(0)  # the caller has given up
+    if not CLOEXEC:
+        for fd in fds:
+            os.set_inheritable(fd, False)
+    return data
 
 
 def track(_lifeline: socket.socket, fd: int) -> None:

@@ -8,9 +8,11 @@ import os
 import pickle
 import select
 import signal
+import socket
+import struct
 import warnings
 from multiprocessing import context as _context
-from multiprocessing import process, resource_tracker, spawn
+from multiprocessing import process, resource_tracker
 from multiprocessing import util as _util
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +22,15 @@ from earlyfork import _mp_child as child
 from earlyfork import _mp_template as template
 
 if TYPE_CHECKING:
-    from earlyfork._mp_template import Kept, Source
+    from earlyfork._mp_template import Source
 
 # Their private halves, which start methods share, are not in the type stubs.
 util: Any = _util
 context: Any = _context
 
-#: A value that is sent has a length limit; larger pickles go in pieces.
-PIECE = 1 << 28
+tracking: Any = resource_tracker._resource_tracker
+
+NOSIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 #: What the standard library gives for a process whose server died, so that nobody can know.
 LOST = 255
 
@@ -52,48 +55,41 @@ class Popen:
         return len(self._fds) - 1
 
     def _launch(self, process_obj: process.BaseProcess, source: Source) -> None:
-        tracker: Any = resource_tracker.getfd()
-        data = spawn.get_preparation_data(process_obj._name)  # type: ignore[attr-defined]
-        main = template.take_main(data)
+        tracker = _tracker()
+        settings = template.settings()
         buffer = io.BytesIO()
         context.set_spawning_popen(self)
         try:
-            context.reduction.dump(data, buffer)
             context.reduction.dump(process_obj, buffer)
         finally:
             context.set_spawning_popen(None)
-        linked = _must_end_with_us(process_obj)
-        try:
-            self._run(source.fork(main, data), tracker, buffer, linked=linked)
-        except earlyfork.TemplateDied:  # it was killed, and did not look so a moment ago
-            self._run(source.fork(main, data), tracker, buffer, linked=linked)
-
-    def _run(
-        self,
-        where: tuple[earlyfork.Process, Kept],
-        tracker: int,
-        buffer: io.BytesIO,
-        *,
-        linked: bool,
-    ) -> None:
-        worker, kept = where
-        streams, sent = _streams_that_differ(kept.streams)
-        changes = around.environment_changes(kept.environment)
-        worker.send_fh(tracker, *sent, *self._fds)
-        worker.send_arg(pickle.dumps((around.look(), changes, streams)))
-        for start in range(0, buffer.tell(), PIECE):
-            worker.send_arg(bytes(buffer.getbuffer()[start : start + PIECE]))
-        socket = worker.run("earlyfork._mp_child.work", linked=linked)
+        worker, kept = source.fork(settings)
+        streams, fds = _streams_that_differ(kept.streams)
+        note = pickle.dumps(
+            (
+                process_obj._name,  # type: ignore[attr-defined]
+                around.look(),
+                around.signals(),
+                around.environment_changes(kept.environment),
+                streams,
+                settings.beyond(kept),
+            )
+        )
+        lifeline = worker.run("earlyfork._mp_child.work", linked=_must_end_with_us(process_obj))
         # The worker sees our end at the other end of this, we see its end if its template was lost.
-        lifeline = socket.detach()
         try:
-            self.sentinel = worker.sentinel
-        except BaseException:
+            _send(lifeline, note, buffer.getbuffer(), [tracker, *fds, *self._fds])
+        except BaseException:  # it sees that not all has come
             _let_go(worker, lifeline)
             raise
         self._process = worker
         self._lifeline = lifeline
         self.finalizer = util.Finalize(self, _let_go, (worker, lifeline))
+
+    @property
+    def sentinel(self) -> int:
+        """An fd that becomes readable when the process is gone; made when it is first asked for."""
+        return self._process.sentinel
 
     @property
     def pid(self) -> int:
@@ -154,9 +150,44 @@ class Popen:
             self.finalizer()
 
 
-def _let_go(worker: earlyfork.Process, lifeline: int) -> None:
+def _let_go(worker: earlyfork.Process, lifeline: socket.socket) -> None:
     worker.close()
-    os.close(lifeline)
+    lifeline.close()
+
+
+def _tracker() -> int:
+    """The fd of the resource tracker, which is launched if need be.
+
+    The standard library asks by writing to it, which wakes it up each time. A pipe that has lost
+    its reader says so unasked.
+    """
+    fd = tracking._fd
+    if fd is not None:
+        poll = select.poll()
+        poll.register(fd, 0)
+        if not poll.poll(0):
+            return fd  # type: ignore[no-any-return]
+    return resource_tracker.getfd()  # type: ignore[return-value]
+
+
+def _send(sock: socket.socket, note: bytes, job: memoryview, fds: list[int]) -> None:
+    """Send a worker all that it waits for; one that is gone says elsewhere why."""
+    head = child.HEAD.pack(len(fds), len(note), len(job))
+    parts = [memoryview(head), memoryview(note), job]
+    try:
+        sent = sock.sendmsg(parts, _rights(fds[: child.MOST_FDS]), NOSIGNAL)
+        for part in parts:
+            if sent < len(part):
+                sock.sendall(part[sent:], NOSIGNAL)
+            sent = max(0, sent - len(part))
+        for start in range(child.MOST_FDS, len(fds), child.MOST_FDS):
+            sock.sendmsg([b"+"], _rights(fds[start : start + child.MOST_FDS]), NOSIGNAL)
+    except (BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _rights(fds: list[int]) -> list[tuple[int, int, bytes]]:
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))]
 
 
 def _streams_that_differ(

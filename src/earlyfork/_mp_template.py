@@ -8,11 +8,12 @@ from __future__ import annotations
 import atexit
 import contextlib
 import marshal
+import multiprocessing
 import os
 import pickle
 import sys
 import threading
-from multiprocessing import resource_tracker, spawn
+from multiprocessing import process, resource_tracker, spawn
 from multiprocessing import util as _util
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ class Kept:
         self.fork = fork
         self.environment = around.environment()
         self.streams = around.streams()
+        #: The settings that its workers have without being told; None: not known here.
+        self.settings: object = None
         self._process: earlyfork.Process | None = None
         self._report = -1
 
@@ -45,6 +48,7 @@ class Kept:
         kept = cls(key, earlyfork.sibling)
         kept.environment = prepared.environment
         kept.streams = prepared.streams
+        kept.settings = prepared.settings
         return kept
 
     @classmethod
@@ -72,15 +76,6 @@ class Kept:
             os.close(far_report)
         kept._report = report
         return kept
-
-    def is_gone(self) -> bool:
-        """Whether it is known to have ended."""
-        if self.owner != os.getpid():
-            return True
-        try:
-            return self._process is not None and self._process.poll() is not None
-        except earlyfork.ProcessLost:  # its own template was killed, which says nothing of it
-            return False
 
     def retire(self) -> None:
         """Let it end when its workers have; nothing is forked from it any more."""
@@ -114,17 +109,18 @@ class Source:
     def _renew(self) -> None:
         self._lock = threading.Lock()
 
-    def fork(self, main: child.Main | None, data: dict[str, Any]) -> tuple[earlyfork.Process, Kept]:
-        """A process for one worker whose preparation data is `data`, and its template."""
+    def fork(self, settings: Settings) -> tuple[earlyfork.Process, Kept]:
+        """A process for one worker with these settings, and its template."""
+        main = settings.main
         if self.template is not None and self.template.has_main:
             main = child.ALREADY_THERE
         key = (main, tuple(self._preload()), _executable(), id(self.template))
         for attempt in (1, 2):
             with self._lock:
                 kept = self._kept
-                if kept is None or kept.key != key or kept.is_gone():
+                if kept is None or kept.key != key or kept.owner != os.getpid():
                     self._retire()
-                    kept = self._kept = self._make(key, main, data)
+                    kept = self._kept = self._make(key, main, settings)
             try:
                 worker = kept.fork()
                 worker.poll()  # one that was forked ahead by a template that is dead says so
@@ -137,7 +133,7 @@ class Source:
                     raise
         raise AssertionError("unreachable")
 
-    def _make(self, key: tuple[object, ...], main: child.Main | None, data: dict[str, Any]) -> Kept:
+    def _make(self, key: tuple[object, ...], main: child.Main | None, settings: Settings) -> Kept:
         above = child.prepared
         if (
             above is not None
@@ -146,20 +142,21 @@ class Source:
             and not self._former
         ):
             return Kept.of_this_worker(above, key)
-        settings = {name: value for name, value in data.items() if name in _SETTINGS}
-        payload = pickle.dumps((key, self._preload(), main, settings))
+        payload = pickle.dumps((key, self._preload(), main, settings.shared))
         if self.template is not None:
             base = self.template.fork()
         elif key[2] is not None:
             base = earlyfork.new_exec(executable=key[2])  # type: ignore[arg-type]
         else:
             base = earlyfork.new()
-        return Kept.prepare(key, base, payload, foreign=self.template is not None)
+        kept = Kept.prepare(key, base, payload, foreign=self.template is not None)
+        kept.settings = settings.shared
+        return kept
 
     def _preload(self) -> list[str]:
         """Modules named by `set_forkserver_preload`, on this context or on the default one."""
         server = sys.modules.get("multiprocessing.forkserver")
-        names = list(server._forkserver._preload_modules) if server is not None else []
+        names = server._forkserver._preload_modules if server is not None else ()
         return [name for name in (*names, *self.preload) if name != "__main__"]
 
     def _retire(self) -> None:
@@ -177,11 +174,65 @@ class Source:
             kept.unlink_semaphores()
 
 
-#: What of the preparation data matters to the main module when it is run in the template.
-_SETTINGS = {"sys_path", "sys_argv", "dir", "orig_dir"}
+# -- what spawn calls the preparation data -------------------------------------------------------
 
 
-def take_main(data: dict[str, Any]) -> child.Main | None:
+class Settings:
+    """The preparation data of one moment; the same object as long as nothing of it has changed."""
+
+    def __init__(self, mark: tuple[object, ...], data: dict[str, Any]) -> None:
+        self.mark = mark
+        self.main = _take_main(data)
+        data.pop("name", None)  # each process has its own
+        data["authkey"] = bytes(data["authkey"])  # which can be pickled at any time
+        data["start_method"] = str(data["start_method"])
+        #: What belongs to one worker alone: a template that logs would log in another's name.
+        logging = data.pop("log_to_stderr", False) or "log_level" in data
+        self.logging = {"log_to_stderr": util._log_to_stderr} if logging else {}
+        if "log_level" in data:
+            self.logging["log_level"] = data.pop("log_level")
+        #: All else, which a template and its workers have in common, pickled.
+        self.shared = pickle.dumps(data)
+
+    def beyond(self, kept: Kept) -> bytes:
+        """What a worker forked from this template must be told still, pickled; empty: nothing."""
+        if kept.settings == self.shared:
+            return pickle.dumps(self.logging) if self.logging else b""
+        return pickle.dumps({**pickle.loads(self.shared), **self.logging})
+
+
+_last: Settings | None = None
+
+
+def settings() -> Settings:
+    """This process's settings now.
+
+    Raises:
+        RuntimeError: the main module is being imported for a spawned process.
+    """
+    global _last
+    current: Any = process.current_process()
+    main = sys.modules["__main__"]
+    mark = (
+        [*sys.path],
+        [*sys.argv],
+        os.getcwd(),
+        multiprocessing.get_start_method(),
+        current.authkey,
+        main,
+        getattr(main, "__spec__", None),
+        getattr(main, "__file__", None),
+        process.ORIGINAL_DIR,  # type: ignore[attr-defined]
+        util._log_to_stderr,
+        util._logger and util._logger.getEffectiveLevel(),
+    )
+    last = _last
+    if last is None or last.mark != mark or getattr(current, "_inheriting", False):
+        _last = last = Settings(mark, spawn.get_preparation_data(current.name))
+    return last
+
+
+def _take_main(data: dict[str, Any]) -> child.Main | None:
     """Take the main module out of the preparation data; None where spawn would not run it."""
     name = data.pop("init_main_from_name", None)
     path = data.pop("init_main_from_path", None)

@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 def _guarded(server: Server) -> Callable[[], None]:
     """Watch over the owner while code that was sent runs."""
     told = any(op in _guard.LASTING for op, _ in server.todo)
-    return _guard.begin(server.comm, needed=told or bool(server.kids.status))
+    end_guard = _guard.begin(server.comm, needed=told or bool(server.kids.status))
+
+    def stop() -> None:
+        end_guard()
+        if server.kids.armed:
+            server.kids.listen()  # asyncio, among others, takes the wakeup fd away
+
+    return stop
 
 
 def _require(server: Server, payload: bytes) -> None:
@@ -187,12 +194,12 @@ def _run(server: Server, payload: bytes, mask: Iterable[int] = ()) -> Callable[[
         close_all(server.fds)
     set_name(name)
     here.doing = f"run {name}"
+    discard_pending()
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
     function = resolve(name)
     comm = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, server.comm.detach())
     values, here.pending = here.pending, []
     here.kind = "worker"
-    discard_pending()
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
     return partial(function, comm, *values)  # in C: no frame of ours under the user's
 
 

@@ -70,7 +70,7 @@ class _Defaults:
     """What this program's processes are made from; one object, `_now`, replaced after a fork."""
 
     def __init__(self) -> None:
-        self.lock = _thread.allocate_lock()
+        self.lock = _thread.RLock()
         self.template: Process | Above | None = None
         self.inode = 0
         self.executable: str | None = None
@@ -111,7 +111,8 @@ def early_template() -> Process | None:
     if early is None or not _is_ours(early):
         return None
     early.refresh()
-    return None if early.is_over() else early
+    with early._lock:
+        return None if early.is_over() or early.gone() else early
 
 
 def inherited() -> tuple[str, ...]:
@@ -239,6 +240,7 @@ def _lose(template: Process | Above) -> None:
     if isinstance(template, Above):
         here.can_ask = False
         _now.template = None
+        _now.death = "the template that this process came from is gone"
         return
     if _is_ours(template):
         with contextlib.suppress(EarlyForkError):
@@ -310,10 +312,10 @@ def new(
         break
     baseline = template.baseline
     assert baseline is not None
-    if env is not None:
-        _warn_of_late(baseline.env, raw)
     if folder >= 0 or not baseline.holds(raw):
         _hand_over(process, baseline, raw, folder)
+    if env is not None:
+        _warn_of_late(baseline.env, raw)
     return process
 
 
@@ -466,13 +468,17 @@ def _hand_over(
     stdio = _context.stdio_identity()
     if stdio != baseline.stdio:
         kinds = bytearray(b"---")
-        fds = []
+        fds: list[int] = []
         for number, (now, then) in enumerate(zip(stdio, baseline.stdio, strict=True)):
             if now is None:
                 kinds[number] = ord("n")
             elif now != then:
                 kinds[number] = ord("f")
-                fds.append(_platform.above_streams(os.dup(number)))
+                try:
+                    fds.append(_platform.above_streams(os.dup(number)))
+                except OSError:
+                    close_all(fds)
+                    raise
         process._add(wire.STDIO, bytes(kinds), *fds)
 
 
@@ -481,11 +487,12 @@ def _hand_over(
 
 def _after_fork_in_child() -> None:
     """A host's own child shares the templates; all other processes belong to its parent."""
-    _now.lock = _thread.allocate_lock()
+    _now.lock = _thread.RLock()
     _watch.after_fork_in_child()
     parent = os.getppid()
+    _process.after_fork_in_child(parent)
     for process in _process.living():
-        process._lock = _thread.allocate_lock()
+        process._lock = _thread.RLock()
         process._watch.foreign = process._watch.foreign or parent
         if not process._root:
             process._release()

@@ -45,8 +45,9 @@ _run_batches: dict[str, bytes] = {}
 #: All handles, by the fd of their status sockets: a number that is used again takes the place of a
 #: handle that is gone, so the table is never longer than the table of fds.
 _handles_by_fd: dict[int, weakref.ref[Process]] = {}
-#: Watches of linked processes whose handle was dropped: closing them would end the process.
+#: Watches of linked processes: closing one ends its process, even when its handle was dropped.
 _linked: set[Watch] = set()
+_dropped: list[Watch] = []
 
 
 def living() -> list[Process]:
@@ -59,6 +60,7 @@ def forget_everything() -> None:
     """In a snapshot: start without handles."""
     _handles_by_fd.clear()
     _linked.clear()
+    _dropped.clear()
 
 
 class Process(Channel):
@@ -263,6 +265,9 @@ class Process(Channel):
         while True:
             try:
                 taken = take_queued(self._queue)
+            except EOFError:  # the template died, or another process of the host has its queue now
+                self._close_queue()
+                return None
             except FdsLost as error:
                 raise too_many_files("a process") from error
             if taken is None:
@@ -291,20 +296,20 @@ class Process(Channel):
                 theirs.callback(os.close, far)
                 return near, far
 
+            if self._standby < 0:
+                self._standby = DEFAULT_STANDBY
+            payload = b""
+            queue = -1
             try:
                 comm, far_comm = pair(_socket.socketpair)
                 status, far_status = pair(_nonblocking_pair)
+                fds = [far_comm, far_status]
+                if self._standby and self._queue is None:
+                    queue, far_queue = pair(message_pair)
+                    fds.append(far_queue)
+                    payload = b"%d" % self._standby
             except OSError as error:
                 raise OSError(error.errno, f"no process can be made: {error.strerror}") from error
-            fds = [far_comm, far_status]
-            payload = b""
-            queue = -1
-            if self._standby < 0:
-                self._standby = DEFAULT_STANDBY
-            if self._standby and self._queue is None:
-                queue, far_queue = pair(message_pair)
-                fds.append(far_queue)
-                payload = b"%d" % self._standby
             self._send(wire.batch(wire.frame(wire.FORK, payload), len(fds)), fds)
             if self._broken:
                 raise self._died()
@@ -381,8 +386,12 @@ class Process(Channel):
         return self._give_sock()
 
     def _run_with_frames(self, name: str, *, linked: bool) -> None:
-        pidfd = _platform.pidfd(os.getpid()) if linked else -1
-        self._is_linked = linked
+        pidfd = -1
+        if linked:
+            pidfd = _platform.pidfd(os.getpid())
+            self._is_linked = True
+            _linked.add(self._watch)
+            forget_dropped()
         self._add(
             wire.RUN,
             (b"L" if linked else b"-") + name.encode(),
@@ -466,6 +475,7 @@ class Process(Channel):
         if not watch.has_exited(timeout):
             hint = ", and was not run yet" if self._state == wire.OPEN else ""
             raise TimeoutError(f"{self!r} still lives after {timeout} seconds{hint}")
+        _linked.discard(watch)
         code = watch.returncode
         assert code is not None
         if check and code:
@@ -514,30 +524,25 @@ class Process(Channel):
     def close(self) -> None:
         """Let go: a process that was not run yet exits with status 0, one that runs goes on."""
         self._release()
-        if self._is_linked:
-            self._keep_watching()
+        if self._is_linked and not self._watch.over:
+            self._leave_linked()
+            self._watch = Watch(-1, self._watch.known_pid(), None)
+        _linked.discard(self._watch)
         self._watch.close()
         self._state = wire.CLOSED
 
-    def _keep_watching(self) -> None:
-        """Have a linked process that runs on without a handle watched until this process ends."""
-        for watch in [watch for watch in _linked if not watch.foreign]:
-            watch.look()
-            if watch.over:
-                _linked.discard(watch)
-        watch = self._watch
-        if not watch.foreign and not watch.over:
-            watch.look()
-        if not watch.over:
-            _linked.add(watch)
-            self._watch = Watch(-1, watch.known_pid(), None)
-            self._watch.close()
+    def _leave_linked(self) -> None:
+        """The handle of a linked process goes: watch the process until this one ends."""
+        if self._watch.over:
+            _linked.discard(self._watch)
+            return
+        _dropped.append(self._watch)
 
     def __del__(self, _down: Callable[[], bool] = sys.is_finalizing) -> None:
         if not _down():
             self._release()
             if self._is_linked:
-                self._keep_watching()
+                self._leave_linked()
             return
         # At the interpreter's end the modules may be gone, and the kernel closes everything.
         for sock in (self._sock, self._queue):
@@ -587,6 +592,22 @@ class Process(Channel):
         self._comm = self._pidfd = -1
         self._watch.take_fd()
         self._state = wire.CLOSED
+
+
+def after_fork_in_child(parent: int) -> None:
+    """Linked processes are the parent's, with or without a handle."""
+    for watch in _linked:
+        watch.foreign = watch.foreign or parent
+
+
+def forget_dropped() -> None:
+    """Let go of linked processes without a handle that have ended meanwhile."""
+    for watch in _dropped[:]:
+        if not watch.foreign:
+            watch.look()
+        if watch.over:
+            _dropped.remove(watch)
+            _linked.discard(watch)
 
 
 def run_batch(name: str) -> bytes:

@@ -31,6 +31,7 @@ from earlyfork._children import (
     status_pair,
     write_status,
 )
+from earlyfork._guard import BLOCKED
 from earlyfork._here import here, set_name, tell
 from earlyfork._leave import conclude, finish, flush, forget_exit_functions, reseed
 from earlyfork._obey import OBEY
@@ -39,17 +40,6 @@ TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
-
-#: Signals of a terminal, which a template must survive and need not answer; SIGTERM ends a
-#: prepared process but not a root template, which lives as long as its owner.
-BLOCKED = {
-    _signal.SIGINT,
-    _signal.SIGQUIT,
-    _signal.SIGTSTP,
-    _signal.SIGTTIN,
-    _signal.SIGTTOU,
-    _signal.SIGHUP,
-}
 
 
 class Server:
@@ -132,9 +122,16 @@ class Server:
         if died:
             kids.reap()
             kids.plan_refill(0)
+            if self.nursery_pid not in kids.status:
+                self.drop_nursery()
         if kids.doomed:
             kids.overdue()
-        if kids.refill_at is not None and not readable and kids.refill_is_due():
+        if (
+            kids.refill_at is not None
+            and not readable
+            and self.decoder.clean
+            and kids.refill_is_due()
+        ):
             if kids.crowded:
                 self.leave_to_nursery()
             else:
@@ -168,11 +165,13 @@ class Server:
         here.kind = "prepared"
         self.comm = _socket.socket(AF_UNIX, STREAM, 0, comm)
         self.comm_fd = comm
-        if self.root:
+        if self.root or self.is_nursery:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, BLOCKED)
-            self.root = False
-        self.is_nursery = False
-        self.todo = []  # the decoder is between two batches, as it is always when we fork
+            self.root = self.is_nursery = False
+        self.todo = []
+        if not self.decoder.clean:  # half of a large value was read: that is the forker's
+            close_all(self.decoder.fds)
+            self.decoder = wire.Decoder()
         self.kids = Children()
         forget_exit_functions()
         reseed()
@@ -213,12 +212,22 @@ class Server:
                 return
             except FdsLost:  # no room for what was asked; who asked sees the end of its socket
                 continue
+            if len(message) < UP_HEAD.size:
+                close_all(fds)
+                continue
             op, pid = UP_HEAD.unpack_from(message)
+            if sender is not None:
+                pid = sender[0]  # the kernel's word counts: nobody speaks for a sibling
             payload = message[UP_HEAD.size :]
             if op in (wire.NEW, wire.SIBLING) and len(fds) == 2:
                 # A worker that gave up its rights may not have them back by asking for a process.
+                refusal = 0
                 if sender is not None and sender[1] != os.geteuid():
-                    write_status(fds[1], wire.NO_FORK, b"%d" % errno.EPERM)
+                    refusal = errno.EPERM
+                elif kids.lingering and (op == wire.SIBLING or self.root):
+                    refusal = errno.EPIPE  # its owner is gone, and so are its streams
+                if refusal:
+                    write_status(fds[1], wire.NO_FORK, b"%d" % refusal)
                     close_all(fds)
                 elif op == wire.NEW or self.is_nursery:
                     self.new(fds, op)
@@ -260,12 +269,17 @@ class Server:
         if not self.kids.armed:
             if self.root and here.baseline is None:
                 here.baseline = _context.Context()
-            self.kids.arm(self.comm_fd)
+            try:
+                self.kids.arm(self.comm_fd)
+            except OSError as error:  # no fds: whoever asked is told, and may ask again
+                write_status(status, wire.NO_FORK, b"%d" % (error.errno or 0))
+                close_all([comm, status])
+                return
             gc.freeze()
         kids = self.kids
-        if kids.crowded and self.leave_to_nursery():
-            self.pass_on(comm, status)
-        elif kids is not self.kids:  # the nursery itself: it is told like any other template
+        if kids.crowded and self.leave_to_nursery() and self.pass_on(comm, status):
+            return
+        if kids is not self.kids:  # the nursery itself: it is told like any other template
             close_all([comm, status])
         elif kids.fork(comm, status):
             self.become(comm)
@@ -290,16 +304,23 @@ class Server:
             return False
         if self.nursery is not None:
             return True
-        near, far = _socket.socketpair(AF_UNIX, STREAM)
-        ours, theirs = status_pair()
+        try:
+            near, far = _socket.socketpair(AF_UNIX, STREAM)
+            ours, theirs = status_pair()
+        except OSError:  # no fds: it goes on in the crowd
+            kids.refill_at = None
+            return False
         os.close(ours)  # nobody but this process waits for it
         comm, generation = far.detach(), kids.generation
         before = set(kids.status)
         if kids.fork(comm, theirs):
             os.close(near.detach())
+            root = self.root
             self.become(comm)
             self.kids.generation = generation
             self.is_nursery = True
+            if root:  # it stands in for one, and is as hard to end
+                _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGTERM})
             set_name("ef-template")
             return False
         made = set(kids.status) - before
@@ -313,18 +334,22 @@ class Server:
             self.send_to_nursery(frame, [kids.queue.fileno()])
         return True
 
-    def pass_on(self, comm: int, status: int) -> None:
-        """Have the nursery fork this one."""
-        self.send_to_nursery(wire.frame(wire.FORK), [comm, status])
+    def pass_on(self, comm: int, status: int) -> bool:
+        """Have the nursery fork this one; False if it can't be told."""
+        if not self.send_to_nursery(wire.frame(wire.FORK), [comm, status]):
+            return False
         close_all([comm, status])
+        return True
 
-    def send_to_nursery(self, frame: bytes, fds: list[int]) -> None:
-        """One frame; a nursery that was killed loses it, as any killed template does."""
+    def send_to_nursery(self, frame: bytes, fds: list[int]) -> bool:
+        """One frame; False if the nursery was killed."""
         assert self.nursery is not None
         try:
             self.nursery.sendmsg([wire.batch(frame, len(fds))], rights(fds), NOSIGNAL)
         except OSError:
             self.drop_nursery()
+            return False
+        return True
 
     def drop_nursery(self) -> None:
         """Leave the nursery alone with its children: it keeps them and makes no more."""

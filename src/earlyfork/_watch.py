@@ -38,12 +38,13 @@ def _readable(fd: int, seconds: float | None) -> bool:
 class _Host:
     """What must be made anew in the child of a host that forks itself."""
 
-    lock = _thread.allocate_lock()
+    #: Reentrant, since a signal handler or the collector may look at a watch at any moment.
+    lock = _thread.RLock()
 
 
 def after_fork_in_child() -> None:
     """Another thread may have held the lock when the host forked."""
-    _Host.lock = _thread.allocate_lock()
+    _Host.lock = _thread.RLock()
 
 
 class Watch:
@@ -73,6 +74,7 @@ class Watch:
     _is_sentinel = False
     #: Whether a thread sleeps on the fd, and what the others wait at.
     _polled = False
+    _reading = False
     _gates: tuple[_thread.LockType, ...] = ()
     _epoll: select.epoll | None = None
 
@@ -104,27 +106,37 @@ class Watch:
         """
         while True:
             self.look()
-            with _Host.lock:
-                if done() or self._ended:
-                    return True
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return False
-                gate = self._gate() if self._polled else None
-                self._polled = True
-            if gate is not None:
-                gate.acquire(timeout=-1 if left is None else min(left, LONGEST))
-                continue
+            leads = False
+            gate = left = None
             try:
-                _readable(self.fd, left)
-            finally:
                 with _Host.lock:
-                    self._polled = False
-                    gates, self._gates = self._gates, ()
-                    if not self._ended:
-                        self._read()
-                for gate in gates:
-                    gate.release()
+                    if done() or self._ended:
+                        return True
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if left is not None and left <= 0:
+                        return False
+                    if self._polled:
+                        gate = self._gate()
+                    else:
+                        leads = True  # first, since an interrupt may come at any line
+                        self._polled = True
+                if gate is not None:
+                    gate.acquire(timeout=-1 if left is None else min(left, LONGEST))
+                else:
+                    _readable(self.fd, left)
+            finally:
+                if leads:
+                    self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Read what woke the thread that slept on the fd, and let the others look."""
+        with _Host.lock:
+            self._polled = False
+            gates, self._gates = self._gates, ()
+            if not self._ended:
+                self._read()
+        for gate in gates:
+            gate.release()
 
     def _check(self) -> None:
         if self.foreign:
@@ -140,6 +152,15 @@ class Watch:
         return gate
 
     def _read(self) -> None:
+        if self._reading:  # further up this thread's stack
+            return
+        self._reading = True
+        try:
+            self._read_all()
+        finally:
+            self._reading = False
+
+    def _read_all(self) -> None:
         while not self._ended:
             try:
                 data = os.read(self.fd, 1 << 16)
@@ -271,10 +292,11 @@ class Watch:
         """An fd that becomes readable when the process is gone."""
         if hasattr(select, "epoll"):
             # Asked for nothing, it still tells when the forker closes the socket, and only that.
-            if self._epoll is None:
-                self._epoll = select.epoll()
-                self._epoll.register(self.fd, 0)
-            return self._epoll.fileno()
+            with _Host.lock:
+                if self._epoll is None:
+                    self._epoll = select.epoll()
+                    self._epoll.register(self.fd, 0)
+                return self._epoll.fileno()
         self.pid()  # takes this out of the socket, so that only the end (or an error) is left
         self._is_sentinel = True
         if self._ended:
@@ -324,6 +346,6 @@ class Watch:
         assert callable(_close)
         if self.starter > 0 and not self.foreign and _launch is not None:
             _launch.leave(self.starter)
-        fd, self.fd = self.fd, -1
+        fd = self.take_fd()
         if fd >= 0:
             _close(fd)

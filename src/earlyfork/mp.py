@@ -85,6 +85,7 @@ class EarlyForkProcess(process.BaseProcess):
     """A process started by this method."""
 
     _start_method = NAME
+    _popen: Any
 
     @staticmethod
     def _Popen(process_obj: process.BaseProcess) -> Popen:  # noqa: N802 - multiprocessing's name
@@ -100,19 +101,26 @@ class EarlyForkProcess(process.BaseProcess):
         The standard library forbids that, since a daemonic process is killed without a chance to
         join its children. Here those are linked to it: they end when it ends.
         """
-        if not process.current_process().daemon:
-            super().start()
-            return
         self._check_closed()  # type: ignore[attr-defined]
-        assert self._popen is None, "cannot start a process twice"  # type: ignore[has-type]
+        assert self._popen is None, "cannot start a process twice"
         assert self._parent_pid == os.getpid(), (  # type: ignore[attr-defined]
             "can only start a process object created by current process"
         )
         process._cleanup()  # type: ignore[attr-defined]
-        self._popen = popen = self._Popen(self)
-        self._sentinel = popen.sentinel
+        self._popen = self._Popen(self)
         del self._target, self._args, self._kwargs  # type: ignore[attr-defined]
         process._children.add(self)  # type: ignore[attr-defined]
+
+    @property
+    def _sentinel(self) -> int:
+        """What the standard library asks for with each start; made here when it is needed."""
+        if self._popen is None:
+            raise AttributeError("_sentinel")
+        return self._popen.sentinel  # type: ignore[no-any-return]
+
+    @_sentinel.deleter
+    def _sentinel(self) -> None:
+        """It belongs to the Popen object, which is closed by the one who says this."""
 
 
 def _revive() -> EarlyForkProcess:
