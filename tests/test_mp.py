@@ -844,7 +844,9 @@ def test_flags_of_the_interpreter(tmp_path: Path, origin: str) -> None:
         "def show():\n    return tuple(sys.flags)",
         "with ctx.Pool(1) as pool:\n    print(pool.apply(show) == tuple(sys.flags))",
     )
-    done = support.run_script(source, directory=tmp_path, flags=("-S", "-O", "-Werror"))
+    env = {"PYTHONPATH": support.python_path()}  # with -S nothing is found that was installed
+    flags = ("-S", "-O", "-Werror")
+    done = support.run_script(source, directory=tmp_path, flags=flags, env=env)
     assert (done.stdout, done.stderr, done.returncode) == ("True\n", "", 0)
 
 

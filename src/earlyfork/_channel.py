@@ -57,7 +57,7 @@ class Channel:
                 "with new()"
             )
         what = "run again" if op == wire.RUN else "prepared or forked any more"
-        raise ProcessStateError(f"{self!r} is {self._state} and can't be {what}")
+        raise ProcessStateError(f"{self!r} can't be {what}")
 
     def _add(self, op: int, payload: bytes, *fds: int) -> None:
         """Queue one frame; its fds are owned from here on."""

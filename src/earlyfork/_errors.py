@@ -63,8 +63,10 @@ class RemoteError(EarlyForkError):
 
     def __str__(self) -> str:
         text: str = self.args[0]
-        if self.remote_traceback:
+        if "\n  File " in self.remote_traceback:
             text += "\n\nIn the child:\n" + self.remote_traceback.rstrip()
+        elif self.remote_traceback:  # nothing but the same line, and maybe advice
+            text = self.remote_traceback.rstrip()
         return text
 
     def __reduce__(self) -> tuple[type[RemoteError], tuple[str, str, str]]:

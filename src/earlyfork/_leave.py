@@ -63,16 +63,7 @@ def conclude(error: BaseException) -> int:
             return code & 0xFF if -(1 << 63) <= code < 1 << 63 else 0xFF
         print_error(f"{code}\n")
         return 1
-    import traceback  # only now: it is not cheap
-
-    tb = error.__traceback__
-    ours = os.path.dirname(conclude.__code__.co_filename)
-    while tb is not None and os.path.dirname(tb.tb_frame.f_code.co_filename) == ours:
-        tb = tb.tb_next  # the reader's own code begins after these
-    error.__traceback__ = tb
-    text = "".join(traceback.format_exception(type(error), error, tb))
-    text += advice(error)
-    summary = "".join(traceback.format_exception_only(type(error), error)).strip()
+    text, summary = describe(error)
     name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     limit = wire.MAX_TEXT // 2
     shown = text if len(text) <= limit else f"{text[: limit // 2]}\n[...]\n{text[-limit // 2 :]}"
@@ -89,13 +80,33 @@ def conclude(error: BaseException) -> int:
     if sys.excepthook is sys.__excepthook__:
         print_error(f"earlyfork: process {os.getpid()} ({here.doing}):\n{text}")
     else:
-        sys.excepthook(type(error), error, tb)
+        sys.excepthook(type(error), error, error.__traceback__)
     return 1
+
+
+def describe(error: BaseException) -> tuple[str, str]:
+    """The traceback as it is printed, without frames of ours, and its last line."""
+    tb = error.__traceback__
+    ours = os.path.dirname(conclude.__code__.co_filename)
+    while tb is not None and os.path.dirname(tb.tb_frame.f_code.co_filename) == ours:
+        tb = tb.tb_next  # the reader's own code begins after these
+    error.__traceback__ = tb
+    try:
+        import traceback  # only now: it is not cheap
+    except BaseException:  # a process that gave up its rights may not read the stdlib any more
+        summary = f"{type(error).__name__}: {error}"
+        return f"{summary}\n", summary
+    text = "".join(traceback.format_exception(type(error), error, tb))
+    summary = "".join(traceback.format_exception_only(type(error), error)).strip()
+    return text + advice(error), summary
 
 
 def advice(error: BaseException) -> str:
     """What the reader of a traceback may not know."""
+    known = sorted(name for name in vars(sys.modules["__main__"]) if name[:1] != "_")
     if isinstance(error, AttributeError) and "__main__" in str(error):
+        if known:
+            return f"(__main__ there has: {', '.join(known)}.)\n"
         return (
             "(A clean process has an empty __main__: what the main program defines is not in it. "
             "Move it to a module, or fork from a snapshot: earlyfork.template.)\n"

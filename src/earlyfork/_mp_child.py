@@ -297,32 +297,40 @@ class _Rehearsal:
             spawning.set_spawning_popen(None)
         self.note = pickle.dumps(("MainProcess", prepared.around, ((), ()), ({}, []), {}, b""))
         os.register_at_fork(after_in_child=self.run)
-        self.is_due = True
+        self.is_due = not prepared.failure
 
     def run(self) -> None:
         """In the new process; what it changes here is put back."""
-        if not self.is_due or prepared is None or prepared.failure:
+        if not self.is_due:
             return
-        threading: Any = sys.modules["threading"]
-        modules: Any = process
-        default: Any = _context._default_context  # type: ignore[attr-defined]
-        names = ("_current_process", "_parent_process", "_process_counter", "_children")
-        saved = {name: getattr(modules, name) for name in names}
-        method, stdin, shutdown = default._actual_context, sys.stdin, threading._shutdown
-        near, far = socket.socketpair()
-        try:
-            with near, far:
+        with contextlib.suppress(OSError):  # no fds or no memory: it was for speed only
+            near, far = socket.socketpair()
+            with near, far, self._as_before():
                 near.sendall(HEAD.pack(0, len(self.note), len(self.job)) + self.note + self.job)
-                threading._shutdown = int
-                job = _take_over(far)
-                util._exiting = False
-                job._bootstrap(parent_sentinel=None)
+                _take_over(far)._bootstrap(parent_sentinel=None)
+
+    @contextlib.contextmanager
+    def _as_before(self) -> Iterator[None]:
+        """Let nobody see a worker's run and its end, which are none, and put all back."""
+        threading: Any = sys.modules["threading"]
+        default: Any = _context._default_context
+        kept = (
+            *((process, name) for name in ("_current_process", "_parent_process", "_children")),
+            *((process, "_process_counter"), (default, "_actual_context"), (sys, "stdin")),
+            *((util, "_logger"), (util, "_exiting"), (threading, "_shutdown")),
+            (util, "_run_after_forkers"),
+        )
+        saved = [(place, name, getattr(place, name)) for place, name in kept]
+        stdin = sys.stdin
+        util._logger = None
+        threading._shutdown = util._run_after_forkers = int
+        try:
+            yield
         finally:
-            util._exiting = False
-            vars(modules).update(saved)
-            default._actual_context = method
-            sys.stdin = stdin
-            threading._shutdown = shutdown
+            if sys.stdin is not stdin:
+                os.close(sys.stdin.fileno())
+            for place, name, value in saved:
+                setattr(place, name, value)
 
 
 _rehearsal = _Rehearsal()

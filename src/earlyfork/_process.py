@@ -386,18 +386,17 @@ class Process(Channel):
         return self._give_sock()
 
     def _run_with_frames(self, name: str, *, linked: bool) -> None:
-        pidfd = -1
-        if linked:
-            pidfd = _platform.pidfd(os.getpid())
-            self._is_linked = True
-            _linked.add(self._watch)
-            forget_dropped()
+        pidfd = _platform.pidfd(os.getpid()) if linked else -1
         self._add(
             wire.RUN,
             (b"L" if linked else b"-") + name.encode(),
             *([pidfd] if pidfd >= 0 else []),
         )
         self._flush()
+        if linked:
+            self._is_linked = True
+            _linked.add(self._watch)
+            forget_dropped()
 
     def _run_clone(self, name: str, *, linked: bool) -> socket.socket:
         """Run in one more clone: this process stays behind, since only it can reap its clones."""

@@ -55,6 +55,7 @@ class Status(NamedTuple):
 def status() -> Status:
     """What earlyfork sees of this program now."""
     _launch.tidy()
+    _process.forget_dropped()
     try:
         interpreter = str(_origin.choose())
     except LaunchError as error:
