@@ -26,12 +26,13 @@ ROOT = Path(__file__).resolve().parent.parent
 VENVS = ROOT / ".venvs"
 #: What the package promises. A version beyond is run too, when it is here.
 PROMISED = [(3, minor) for minor in range(10, 15)]
-#: What may go otherwise on another Python. Frozen apps, hosts, faults and the repetitions of the
-#: contract with other origins ("slow") are tested with the base interpreter only.
-SELECTED = [
-    *("-m", "not frozen and not slow"),
-    *(f"--ignore=tests/{part}" for part in ("faults", "frozen", "hosts")),
+#: What may go otherwise on another Python. All else (frozen apps, hosts, faults, examples, the
+#: repetitions marked slow) is tested with the base interpreter only.
+CORE = [
+    *("contract", "test_early.py", "test_interpreter.py", "test_lifelines.py", "test_mp.py"),
+    *("test_snapshot.py", "test_threads.py", "test_wire.py"),
 ]
+SELECTED = ["-m", "not frozen and not slow", *(f"tests/{part}" for part in CORE)]
 PROBE = (
     "import sys; print(sys.implementation.name, *sys.version_info[:3], "
     "sys.version_info.releaselevel, getattr(sys, 'abiflags', ''), sys.executable, sep='|')"

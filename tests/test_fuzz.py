@@ -11,11 +11,11 @@ from pathlib import Path
 import hypothesis
 import hypothesis.strategies as st
 import pytest
+import work
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 import earlyfork
 import support
-import work
 
 FUZZ = Path(__file__).parent / "fuzz" / "fuzz_wire.py"
 

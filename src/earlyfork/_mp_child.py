@@ -133,7 +133,8 @@ def prepare(payload: bytes) -> None:
         _report_semaphores(report)
         os.close(report)
     prepared.look()
-    _expect_children()
+    if not prepared.failure:
+        _Rehearsal()
 
 
 def _run_main(main: Main | None, preload: list[str]) -> None:
@@ -216,13 +217,15 @@ def _no_starts() -> Iterator[None]:
     def start(_self: object) -> NoReturn:
         raise _Stopped
 
-    base: Any = process.BaseProcess
-    before = base.start
-    base.start = start
+    classes: list[Any] = [process.BaseProcess, sys.modules["earlyfork.mp"].EarlyForkProcess]
+    before = [one.start for one in classes]
+    for one in classes:
+        one.start = start
     try:
         yield
     finally:
-        base.start = before
+        for one, method in zip(classes, before, strict=True):
+            one.start = method
 
 
 @contextlib.contextmanager
@@ -275,17 +278,13 @@ def _report_semaphores(report: int) -> None:
 
 
 class _Rehearsal:
-    """In each process that is forked off a template: do all that a worker will do, once.
+    """In a standby of a template: do all that a worker will do, once.
 
     What a process touches for the first time after a fork is copied page by page, and that is
     nearly all of what a worker's start costs. A standby has it behind it when it is taken.
     """
 
     def __init__(self) -> None:
-        self.is_due = False
-        self.note = self.job = b""
-
-    def expect(self) -> None:
         """In a template, when it is prepared."""
         assert prepared is not None
         own = importlib.import_module("earlyfork.mp")
@@ -296,14 +295,15 @@ class _Rehearsal:
         finally:
             spawning.set_spawning_popen(None)
         self.note = pickle.dumps(("MainProcess", prepared.around, ((), ()), ({}, []), {}, b""))
-        os.register_at_fork(after_in_child=self.run)
-        self.is_due = not prepared.failure
+        # What the core has its standbys do there is no public hook, but the only one.
+        core: Any = sys.modules["earlyfork._here"]
+        self.stock = core.rehearsal
+        core.rehearsal = self.run
 
-    def run(self) -> None:
-        """In the new process; what it changes here is put back."""
-        if not self.is_due:
-            return
-        with contextlib.suppress(OSError):  # no fds or no memory: it was for speed only
+    def run(self, sock: socket.socket) -> None:
+        """In the standby; what it changes here is put back."""
+        self.stock(sock)
+        with contextlib.suppress(Exception):  # no fds or no memory: it was for speed only
             near, far = socket.socketpair()
             with near, far, self._as_before():
                 near.sendall(HEAD.pack(0, len(self.note), len(self.job)) + self.note + self.job)
@@ -333,16 +333,11 @@ class _Rehearsal:
                 setattr(place, name, value)
 
 
-_rehearsal = _Rehearsal()
-_expect_children = _rehearsal.expect
-
-
 # -- the worker ------------------------------------------------------------------------------------
 
 
 def work(lifeline: socket.socket) -> NoReturn:
     """Be the process whose pickle is sent through `lifeline`; ends with its exit status."""
-    _rehearsal.is_due = False
     # From 3.13 on whoever starts a process runs the exit functions, before that `_bootstrap` does
     # so; either way they run once. What the template registered is the template's.
     atexit._clear()

@@ -212,6 +212,9 @@ class Server:
                 return
             except FdsLost:  # no room for what was asked; who asked sees the end of its socket
                 continue
+            if not message:  # somebody shut it down: nothing will ever be heard here
+                kids.poll.unregister(kids.up_fd)
+                return
             if len(message) < UP_HEAD.size:
                 close_all(fds)
                 continue

@@ -40,7 +40,7 @@ GONE = {"sendmsg": ["EPIPE", "ECONNRESET"], "write": ["EPIPE"], "recvmsg": ["ECO
 SCENARIOS = ["run", "clones", "nested", "drop", "error", "kill", "linked", "handover"]
 #: The long way: thousands of faults, minutes. Else each fault hits the first calls of each party.
 THOROUGH = "EARLYFORK_FAULTS" in os.environ
-LIMIT = 60 if THOROUGH else 5
+LIMIT = 60 if THOROUGH else 3
 
 
 def faults(party: str) -> list[tuple[str, str]]:

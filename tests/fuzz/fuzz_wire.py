@@ -45,10 +45,9 @@ def one(data: bytes) -> None:
         elif kind < 210:
             found = wire.frames(rest)
             assert b"".join(wire.frame(op, payload) for op, payload in found) == rest
-        else:
-            # Pickles are obeyed, by design: values come from the owner alone. They are left out.
-            if all(op != wire.ARG_PICKLE for op, _ in wire.frames(rest)):
-                wire.unpack_values(rest)
+        # Pickles are obeyed, by design: values come from the owner alone. They are left out.
+        elif all(op != wire.ARG_PICKLE for op, _ in wire.frames(rest)):
+            wire.unpack_values(rest)
     except wire.ProtocolError:
         return
     except UnicodeDecodeError:  # of a text that is none: the server reports it as any error
