@@ -302,6 +302,7 @@ def clean(baseline: int) -> str:
     for turn, _ in enumerate(support.ticks(STEP)):
         if fds() <= baseline:
             return ""
+        earlyfork.status()  # lets go of linked processes that have ended without a handle
         if turn == 2:
             gc.collect()
     names = {}
