@@ -173,8 +173,17 @@ def main() -> int:
     for python, inner in zip(chosen, inners, strict=True):
         print(f"\n--- matrix: {python.name} ({python.executable})", flush=True)
         began = time.monotonic()
-        command = [str(inner), "-m", "pytest", "-q", *SELECTED, "-p", "no:cacheprovider"]
-        status = subprocess.run([*command, *pytest_args], cwd=ROOT, check=False).returncode
+        cache = f"cache_dir=.venvs/cache-{inner.parent.parent.name}"
+        command = [str(inner), "-m", "pytest", "-q", "-o", cache]
+        status = subprocess.run(
+            [*command, *SELECTED, *pytest_args], cwd=ROOT, check=False
+        ).returncode
+        if status == 1:
+            print("=== UNSTABLE, unless it fails again: what failed above, one test at a time")
+            again = ["-n", "0", "--last-failed", "--last-failed-no-failures=none"]
+            status = subprocess.run(
+                [*command, *SELECTED, *again, *pytest_args], cwd=ROOT, check=False
+            ).returncode
         failed |= status != 0
         word = "FAILED" if status else "passed"
         lines.append(f"{word}: {python.name} in {time.monotonic() - began:.0f} s")

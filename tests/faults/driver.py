@@ -276,8 +276,8 @@ def template_pid() -> int:
     return earlyfork.status().templates[0].pid or 0
 
 
-def use_up_standbys() -> None:
-    """If the fault had hit a standby, whoever gets that one is told: here and now."""
+def use_up_what_was_hit() -> None:
+    """If a standby was, or the template just now, whoever asks next is told: here and now."""
     for _ in range(4):
         with earlyfork.new() as process, contextlib.suppress(earlyfork.EarlyForkError):
             process.ready(STEP)
@@ -350,15 +350,15 @@ def rounds(
                 problems.append(f"without a fault: {outcome}")
             nth -= 1
             misses += 1
-            if misses == 2:  # how much is done behind the scenario differs a little
+            if misses == (2 if limit > 5 else 1):  # how much is done behind the scenario differs a little
                 break
             continue
         misses = 0
         outcomes[outcome or "good"] = outcomes.get(outcome or "good", 0) + 1
         told = [clean(baseline)]
         try:
-            if party == "child" and error > 0:
-                use_up_standbys()
+            if party != "main" and error > 0:
+                use_up_what_was_hit()
             again = once(scenario)
             told.append(again and f"the next time: {again}")
             template = template_pid()
