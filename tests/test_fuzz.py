@@ -46,6 +46,7 @@ class Session(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.models: dict[int, tuple[earlyfork.Process, list[object], int]] = {}
+        self.parents: dict[int, int] = {}
         self.count = 0
 
     def note(self, process: earlyfork.Process, values: list[object], total: int) -> int:
@@ -62,7 +63,9 @@ class Session(RuleBasedStateMachine):
     def fork(self, which: int) -> int:
         hypothesis.assume(which in self.models and len(self.models) < 6)
         process, values, total = self.models[which]
-        return self.note(process.fork(), list(values), total)
+        clone = self.note(process.fork(), list(values), total)
+        self.parents[clone] = which
+        return clone
 
     @rule(which=processes, value=st.one_of(st.binary(), st.text(), st.integers(), st.none()))
     def send(self, which: int, value: object) -> None:
@@ -119,6 +122,16 @@ class Session(RuleBasedStateMachine):
             with process:
                 process.kill()
                 assert process.wait(20) == -9
+            self.lose_clones_of(which)
+
+    def lose_clones_of(self, parent: int) -> None:
+        """Nobody can know any more how those end that only a killed process could reap."""
+        for clone in [clone for clone, forker in self.parents.items() if forker == parent]:
+            if clone in self.models:
+                process, *_ = self.models.pop(clone)
+                with process, pytest.raises((earlyfork.ProcessLost, earlyfork.TemplateDied)):
+                    process.wait(20)
+            self.lose_clones_of(clone)
 
     @rule(which=processes)
     def drop(self, which: int) -> None:

@@ -999,6 +999,46 @@ print(sum("a-file-of-the-caller" in name for name in found), len(found) < 8, fou
     assert out.startswith("0 True"), out
 
 
+def test_what_a_standby_rehearses_leaves_no_trace(run: Run) -> None:
+    """Workers that were forked ahead are like the first, and nobody hears of those never used."""
+    out = run(
+        """\
+import time
+from multiprocessing import util
+class Noted:
+    pass
+noted = Noted()
+util.register_after_fork(noted, lambda _: os.write(1, b"after a fork\\n"))
+def look(c):
+    parent = mp.parent_process()
+    c.send([
+        mp.current_process().name, parent.pid, parent.is_alive(),
+        mp.Process().name[-2:], len(mp.active_children()), sys.stdin.closed,
+        threading.main_thread().is_alive(), util._exiting, len(os.listdir("/proc/self/fd")),
+        mp.get_start_method(),
+    ])
+""",
+        """\
+seen = []
+for number in range(6):
+    a, b = ctx.Pipe(duplex=False)
+    p = ctx.Process(target=look, args=(b,), name=f"n{number}")
+    p.start()
+    b.close()
+    found = a.recv()
+    assert found.pop(0) == f"n{number}"
+    seen.append(found)
+    p.join()
+    time.sleep(0.1)
+print(all(found == seen[0] for found in seen), seen)
+""",
+    )
+    lines = out.splitlines()
+    assert lines[:6] == ["after a fork"] * 6
+    assert lines[6].startswith("True"), out
+    assert len(lines) == 7
+
+
 # --- what is left ---------------------------------------------------------------------------------
 
 

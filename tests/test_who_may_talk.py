@@ -149,9 +149,11 @@ template = earlyfork.status().templates[0].pid
 words = [hidden(word) for word in ("tnemnorivne-terces", "tnemugra-terces", "lave-terces", "htap-terces")]
 process = earlyfork.new(env={{**os.environ, "SECRET": words[0]}})
 process.send_arg(words[1]).eval("token = args[0]", words[2]).ready(10)
-names = support.session(os.getsid(0))
-pids = [template, *(pid for pid in names if names[pid] == "ef-standby" and pid != process.pid)]
-assert len(pids) > 1
+def standbys():
+    names = support.session(os.getsid(0))
+    return [pid for pid in names if names[pid] == "ef-standby" and pid != process.pid]
+support.wait_until(standbys)
+pids = [template, *standbys()]
 for pid in pids:
     kept = memory(pid)
     assert len(kept) > 1_000_000

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 #: How long a new early template keeps still, in milliseconds: working right away it would slow
-#: down the main program's own start (measured: 3.8 ms against 0.8).
+#: down the main program's own start.
 PAUSE = 2
 #: What a template inherited and dropped: kept, so that nothing of it is ever finalised there.
 _inherited: list[object] = []

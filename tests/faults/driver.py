@@ -350,7 +350,8 @@ def rounds(
                 problems.append(f"without a fault: {outcome}")
             nth -= 1
             misses += 1
-            if misses == (2 if limit > 5 else 1):  # how much is done behind the scenario differs a little
+            # How much is done behind the scenario differs a little.
+            if misses == (2 if limit > 5 else 1):
                 break
             continue
         misses = 0
