@@ -80,9 +80,13 @@ def _fds(kept: Collection[int], own: Collection[int]) -> Iterator[str]:
                 f"fd {fd}: {name}: a GPU's context does not survive a fork; take the snapshot "
                 "before the first use of the GPU"
             )
-        elif fd in kept or "[pidfd]" in name or stat.S_ISCHR(mode) or stat.S_ISDIR(mode):
-            continue
-        elif _listens(fd, mode):
+        elif (
+            fd in kept
+            or "[pidfd]" in name
+            or stat.S_ISCHR(mode)
+            or stat.S_ISDIR(mode)
+            or _listens(fd, mode)
+        ):
             continue
         elif any(word in name for word in LOOPS):
             loops.append(f"{fd} ({name.partition(':')[2].strip('[]') or name})")
