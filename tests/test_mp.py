@@ -813,7 +813,9 @@ except TypeError:
     print("refused")
 """,
     )
-    assert out == "False\nTrue\nrefused\n"
+    # Up to 3.10 the stdlib's own function checks the list that was set before, not this one.
+    unchecked = where == "mp" and sys.version_info < (3, 11)
+    assert out == "False\nTrue\n" + "refused\n" * (not unchecked)
 
 
 def test_set_executable(run: Run, tmp_path: Path) -> None:
