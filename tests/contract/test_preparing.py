@@ -64,8 +64,11 @@ def test_args_exist_during_eval_only(make: Make) -> None:
 
 
 def test_eval_cannot_see_the_server(make: Make) -> None:
-    process = make().eval("import sys; sys._getframe(1).f_locals.clear(); server = op = None")
-    process.eval("del server, op").ready(10)
+    process = make().eval(
+        "assert not {'server', 'wire', 'here', 'OBEY', 'Server', 'main', 'hidden'} & set(globals())"
+    )
+    process.eval("server = wire = here = main = stop = hidden = code = None")
+    process.eval("del server, wire, here, main, stop, hidden, code").ready(10)
 
 
 def test_code_that_does_not_compile_is_an_error_here(make: Make) -> None:
