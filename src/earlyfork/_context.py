@@ -110,3 +110,13 @@ def apply_stdio(kinds: bytes, fds: list[int]) -> None:
             setattr(sys, f"__{name}__", stream)
         elif target == 1 and hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(line_buffering=os.isatty(1))
+
+
+def fill_streams() -> None:
+    """Make sure that fds 0 to 2 are something, so that no socket ever lands there."""
+    closed = [number for number, found in enumerate(stdio_identity()) if found is None]
+    for number in closed:
+        fd = null_fd()
+        if fd != number:
+            os.dup2(fd, number)
+            os.close(fd)

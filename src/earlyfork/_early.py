@@ -240,17 +240,7 @@ def close_other_fds(keep: set[int]) -> None:
     for fd in _platform.open_fds():  # which may lie above the limit, if that was lowered
         if fd not in keep:
             os.close(fd)
-    fill_streams()
-
-
-def fill_streams() -> None:
-    """Make sure that fds 0 to 2 are something, so that no socket ever lands there."""
-    closed = [number for number, found in enumerate(_context.stdio_identity()) if found is None]
-    for number in closed:
-        fd = _context.null_fd()
-        if fd != number:
-            os.dup2(fd, number)
-            os.close(fd)
+    _context.fill_streams()
 
 
 def fresh_main() -> None:

@@ -161,11 +161,7 @@ def preset_executable(path: str) -> None:
 
 def checked_executable(path: str | os.PathLike[str]) -> str:
     """The path as str, if it can be executed."""
-    text = os.fspath(path)
-    if not isinstance(text, str):
-        raise TypeError(f"the path of an interpreter is a str, not {type(text).__name__}")
-    if not os.path.isabs(text):
-        raise ValueError(f"the path of an interpreter must be absolute, not {text!r}")
+    text = _launchable(path)
     if not os.access(text, os.X_OK) or os.path.isdir(text):
         raise FileNotFoundError(2, "no such executable file", text)
     return text

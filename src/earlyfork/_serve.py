@@ -470,11 +470,6 @@ def serve_launched(comm: int, status: int, env: dict[bytes, bytes]) -> NoReturn:
     changes = _context.env_changes(_context.raw_environment(), env)
     if changes:
         _context.apply_env(changes)
-    for number, found in enumerate(_context.stdio_identity()):
-        if found is None:
-            fd = _context.null_fd()
-            if fd != number:
-                os.dup2(fd, number)
-                os.close(fd)
+    _context.fill_streams()
     sys.argv = [""]
     serve_root(comm, status)

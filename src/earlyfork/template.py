@@ -14,7 +14,7 @@ import warnings
 from typing import TYPE_CHECKING, cast
 
 import earlyfork
-from earlyfork import _early, _health, _origin, _platform, _process
+from earlyfork import _context, _early, _health, _origin, _platform, _process
 from earlyfork._errors import TemplateError
 from earlyfork._here import here
 
@@ -117,7 +117,7 @@ def shed_fds(keep: set[int]) -> None:
     """
     import socket
 
-    _early.fill_streams()
+    _context.fill_streams()
     plug, gone = socket.socketpair()
     gone.close()
     for fd in _platform.open_fds():
