@@ -125,13 +125,15 @@ class Session(RuleBasedStateMachine):
             self.lose_clones_of(which)
 
     def lose_clones_of(self, parent: int) -> None:
-        """Nobody can know any more how those end that only a killed process could reap."""
+        """Nobody can know any more how those end that only the killed process could reap.
+
+        Their own clones live on and are known, since whoever forked these lives, owned or not.
+        """
         for clone in [clone for clone, forker in self.parents.items() if forker == parent]:
             if clone in self.models:
                 process, *_ = self.models.pop(clone)
                 with process, pytest.raises((earlyfork.ProcessLost, earlyfork.TemplateDied)):
                     process.wait(20)
-            self.lose_clones_of(clone)
 
     @rule(which=processes)
     def drop(self, which: int) -> None:
