@@ -119,13 +119,16 @@ class Session(RuleBasedStateMachine):
     def kill(self, which: int) -> None:
         if which in self.models:
             process, *_ = self.models.pop(which)
+            for other, (living, *_) in self.models.items():
+                if self.parents.get(other) != which:
+                    living.pid  # noqa: B018  # it exists, so whoever it is a clone of does, too
             with process:
                 process.kill()
                 assert process.wait(20) == -9
             self.lose_clones_of(which)
 
     def lose_clones_of(self, parent: int) -> None:
-        """Nobody can know any more how those end that only the killed process could reap.
+        """Nobody knows how those end that only the killed process could reap, or made in time.
 
         Their own clones live on and are known, since whoever forked these lives, owned or not.
         """
