@@ -3,7 +3,7 @@
     python tests/matrix.py [--done PYTHON] [--only 3.12] [pytest arguments]
     python tests/matrix.py --extra NAME --into PYTHON
 
-Needs the wheel that the Makefile builds into dist/. Each version gets a venv in .venvs/, kept
+Needs the sdist that the Makefile builds into dist/. Each version gets a venv in .venvs/, kept
 from run to run. Stdlib only, since it runs before anything is installed. The second form installs
 what an extra of pyproject.toml names, one by one: what can't be had here costs nothing else.
 """
@@ -111,23 +111,24 @@ def one_by_one(inner: str, wanted: list[str]) -> None:
             print(f"SKIPPED: {requirement} can't be installed here", flush=True)
 
 
-def install(python: Python, wheel: Path) -> Path:
+def install(python: Python, sdist: Path) -> Path:
     """Make or renew the venv for an interpreter; return its own python."""
     venv = VENVS / ".".join(map(str, python.version))
     inner = venv / "bin" / "python"
     pip = pip_install(str(inner))
-    wanted = hashlib.sha256(repr((python, requirements())).encode()).hexdigest()
+    wanted = hashlib.sha256(repr((python, "setuptools", requirements())).encode()).hexdigest()
     stamp = venv / "requirements.sha256"
     if not stamp.exists() or stamp.read_text() != wanted or not inner.exists():
         run([python.executable, "-m", "venv", "--clear", str(venv)])
+        run([*pip, "setuptools>=77", "wheel"])
         together = subprocess.run([*pip, *requirements()], capture_output=True, check=False)
         if together.returncode:
             one_by_one(str(inner), requirements())
         stamp.write_text(wanted)
-    built = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    stamp = venv / "wheel.sha256"
+    built = hashlib.sha256(sdist.read_bytes()).hexdigest()
+    stamp = venv / "sdist.sha256"
     if not stamp.exists() or stamp.read_text() != built:
-        run([*pip, "--no-deps", "--force-reinstall", str(wheel)])
+        run([*pip, "--no-deps", "--no-build-isolation", "--force-reinstall", str(sdist)])
         stamp.write_text(built)
     return inner
 
@@ -151,9 +152,9 @@ def main() -> int:
     if options.extra:
         one_by_one(options.into, requirements(options.extra))
         return 0
-    wheels = sorted((ROOT / "dist").glob("earlyfork-*.whl"))
-    if not wheels:
-        raise SystemExit("matrix: no wheel in dist/; run it by `make matrix`")
+    sdists = sorted((ROOT / "dist").glob("earlyfork-*.tar.gz"))
+    if not sdists:
+        raise SystemExit("matrix: no sdist in dist/; run it by `make matrix`")
     pythons = newest_of_each()
     done = probe(options.done) if options.done else None
     lines, chosen = [], []
@@ -168,7 +169,7 @@ def main() -> int:
         else:
             chosen.append(pythons[minor])
     with ThreadPoolExecutor(2) as threads:  # making venvs is half waiting for the disk
-        inners = list(threads.map(lambda python: install(python, wheels[-1]), chosen))
+        inners = list(threads.map(lambda python: install(python, sdists[-1]), chosen))
     failed = False
     for python, inner in zip(chosen, inners, strict=True):
         print(f"\n--- matrix: {python.name} ({python.executable})", flush=True)

@@ -28,14 +28,14 @@ LAYERS = {
     "core": {"_process", "_channel", "_origin", "_early", "_watch", "_status"},
     "means": {"_launch", "_interpreter", "_names", "_health"},
     "ground": {"_platform", "_fds", "_handles", "_frozen"},
-    "child": {"_serve", "_obey", "_guard", "_leave", "_here", "_children", "_context", "_tree"},
-    "wire": {"_wire", "_errors"},
+    "child": {"_serve", "_hot", "_obey", "_guard", "_leave", "_here", "_children", "_context", "_tree"},
+    "wire": {"_wire", "_errors", "_quick"},
 }
 ORDER = list(LAYERS)
 LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in modules}
 
 #: The text that launched interpreters run: the stdlib and itself, nothing else of earlyfork.
-SHIPPED = LAYERS["child"] | {"_wire"}
+SHIPPED = LAYERS["child"] | {"_wire", "_quick"}
 #: What costs milliseconds: not in the shipped text when it is loaded (inside a function it may be).
 HEAVY = {
     "asyncio", "collections", "contextlib", "dataclasses", "enum", "functools", "inspect",
@@ -43,7 +43,7 @@ HEAVY = {
     "tempfile", "threading", "traceback", "typing",
 }  # fmt: skip
 #: Except for what every worker gets, a socket: it is better loaded in the template than in each.
-NEEDED = {("_obey", "socket"), ("_obey", "functools")}
+NEEDED = {("_obey", "socket"), ("_obey", "functools"), ("_serve", "socket")}
 #: Module: where it may be imported. Anything else about platforms is asked of the ground layer.
 IMPORTED_ONLY_BY = {
     "ctypes": {"ground"},
@@ -60,6 +60,8 @@ FORBIDDEN_IN = {
 GROUND_ATTRIBUTES = {"platform", "frozen", "_MEIPASS", "getwindowsversion"}
 #: The marker for a re-executed frozen app is no setting: means set it, ground takes it out.
 MARKER = {"EARLYFORK_SERVE"}
+#: Nor is this: it tells the one module that loads the part in C to leave that out.
+SWITCH = ("_hot", "EARLYFORK_PURE")
 MAY_IMPORT_PRIVATE = {
     "template",  # forks the main program itself, which no Process can do
     "_mp_template",  # asks the ground whether this is a frozen app, as it may not ask itself
@@ -184,6 +186,8 @@ def constant_violations(module: str, layer: str, node: ast.Constant) -> Iterator
     if re.fullmatch(r"EARLYFORK(_[A-Z]+)?", node.value):
         if node.value in MARKER and module in {"_frozen", "_launch"}:
             return
+        if (module, node.value) == SWITCH:
+            return
         yield f"only the face reads the environment variable {node.value}"
 
 
@@ -220,7 +224,7 @@ RED = [
     ("_serve", "import earlyfork", "upward import: child imports face"),
     ("_serve", "from earlyfork._errors import LaunchError", "the shipped text imports itself only"),
     ("_serve", "import numpy", "numpy is not in the stdlib"),
-    ("_serve", "try:\n    import socket\nfinally:\n    pass", "socket costs too much"),
+    ("_serve", "try:\n    import pickle\nfinally:\n    pass", "pickle costs too much"),
     ("_launch", "from earlyfork._process import Process", "upward import: means imports core"),
     ("_fds", "from earlyfork import _launch", "upward import: ground imports means"),
     ("_process", "import sys\nsys.platform", "sys.platform is asked only in the ground layer"),

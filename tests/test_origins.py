@@ -25,23 +25,22 @@ TEMPLATES = ("contract/test_templates.py", "contract/test_running.py")
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("program", "origins", "standby", "files"),
+    ("program", "origins", "settings", "files"),
     [
-        pytest.param(EARLY, "early forked", None, ("contract",), id="early"),
-        pytest.param(SNAPSHOT, "snapshot", None, ("contract",), id="snapshot"),
-        pytest.param(EARLY, "early", "0", TEMPLATES, id="no-standby"),
-        pytest.param(EARLY, "early", "1", TEMPLATES, id="one-standby"),
-        pytest.param(EARLY, "early", "4", TEMPLATES, id="four-standbys"),
+        pytest.param(EARLY, "early forked", {}, ("contract",), id="early"),
+        pytest.param(EARLY, "early forked", {"EARLYFORK_PURE": "1"}, ("contract",), id="pure"),
+        pytest.param(SNAPSHOT, "snapshot", {}, ("contract",), id="snapshot"),
+        pytest.param(EARLY, "early", {"EARLYFORK_STANDBY": "0"}, TEMPLATES, id="no-standby"),
+        pytest.param(EARLY, "early", {"EARLYFORK_STANDBY": "1"}, TEMPLATES, id="one-standby"),
+        pytest.param(EARLY, "early", {"EARLYFORK_STANDBY": "4"}, TEMPLATES, id="four-standbys"),
     ],
 )
 def test_contract(
-    program: tuple[str, ...], origins: str, standby: str | None, files: tuple[str, ...]
+    program: tuple[str, ...], origins: str, settings: dict[str, str], files: tuple[str, ...]
 ) -> None:
     options = ["-n0", "-q", "-p", "no:cacheprovider", "-c", str(PYPROJECT), f"--rootdir={HERE}"]
     env = support.clean_env(
-        EARLYFORK_TEST_ORIGINS=origins,
-        EARLYFORK_STANDBY=standby,
-        PYTHONPATH=support.python_path(),
+        EARLYFORK_TEST_ORIGINS=origins, PYTHONPATH=support.python_path(), **settings
     )
     done = subprocess.run(
         [sys.executable, *program, *options, *files],

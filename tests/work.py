@@ -130,6 +130,75 @@ def stack(sock: socket.socket) -> None:
     give(sock, names)
 
 
+def links(sock: socket.socket) -> None:
+    """Run a linked worker that has children, and end while it lives."""
+    import earlyfork
+
+    process = earlyfork.new()
+    inner = process.run(family, linked=True)
+    give(sock, [int(line) for line in inner.makefile().readlines()])
+
+
+def family(sock: socket.socket) -> None:
+    """Have a child that SIGTERM ends, which is waited for, and one that it does not."""
+    children = []
+    for ignore in (False, True):
+        child = os.fork()
+        if not child:
+            if ignore:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            sock.sendall(b"%d\n" % os.getpid())
+            sock.close()
+            while True:
+                signal.pause()
+        children.append(child)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sock.sendall(b"%d\n" % os.getpid())
+    sock.close()
+    for child in children:
+        os.waitpid(child, 0)
+    signal.pause()
+
+
+def late_sibling(sock: socket.socket) -> None:
+    """When told so, ask for one more like this one; say why there is none."""
+    import earlyfork
+
+    sock.sendall(b"!")
+    sock.recv(1)
+    process = earlyfork.sibling()
+    try:
+        print(process.pid)
+    except OSError as error:
+        give(sock, (error.errno, process.state))
+
+
+def lingers(sock: socket.socket) -> None:
+    """Return, and leave a thread that tells when it is waited for."""
+
+    def last() -> None:
+        threading.main_thread().join()
+        sock.sendall(b"!")
+        sock.recv(1)
+
+    threading.Thread(target=last).start()
+
+
+def crowd(sock: socket.socket, template: int) -> None:
+    """Ask for more processes than the template's socket takes while it is stopped."""
+    import socket
+
+    import earlyfork
+    from earlyfork._here import here
+
+    assert here.up is not None
+    here.up.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # as little as can be
+    sock.sendall(b"!")
+    os.kill(template, signal.SIGSTOP)
+    found = [earlyfork.sibling() for _ in range(30)]
+    give(sock, [process.pid for process in found])
+
+
 def registers(sock: socket.socket, path: str) -> None:
     """Leave something to be done at exit: atexit, a thread that is no daemon, a buffered stream."""
     import atexit
@@ -237,3 +306,20 @@ class Namespace:
         @staticmethod
         def answer(sock: socket.socket) -> None:
             give(sock, "inner")
+
+
+def what_serves(sock: socket.socket) -> None:
+    """Send what of earlyfork's hot path is in C here."""
+    from earlyfork import _hot
+
+    give(sock, repr(_hot.quick))
+
+
+def place(sock: socket.socket) -> None:
+    """Send environment, directory and path."""
+    give(sock, (dict(os.environ), os.getcwd(), sys.path))
+
+
+def death_signals(sock: socket.socket) -> None:
+    """Send what is set for the death of children."""
+    give(sock, (signal.getsignal(signal.SIGCHLD), signal.set_wakeup_fd(-1)))

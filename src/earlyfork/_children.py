@@ -16,6 +16,7 @@ import time
 
 from earlyfork import _tree
 from earlyfork import _wire as wire
+from earlyfork._hot import quick
 
 AF_UNIX = _socket.AF_UNIX
 STREAM = _socket.SOCK_STREAM
@@ -36,6 +37,8 @@ REFILL_AFTER = 0.001
 #: With this many children a forker makes no more itself: what a fork costs grows with the fds that
 #: are inherited, and what a wait costs with the children.
 CROWD = 128
+#: When standbys are refilled that need not be.
+NEVER = float("inf")
 #: What a linked process gets between SIGTERM and SIGKILL, in seconds.
 GRACE = 0.4
 
@@ -152,8 +155,6 @@ def write_status(fd: int, op: int, payload: bytes) -> None:
         sock.detach()
 
 
-#: Forkers that this process descends from; see `Children.forget`.
-_kept: list[object] = []
 #: A handler that costs no frame of Python.
 _do_nothing = operator.is_
 
@@ -175,7 +176,7 @@ class Children:
         self.queue: _socket.socket | None = None
         self.standby = 0  # how many to keep ready
         self.waiting: set[int] = set()  # standbys not known to be taken
-        self.refill_at: float | None = None
+        self.refill_at = NEVER
         self.lingering = False
 
     def arm(self, comm: int) -> None:
@@ -200,22 +201,25 @@ class Children:
         self.armed = True
 
     def listen(self) -> None:
-        """Have the death of a child written to the wakeup fd; look once for what died before."""
-        _signal.set_wakeup_fd(self.wake_out, warn_on_full_buffer=False)
-        # The interpreter has written to the wakeup fd when a handler is called: any will do.
-        _signal.signal(_signal.SIGCHLD, _do_nothing)
+        """Have the death of a child written to `wake_out`; look once for what died before."""
+        if quick is not None:
+            if _signal.getsignal(_signal.SIGCHLD) != _signal.SIG_DFL:  # code that was sent did that
+                _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+            quick.listen(self.wake_out)
+        else:
+            _signal.set_wakeup_fd(self.wake_out, warn_on_full_buffer=False)
+            # The interpreter has written to that when a handler is called: any will do.
+            _signal.signal(_signal.SIGCHLD, _do_nothing)
         if self.status:
             os.write(self.wake_out, b"!")
 
-    def forget(self) -> _socket.socket:
-        """In a new child: let go of all that is its forker's; return the child's way up.
-
-        The objects stay as they are, and are kept: to finalise them would touch their memory,
-        and each page that is touched after a fork is copied.
-        """
-        _kept.append(self)
-        _signal.set_wakeup_fd(-1)
-        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    def forget(self) -> None:
+        """In a new child: let go of all that is its forker's, but for `more_fds`."""
+        if quick is not None:
+            quick.listen(-1)
+        else:
+            _signal.set_wakeup_fd(-1)
+            _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         close = os.close
         close(self.up_fd)
         close(self.wake_in)
@@ -224,13 +228,13 @@ class Children:
             close(self.queue.fileno())
         for fd in self.status.values():
             close(fd)
-        for tree in self.trees.values():
-            for fd in tree:
-                close(fd)
+
+    def more_fds(self) -> list[int]:
+        """Fds that are held for linked children, beyond their status sockets."""
+        held = [fd for tree in self.trees.values() for fd in tree]
         if self.watched:
-            for fd in set(self.watched).difference(self.status.values()):
-                close(fd)
-        return self.up_out
+            held += set(self.watched).difference(self.status.values())
+        return held
 
     # -- making them --------------------------------------------------------------------------
 
@@ -258,6 +262,16 @@ class Children:
         return False
 
     @property
+    def unusual(self) -> bool:
+        """Whether this forker is about to end, or is ending somebody."""
+        return self.lingering or bool(self.doomed)
+
+    def polled(self) -> list[tuple[int, int]]:
+        """What `link` has asked the poll for beyond the usual: fds and events."""
+        own = self.status.values() if self.watched else ()
+        return [(fd, 0 if fd in own else select.POLLIN) for fd in self.watched]
+
+    @property
     def crowded(self) -> bool:
         """Whether there are as many as one forker should have."""
         return len(self.status) >= CROWD
@@ -265,13 +279,13 @@ class Children:
     def plan_refill(self, pause: float) -> None:
         """Fork standbys when this many seconds have passed, if fewer wait than should."""
         if self.queue is None or len(self.waiting) >= self.standby:
-            self.refill_at = None
-        elif self.refill_at is None or not pause:
+            self.refill_at = NEVER
+        elif self.refill_at == NEVER or not pause:
             self.refill_at = time.monotonic() + pause
 
     def refill_is_due(self) -> bool:
         """Whether it is time."""
-        return self.refill_at is not None and time.monotonic() >= self.refill_at
+        return time.monotonic() >= self.refill_at
 
     def refill(self) -> int:
         """Fork one standby and queue it: its comm fd in the child, -1 in the forker."""
@@ -282,7 +296,7 @@ class Children:
             ends += status_pair()
             pid = os.fork()
         except OSError:  # whoever asks for a process will be told; nobody asked for this one
-            self.refill_at = None
+            self.refill_at = NEVER
             close_all(ends)
             return -1
         near, far, ours, theirs = ends
@@ -300,7 +314,7 @@ class Children:
             )
         except OSError:  # the owner is gone, and the need with it
             self.standby = 0
-            self.refill_at = None
+            self.refill_at = NEVER
         os.close(near)
         os.close(ours)
         self.plan_refill(0)
@@ -379,7 +393,7 @@ class Children:
     def linger(self) -> None:
         """From now on, forget children whose owners are gone, and make no new ones ahead."""
         self.lingering = True
-        self.refill_at = None
+        self.refill_at = NEVER
         if self.queue is not None:
             self.queue.close()
             self.queue = None
@@ -451,9 +465,5 @@ class Children:
 
     def patience(self) -> int | None:
         """How long to sleep at most, in milliseconds."""
-        if self.refill_at is None and not self.doomed:
-            return None
-        times = list(self.doomed.values())
-        if self.refill_at is not None:
-            times.append(self.refill_at)
-        return max(0, int((min(times) - time.monotonic()) * 1000 + 0.9))
+        first = min(self.refill_at, *self.doomed.values(), NEVER)
+        return None if first == NEVER else max(0, int((first - time.monotonic()) * 1000 + 0.9))

@@ -23,12 +23,7 @@ class Context:
 
     def holds(self, env: dict[bytes, bytes]) -> bool:
         """Whether all of this is still so, with `env` as the environment."""
-        return (
-            env == self.env
-            and sys.path == self.path
-            and cwd_identity() == self.cwd
-            and stdio_identity() == self.stdio
-        )
+        return env == self.env and sys.path == self.path and same_place(self.cwd, self.stdio)
 
 
 def _identity(fd: int) -> tuple[int, int, int] | None:
@@ -51,6 +46,11 @@ def cwd_identity() -> tuple[int, int] | None:
 def stdio_identity() -> tuple[tuple[int, int, int] | None, ...]:
     """What file each of fds 0, 1, 2 is; None for a closed one."""
     return _identity(0), _identity(1), _identity(2)
+
+
+def same_place(cwd: object, stdio: object) -> bool:
+    """Whether directory and streams are these. The owner's side puts the C code's in its place."""
+    return cwd_identity() == cwd and stdio_identity() == stdio
 
 
 def raw_environment() -> dict[bytes, bytes]:

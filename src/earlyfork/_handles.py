@@ -26,7 +26,7 @@ def describe(file: object) -> tuple[int, bytes]:
 
         if error.errno == errno.EBADF:
             raise ValueError(f"{file!r} can't be sent: fd {fd} is not open") from error
-        raise
+        raise OSError(error.errno, f"{file!r} can't be sent: {error.strerror}") from error
     except OverflowError as error:
         raise ValueError(f"{file!r} is no fd") from error
     from earlyfork import _platform

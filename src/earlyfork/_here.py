@@ -33,8 +33,8 @@ class Here:
         self.up: _socket.socket | None = None
         #: A root's own end of its status socket: who holds the other end sees it die.
         self.lifeline = -1
-        #: What this process is about, for its error messages.
-        self.doing = "being prepared"
+        #: What this process was told to run, for its error messages.
+        self.doing = ""
         self.pending: list[object] = []
         self.baseline: _context.Context | None = None
         #: Whether a request for a new process that is sent up finds a clean template.
@@ -92,9 +92,8 @@ def resolve(name: str) -> Any:
 
 
 def rehearsal(sock: socket.socket) -> None:
-    """What a standby runs once before it waits."""
+    """What a standby runs once before it waits; whoever calls it closes the socket."""
     sock.send(b"!")
-    sock.close()
 
 
 def run_args() -> tuple[object, ...]:

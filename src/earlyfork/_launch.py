@@ -13,14 +13,18 @@ import sys
 
 from earlyfork import _context, _frozen, _interpreter, _platform
 from earlyfork._errors import LaunchError
+from earlyfork._hot import quick
 
 #: The child's text, in the order of its imports.
-TEXTS = ("_wire", "_context", "_tree", "_children", "_here", "_leave", "_guard", "_obey", "_serve")
+TEXTS = (
+    *("_wire", "_hot", "_context", "_tree", "_children", "_here", "_leave", "_guard", "_obey"),
+    "_serve",
+)
 
 #: Reads and runs BOOT. Short, since `ps` shows it.
 FIRST = "import os,sys;exec(os.read(int(sys.argv[1]),int(sys.argv[4])))"
-#: Reads a marshalled (magic, path, environment, [(name, file, source, code)]) of argv[3] bytes and
-#: serves.
+#: Reads a marshalled (magic, path, environment, file of _quick, [(name, file, source, code)]) of
+#: argv[3] bytes, and serves. An interpreter of another build does without _quick.
 #: The package `earlyfork` is there while the texts are run and not after, so that an installed one
 #: can be imported later, which then finds these modules already loaded.
 BOOT = """\
@@ -31,12 +35,19 @@ while len(b)<n:
  d=os.read(c,n-len(b))
  if not d:os._exit(1)
  b+=d
-m,p,e,t=marshal.loads(b)
-import _frozen_importlib_external as x
+m,p,e,z,t=marshal.loads(b)
+import _imp,_frozen_importlib as y,_frozen_importlib_external as x
 if p and m==x.MAGIC_NUMBER:sys.path[:]=p
 p=type(sys)('earlyfork')
 p.__path__=[]
 sys.modules['earlyfork']=p
+if z and z.endswith(_imp.extension_suffixes()[0]):
+ try:
+  q=_imp.create_dynamic(y.ModuleSpec('earlyfork._quick',None,origin=z))
+  _imp.exec_dynamic(q)
+  q.__file__=z
+  p._quick=sys.modules[q.__name__]=q
+ except ImportError:pass
 for k,f,w,o in t:
  q=type(sys)('earlyfork.'+k)
  q.__file__=f
@@ -197,5 +208,7 @@ def child_text(env: dict[bytes, bytes]) -> bytes:
             code = loader.get_code(module.__name__)  # type: ignore[union-attr]
             _texts.append((name, module.__file__ or name, source, marshal.dumps(code)))
     # A freezer's path means nothing to an interpreter.
-    path = [] if _frozen.owns_path() else [str(entry) for entry in sys.path]
-    return marshal.dumps((MAGIC_NUMBER, path, env, _texts))
+    foreign = _frozen.owns_path()
+    path = [] if foreign else [str(entry) for entry in sys.path]
+    in_c = "" if foreign or quick is None else quick.__file__
+    return marshal.dumps((MAGIC_NUMBER, path, env, in_c, _texts))

@@ -78,7 +78,8 @@ def conclude(error: BaseException) -> int:
     except OSError:  # the forker is gone: stderr is what is left
         text += "(Nobody but this stream hears of it: the process that should be told has ended.)\n"
     if sys.excepthook is sys.__excepthook__:
-        print_error(f"earlyfork: process {os.getpid()} ({here.doing}):\n{text}")
+        doing = f"run {here.doing}" if here.doing else "being prepared"
+        print_error(f"earlyfork: process {os.getpid()} ({doing}):\n{text}")
     else:
         sys.excepthook(type(error), error, error.__traceback__)
     return 1
@@ -128,15 +129,21 @@ def print_error(text: str) -> None:
             return
 
 
-def finish(job: Callable[[], object]) -> NoReturn:
+def finish(
+    job: Callable[[], object], run: Callable[[Callable[[], object]], object] | None = None
+) -> NoReturn:
     """Run the user's function as the last thing this process does.
 
     What the function registered is run (threads that are no daemons, atexit, flushed streams);
-    what was inherited from the template is not finalised.
+    what was inherited from the template is not finalised. `run` may call the function, and end the
+    process at once when there is nothing to be done after it.
     """
     code = interrupted = 0
     try:
-        job()
+        if run is None:
+            job()
+        else:
+            run(job)
     except BaseException as error:
         code = conclude(error)
         interrupted = isinstance(error, KeyboardInterrupt)

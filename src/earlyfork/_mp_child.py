@@ -406,7 +406,7 @@ def _read(sock: socket.socket, size: int, fds: list[int]) -> bytes:
         raise OSError(errno.EMFILE, "too many open files in this process for those sent to it")
     if not data:
         os._exit(0)  # the caller has given up
-    if not CLOEXEC:
+    if not CLOEXEC:  # pragma: no cover - macOS
         for fd in fds:
             os.set_inheritable(fd, False)
     return data

@@ -144,22 +144,33 @@ def _ready(_server: Server, payload: bytes) -> None:
     tell(wire.IS_READY, payload)
 
 
-def _env(_server: Server, payload: bytes) -> None:
+def _env(payload: bytes, _fds: list[int]) -> None:
     _context.apply_env(payload)
 
 
-def _cwd(server: Server, _payload: bytes) -> None:
-    fd = server.fds.pop(0)
+def _cwd(_payload: bytes, fds: list[int]) -> None:
+    fd = fds.pop(0)
     os.fchdir(fd)
     os.close(fd)
 
 
-def _path(_server: Server, payload: bytes) -> None:
+def _path(payload: bytes, _fds: list[int]) -> None:
     _context.apply_path(payload)
 
 
-def _stdio(server: Server, payload: bytes) -> None:
-    _context.apply_stdio(payload, server.fds)
+#: Frames about the surroundings, which change nothing of the server: called with the payload and
+#: the fds of the batch, of which they take their own.
+SURROUND: dict[int, Callable[[bytes, list[int]], None]] = {
+    wire.ENV: _env,
+    wire.CWD: _cwd,
+    wire.PATH: _path,
+    wire.STDIO: _context.apply_stdio,
+}
+
+
+def _surround(op: int) -> Callable[[Server, bytes], None]:
+    apply = SURROUND[op]
+    return lambda server, payload: apply(payload, server.fds)
 
 
 def _park(server: Server, _payload: bytes) -> None:
@@ -193,7 +204,7 @@ def _run(server: Server, payload: bytes, mask: Iterable[int] = ()) -> Callable[[
         tell(wire.LINK, b"", server.fds)
         close_all(server.fds)
     set_name(name)
-    here.doing = f"run {name}"
+    here.doing = name
     discard_pending()
     _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
     function = resolve(name)
@@ -214,10 +225,7 @@ OBEY: dict[int, Callable[..., Callable[[], object] | None]] = {
     wire.FORK: _fork,
     wire.READY: _ready,
     wire.RUN: _run,
-    wire.ENV: _env,
-    wire.CWD: _cwd,
-    wire.PATH: _path,
-    wire.STDIO: _stdio,
+    **{op: _surround(op) for op in SURROUND},
     wire.ADOPT: _adopt,
     wire.PARK: _park,
     wire.QUEUE: _queue,

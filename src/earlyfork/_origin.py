@@ -26,6 +26,7 @@ from earlyfork import _wire as wire
 from earlyfork._children import close_all, status_pair
 from earlyfork._errors import EarlyForkError, LaunchError, TemplateDied
 from earlyfork._here import here, tell
+from earlyfork._hot import quick
 from earlyfork._process import Process
 from earlyfork._watch import Watch
 
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from earlyfork._early import Forked
+
+
+if quick is not None:
+    _context.same_place = quick.same_place
 
 
 class Above:
@@ -225,6 +230,8 @@ def _default() -> Process | Above:
 
 def _is_ours(template: Process) -> bool:
     """Whether the template's fd is still its own: somebody may have closed all fds of the host."""
+    if quick is not None:
+        return bool(quick.inode(template._comm) == _now.inode)
     try:
         return os.fstat(template._comm).st_ino == _now.inode
     except OSError:

@@ -27,6 +27,7 @@ from earlyfork._children import (
     take_queued,
 )
 from earlyfork._errors import ProcessStateError, RemoteError, TemplateDied
+from earlyfork._hot import quick
 from earlyfork._names import check_dotted, pack_argument, pack_arguments, signal_name, target_name
 from earlyfork._watch import Watch
 
@@ -264,7 +265,7 @@ class Process(Channel):
         assert self._queue is not None
         while True:
             try:
-                taken = take_queued(self._queue)
+                taken = _take_queued(self._queue)
             except EOFError:  # the template died, or another process of the host has its queue now
                 self._close_queue()
                 return None
@@ -607,6 +608,17 @@ def forget_dropped() -> None:
         if watch.over:
             _dropped.remove(watch)
             _linked.discard(watch)
+
+
+def _take_queued(queue: _socket.socket) -> tuple[int, int, int, int] | None:
+    if quick is None:
+        return take_queued(queue)
+    found: tuple[int, int, int, int] | int | None = quick.take_queued(queue.fileno())
+    if found == 0:
+        raise EOFError
+    if found == -1:
+        raise FdsLost
+    return found  # type: ignore[return-value]
 
 
 def run_batch(name: str) -> bytes:

@@ -7,18 +7,23 @@ the user's function runs: `Server.serve` *returns* the function, in whichever pr
 
 from __future__ import annotations
 
+import _io
 import _signal
 import _socket
+import atexit
 import errno
 import gc
 import os
 import sys
+from socket import socket
 
 from earlyfork import _context
 from earlyfork import _wire as wire
 from earlyfork._children import (
     AF_UNIX,
+    CROWD,
     DONTWAIT,
+    NEVER,
     NOSIGNAL,
     REFILL_AFTER,
     STREAM,
@@ -32,14 +37,26 @@ from earlyfork._children import (
     write_status,
 )
 from earlyfork._guard import BLOCKED
-from earlyfork._here import here, set_name, tell
+from earlyfork._here import here, resolve, set_name, tell
+from earlyfork._hot import quick
 from earlyfork._leave import conclude, finish, flush, forget_exit_functions, reseed
-from earlyfork._obey import OBEY
+from earlyfork._obey import OBEY, SURROUND
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
+
+if quick is not None:
+    quick.know(here, socket, resolve, atexit._ncallbacks, _io.TextIOWrapper, SURROUND)
+#: A request for a process without more, as it is sent.
+PLAIN_FORK = wire.batch(wire.frame(wire.FORK), 2)
+#: Modules of which a new process must be told; see _leave.
+LOOKED_AFTER = frozenset(("multiprocessing.util", "numpy.random"))
+#: What a process has of the forkers that it descends from. Their fds are closed; the objects stay,
+#: since to finalise them would touch their memory, and each page that is touched after a fork is
+#: copied.
+_kept: list[object] = []
 
 
 class Server:
@@ -76,8 +93,15 @@ class Server:
                     job = OBEY[op](self, payload)
                     if job is not None:
                         return job
-                elif not self.kids.armed or self.turn():
+                elif not self.kids.armed:
                     self.read()
+                elif quick is None or self.kids.unusual or not self.decoder.clean:
+                    if self.turn():
+                        self.read()
+                else:
+                    job = self.quick_turn()
+                    if job is not None:
+                        return job
             except BaseException as error:  # whatever user code may raise
                 self.fail(error)
 
@@ -90,10 +114,21 @@ class Server:
         except ConnectionResetError:
             data, fds = b"", []
         except FdsLost:
-            if self.root:  # one request is lost, and its owner sees that; the template lives on
-                self.decoder = wire.Decoder()
-                return
-            raise
+            self.lose()
+            return
+        self.take(data, fds)
+
+    def lose(self) -> None:
+        """Fds found no place here: one request is lost, and its owner sees that.
+
+        A template lives on. A process that prepares must not go on without what it was sent.
+        """
+        if not self.root:
+            raise FdsLost("fds were lost on the way: too many open files in this process")
+        self.decoder = wire.Decoder()
+
+    def take(self, data: bytes, fds: list[int]) -> None:
+        """Take in what was read."""
         if not data:
             self.end(0)
         batch = self.decoder.feed(data, fds)
@@ -123,18 +158,10 @@ class Server:
             elif kids.lingering:
                 kids.abandon(fd)
         if died:
-            kids.reap()
-            kids.plan_refill(0)
-            if self.nursery_pid not in kids.status:
-                self.drop_nursery()
+            self.bury()
         if kids.doomed:
             kids.overdue()
-        if (
-            kids.refill_at is not None
-            and not readable
-            and self.decoder.clean
-            and kids.refill_is_due()
-        ):
+        if not readable and self.decoder.clean and kids.refill_is_due():
             if kids.crowded:
                 self.leave_to_nursery()
             else:
@@ -145,39 +172,93 @@ class Server:
                     set_name("ef-standby")
         return readable
 
+    def bury(self) -> None:
+        """See to the children that died."""
+        kids = self.kids
+        kids.reap()
+        kids.plan_refill(0)
+        if self.nursery_pid not in kids.status:
+            self.drop_nursery()
+
+    def quick_turn(self) -> Callable[[], object] | None:
+        """Leave the usual to the C code, and do what it left; what to run, in a new worker."""
+        kids = self.kids
+        births: tuple[Callable[[], None], ...] = (forget_exit_functions, reseed)
+        if not (atexit._ncallbacks() or LOOKED_AFTER.intersection(sys.modules)):
+            births = ()
+        said = quick.turn(
+            *(self.comm_fd, kids.wake_in, kids.wake_out, kids.up_fd),
+            -1 if kids.queue is None else kids.queue.fileno(),
+            *(kids.status, kids.waiting, tuple(self.others()), tuple(kids.polled()), births),
+            *(self, kids.up_out, kids.standby, CROWD, kids.generation, kids.refill_at),
+            *(REFILL_AFTER, self.nursery_pid, self.root or self.is_nursery, PLAIN_FORK),
+        )
+        if type(said) is not tuple:
+            return said  # type: ignore[no-any-return]
+        kids.refill_at, kids.standby, (event, *found) = said
+        if event in (quick.CHILD, quick.READ):
+            comm, data, fds = found
+            if event == quick.CHILD:
+                self.begin(comm)
+            if isinstance(data, BaseException):
+                raise data
+            if data is None:
+                self.lose()
+            else:
+                self.take(data[: wire.PAD], fds)
+                if len(data) > wire.PAD:  # the rest of the same batch
+                    self.take(data[wire.PAD :], [])
+        elif event == quick.ASKED:
+            self.fork(*found)
+        elif event == quick.CROWDED:
+            self.leave_to_nursery()
+        elif event == quick.DIED:
+            self.bury()
+        elif event == quick.HEAR:
+            self.hear()
+            if found[0] and kids is self.kids:
+                self.bury()
+        elif event == quick.MORE:
+            if found[0]:
+                self.bury()
+            if self.turn():
+                self.read()
+        return None
+
+    def others(self) -> list[int]:
+        """Fds that are no new child's business, beyond those of `kids` and comm."""
+        found = [*self.fds, *self.parked, *self.decoder.fds, *self.kids.more_fds()]
+        if here.lifeline >= 0:
+            found.append(here.lifeline)
+        found += [sock.fileno() for sock in (here.up, self.default, self.nursery) if sock]
+        return found
+
     def become(self, comm: int) -> None:
         """In a new child: be the server of `comm`, and nothing of the forker any more."""
-        up = self.kids.forget()
-        if here.up is not None:
-            os.close(here.up.detach())
-        if here.lifeline >= 0:
-            os.close(here.lifeline)
-            here.lifeline = -1
-        if self.default is not None:
-            os.close(self.default.detach())
-            self.default = None
-        if self.fds:
-            close_all(self.fds)
-        if self.parked:
-            close_all(self.parked)
-        if self.nursery is not None:
-            os.close(self.nursery.detach())
-            self.nursery = None
-        os.close(self.comm.detach())
-        here.up = up
+        for fd in self.others():
+            os.close(fd)
+        os.close(self.comm_fd)
+        self.kids.forget()
+        if self.root or self.is_nursery:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, BLOCKED)
+        forget_exit_functions()
+        reseed()
+        self.begin(comm)
+
+    def begin(self, comm: int) -> None:
+        """In a new child that has let go of all fds of its forker: remember nothing of it."""
+        _kept.append((here.up, self.comm, self.kids, self.default, self.nursery))
+        here.up = self.kids.up_out
+        here.lifeline = -1
         here.kind = "prepared"
         self.comm = _socket.socket(AF_UNIX, STREAM, 0, comm)
         self.comm_fd = comm
-        if self.root or self.is_nursery:
-            _signal.pthread_sigmask(_signal.SIG_SETMASK, BLOCKED)
-            self.root = self.is_nursery = False
-        self.todo = []
+        self.root = self.is_nursery = False
+        self.default = self.nursery = None
+        self.todo, self.fds, self.parked = [], [], []
         if not self.decoder.clean:  # half of a large value was read: that is the forker's
-            close_all(self.decoder.fds)
             self.decoder = wire.Decoder()
         self.kids = Children()
-        forget_exit_functions()
-        reseed()
 
     def rehearse(self) -> None:
         """In a standby: do all that a run will do, once, so that its memory is this process's own.
@@ -197,13 +278,14 @@ class Server:
             job = OBEY[op](self, payload, mask=BLOCKED)
             assert job is not None
             job()
+            job.args[0].close()  # type: ignore[attr-defined]
             flush()
         except OSError:  # no memory or no fds: it was for speed only
             self.decoder, self.todo = wire.Decoder(), []
         for end in ends:
             end.close()
         self.comm, here.pending = audience, pending
-        here.kind, here.doing = "prepared", "being prepared"
+        here.kind, here.doing = "prepared", ""
 
     def hear(self) -> None:
         """Read what the children sent up."""
@@ -304,7 +386,7 @@ class Server:
         """
         kids = self.kids
         if self.is_nursery:
-            kids.refill_at = None
+            kids.refill_at = NEVER
             if not kids.lingering:
                 tell(wire.FULL, b"")  # what arrives before that is heard is made here
             return False
@@ -314,7 +396,7 @@ class Server:
             near, far = _socket.socketpair(AF_UNIX, STREAM)
             ours, theirs = status_pair()
         except OSError:  # no fds: it goes on in the crowd
-            kids.refill_at = None
+            kids.refill_at = NEVER
             return False
         os.close(ours)  # nobody but this process waits for it
         comm, generation = far.detach(), kids.generation
@@ -334,7 +416,7 @@ class Server:
             near.close()
             return False
         self.nursery, self.nursery_pid = near, made.pop()
-        kids.refill_at = None
+        kids.refill_at = NEVER
         if kids.queue is not None and kids.standby:
             frame = wire.frame(wire.QUEUE, b"%d" % kids.standby)
             self.send_to_nursery(frame, [kids.queue.fileno()])
@@ -461,7 +543,7 @@ def serve_root(comm: int, status: int, default: int = -1, *, can_ask: bool = Tru
     write_status(status, wire.PID, b"%d" % os.getpid())
     job = server.serve()
     del server
-    finish(job)
+    finish(job, quick and quick.run)
 
 
 def serve_launched(comm: int, status: int, env: dict[bytes, bytes]) -> NoReturn:

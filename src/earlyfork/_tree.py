@@ -25,7 +25,7 @@ def children_of(pid: int) -> list[int]:
 def grab(pid: int) -> list[int]:
     """Pidfds of all descendants of a process that is not reaped; the caller closes them."""
     fds: list[int] = []
-    if not hasattr(os, "pidfd_open"):
+    if not hasattr(os, "pidfd_open"):  # pragma: no cover - macOS, BSD, kernels before 5.3
         return fds
     for child in children_of(pid):
         try:
@@ -35,7 +35,7 @@ def grab(pid: int) -> list[int]:
         if child in children_of(pid):  # after it was pinned, so the pid was not given away
             fds.append(fd)
             fds += grab(child)
-        else:
+        else:  # pragma: no cover - the pid was given away in the middle of these lines
             os.close(fd)
     return fds
 

@@ -185,15 +185,18 @@ class Watch:
             if op == wire.EXIT:
                 self.returncode = int(payload)
                 self._ended = True
-                if self._is_sentinel:
+                if self._is_sentinel:  # pragma: no cover - systems without epoll
                     self._stay_readable()
             elif op == wire.PID:
                 self._pid = int(payload)
                 self._end_of_starter()
+            # These two the process itself has said, and the code in it may have said anything.
             elif op == wire.IS_READY:
-                self.said = int(payload)
+                if payload.isdigit() and len(payload) < 20:
+                    self.said = int(payload)
             elif op == wire.ERROR:
-                name, summary, text = payload.decode("utf-8", "replace").split("\0", 2)
+                words = payload.decode("utf-8", "replace").split("\0", 2)
+                name, summary, text = (*words, "", "")[:3]
                 self.error = RemoteError(summary, name, text)
             elif op == wire.NO_FORK:
                 number = int(payload)
@@ -264,6 +267,8 @@ class Watch:
         with contextlib.suppress(ProcessStateError):
             self.until(lambda: self.error is not None, time.monotonic() + 1)
         name = f"its template (pid {self._pid})" if self._pid else "its template"
+        if self.refused is not None:
+            return f"{name} was never made either: {self.refused.strerror}"
         if self.error is not None:
             return f"{name} had failed: {self.error.args[0]}"
         if self.returncode is not None:
@@ -303,7 +308,7 @@ class Watch:
             self._stay_readable()
         return self.fd
 
-    def _stay_readable(self) -> None:
+    def _stay_readable(self) -> None:  # pragma: no cover - systems without epoll
         # The exit was read out of the socket, and the forker may not have closed its end yet.
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, self.fd)
         with contextlib.suppress(OSError):  # it has

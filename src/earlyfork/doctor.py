@@ -245,7 +245,7 @@ def _shared_fds() -> list[str]:
         try:
             mode = os.fstat(fd).st_mode
             inherits = ", inherited by every command" if os.get_inheritable(fd) else ""
-        except OSError:
+        except OSError:  # pragma: no cover - closed meanwhile by another thread
             continue
         found.append(f"fd {fd}: {_describe(fd, mode)}{inherits}")
     return found

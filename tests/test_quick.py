@@ -1,0 +1,212 @@
+"""The hot path in C: it is there where it should be, knows the protocol, and can be left out."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import work
+
+import earlyfork
+import support
+from earlyfork import _context, _hot, _wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+
+SOURCE = Path(__file__).parent.parent / "src" / "earlyfork" / "_quick.c"
+BUILT = pytest.mark.skipif(_hot.quick is None, reason="the part in C was not built here")
+quick = _hot.quick
+WITH_WORK = {"PYTHONPATH": support.python_path()}
+
+
+def test_it_was_built_where_there_is_a_compiler() -> None:
+    if not sys.platform.startswith("linux") or os.environ.get("EARLYFORK_PURE"):
+        pytest.skip("it is made for Linux, and can be left out by EARLYFORK_PURE")
+    compiled = subprocess.run(
+        ["cc", "-fsyntax-only", "-x", "c", "-"], input="#include <Python.h>", text=True,
+        capture_output=True, check=False, env=os.environ | {"CPATH": include()},
+    )  # fmt: skip
+    if compiled.returncode:
+        pytest.skip(f"no compiler for it: {compiled.stderr[:100]}")
+    assert _hot.quick is not None
+
+
+def include() -> str:
+    import sysconfig
+
+    return sysconfig.get_path("include")
+
+
+def test_the_numbers_in_c_are_those_of_the_protocol() -> None:
+    text = SOURCE.read_text(encoding="utf-8")
+    known = dict(re.findall(r"\b([A-Z_]+) = (\d+)\b", text.partition("/* What `turn`")[0]))
+    assert known.pop("PAD") == str(_wire.PAD)
+    assert known.pop("HEAD") == str(_wire.HEAD.size)
+    assert known.pop("FRAME") == str(_wire.FRAME.size)
+    assert int(known.pop("LARGE")) < _wire.BULK_FROM
+    assert len(known) >= 6
+    assert known == {name: str(getattr(_wire, name)) for name in known}
+
+
+@BUILT
+@pytest.mark.parametrize("program", ["early", "launched"])
+def test_templates_use_it_unless_told_not_to(program: str, run_script: Run) -> None:
+    first = "import earlyfork" if program == "early" else "import os; os.environ['EARLYFORK'] = '0'"
+    source = f"""
+        {first}
+        import earlyfork, work
+        print(work.got(earlyfork.new().run(work.what_serves)))
+        """
+    assert "_quick" in run_script(source, env=WITH_WORK).stdout
+    assert run_script(source, env=WITH_WORK | {"EARLYFORK_PURE": "1"}).stdout == "None\n"
+
+
+@BUILT
+def test_a_launched_interpreter_of_another_build_does_without(run_script: Run) -> None:
+    done = run_script(
+        """
+        import os; os.environ['EARLYFORK'] = '0'
+        import earlyfork, work
+        from earlyfork import _hot
+        _hot.quick.__file__ = "/nowhere/_quick.another-build.so"
+        print(work.got(earlyfork.new().run(work.what_serves)))
+        _hot.quick.__file__ = "/nowhere/_quick" + __import__("_imp").extension_suffixes()[0]
+        earlyfork.status().templates
+        print(work.got(earlyfork.new_exec().run(work.what_serves)))
+        """,
+        env=WITH_WORK,
+    )
+    assert done.stdout == "None\nNone\n", done.stderr
+
+
+@BUILT
+def test_taking_a_standby() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        assert quick.take_queued(ours.fileno()) is None
+        with Path(os.devnull).open() as one, Path(os.devnull).open() as two:
+            fds = [one.fileno(), two.fileno()]
+            socket.send_fds(theirs, [(7).to_bytes(4, "big") + (1234).to_bytes(4, "big")], fds)
+            socket.send_fds(theirs, [b"short"], fds)
+            socket.send_fds(theirs, [b"12345678"], fds[:1])
+        generation, pid, *found = quick.take_queued(ours.fileno())
+        assert (generation, pid) == (7, 1234)
+        for fd in found:
+            assert not os.get_inheritable(fd)
+            os.close(fd)
+        assert quick.take_queued(ours.fileno()) == -1
+        assert quick.take_queued(ours.fileno()) == -1
+        theirs.close()
+        assert quick.take_queued(ours.fileno()) == 0
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        quick.take_queued(12345)
+    with pytest.raises(TypeError):
+        quick.take_queued("queue")
+
+
+@BUILT
+def test_the_same_place() -> None:
+    cwd, stdio = _context.cwd_identity(), _context.stdio_identity()
+    assert quick.same_place(cwd, stdio)
+    assert not quick.same_place(None, stdio)
+    assert cwd is not None
+    assert not quick.same_place((cwd[0], cwd[1] + 1), stdio)
+    assert not quick.same_place(cwd, (stdio[0], stdio[1], (1, 2, 3)))
+    assert not quick.same_place(cwd, (stdio[0], None, stdio[2]))
+    with pytest.raises(TypeError):
+        quick.same_place((cwd[0], "inode"), stdio)
+
+
+@BUILT
+def test_the_inode() -> None:
+    with Path(os.devnull).open() as file:
+        assert quick.inode(file.fileno()) == os.fstat(file.fileno()).st_ino
+    assert quick.inode(12345) == 0
+
+
+@BUILT
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(TypeError):
+        quick.turn(1, 2)
+    with pytest.raises(TypeError):
+        quick.know(1)
+    with pytest.raises(TypeError):
+        quick.listen("nowhere")
+
+
+@BUILT
+def test_surroundings_and_a_run_in_one_batch_are_obeyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is sent with RUN is applied in C: variables set, changed and removed, a long path."""
+    work.got(earlyfork.new().run(work.place))
+    kept = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
+    environment = kept | {"ONE": "1", "EMPTY": "", "SIGN": "a=b", "ODD": "\udcff\u20ac"}
+    for size in (1, 3, 50, 500):  # from one page to more than is looked at in C
+        path = [*sys.path, *(f"/nowhere/{'x' * 50}{number}" for number in range(size))]
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "path", path)
+            patched.delenv("HOME", raising=False)
+            patched.setenv("NOW", str(size))
+            found = work.got(earlyfork.new().run(work.place))
+            assert found == (dict(os.environ), str(Path.cwd()), path)
+            process = earlyfork.new(env=environment, cwd=tmp_path)
+            assert work.got(process.run(work.place)) == (environment, str(tmp_path), path)
+
+
+def test_handlers_of_a_template_are_called_while_it_waits() -> None:
+    template = (
+        earlyfork.new()
+        .require("work")
+        .eval(
+            "import signal, os\n"
+            "signal.signal(signal.SIGUSR1, lambda *_: os.environ.__setitem__('HEARD', 'yes'))"
+        )
+    )
+    work.got(template.fork().run(work.echo))
+    template.send_signal(signal.SIGUSR1)
+    template.eval("pass").ready(10)
+    assert work.got(template.fork().run(work.place))[0].get("HEARD") == "yes"
+
+
+def test_a_handler_that_raises_ends_the_template_and_says_so() -> None:
+    template = (
+        earlyfork.new()
+        .require("work")
+        .eval(
+            "import signal, sys\n"
+            "def handler(*_):\n"
+            "    sys.stderr = None\n"
+            "    raise LookupError('on purpose')\n"
+            "signal.signal(signal.SIGUSR1, handler)"
+        )
+    )
+    work.got(template.fork().run(work.echo))
+    template.send_signal(signal.SIGUSR1)
+    assert template.wait(10) == 1
+    assert template.error is not None
+    assert "on purpose" in str(template.error)
+
+
+def test_sigchld_is_as_in_a_fresh_interpreter() -> None:
+    """In workers, and for code in templates that sets its own handler or wakeup fd."""
+    template = (
+        earlyfork.new()
+        .require("work")
+        .eval("import signal; signal.signal(signal.SIGCHLD, lambda *_: None)")
+    )
+    for _ in range(3):
+        assert work.got(template.fork().run(work.death_signals)) == (signal.SIG_DFL, -1)
+    process = template.fork().send_arg(3)
+    process.run(work.os_exit).close()
+    assert process.wait(10) == 3
