@@ -92,26 +92,33 @@ def test_a_launched_interpreter_of_another_build_does_without(run_script: Run) -
 @BUILT
 def test_taking_a_standby() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
-        assert quick.take_queued(ours.fileno()) is None
+    comm, far_comm = socket.socketpair()
+    with ours, theirs, comm, far_comm:
+
+        def take() -> object:
+            return quick.take(comm.fileno(), -1, ours.fileno())
+
+        assert take() is None
         with Path(os.devnull).open() as one, Path(os.devnull).open() as two:
             fds = [one.fileno(), two.fileno()]
             socket.send_fds(theirs, [(7).to_bytes(4, "big") + (1234).to_bytes(4, "big")], fds)
             socket.send_fds(theirs, [b"short"], fds)
             socket.send_fds(theirs, [b"12345678"], fds[:1])
-        generation, pid, *found = quick.take_queued(ours.fileno())
+        generation, pid, *found = take()  # type: ignore[misc]
         assert (generation, pid) == (7, 1234)
         for fd in found:
             assert not os.get_inheritable(fd)
             os.close(fd)
-        assert quick.take_queued(ours.fileno()) == -1
-        assert quick.take_queued(ours.fileno()) == -1
+        assert take() == -1
+        assert take() == -1
         theirs.close()
-        assert quick.take_queued(ours.fileno()) == 0
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        quick.take_queued(12345)
+        assert take() == 0
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            quick.take(comm.fileno(), -1, 12345)
+        far_comm.close()
+        assert take() == -2
     with pytest.raises(TypeError):
-        quick.take_queued("queue")
+        quick.take("comm", -1, "queue")
 
 
 @BUILT

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from earlyfork import _wire as wire
 from earlyfork._children import NOSIGNAL, close_all, rights
 from earlyfork._errors import ProcessStateError
+from earlyfork._hot import quick
 
 if TYPE_CHECKING:
     from earlyfork._watch import Watch
@@ -131,7 +132,11 @@ class Channel:
     def _socket(self) -> socket.socket:
         sock = self._sock
         if sock is None:
-            sock = self._sock = socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, self._comm)
+            if quick is None:
+                sock = socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, self._comm)
+            else:
+                sock = quick.open_socket(socket.socket, self._comm)
+            self._sock = sock
         return sock
 
     def _release(self) -> None:

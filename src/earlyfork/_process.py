@@ -250,9 +250,11 @@ class Process(Channel):
                 self._refuse(wire.FORK)
             if self._out:
                 self._flush_locked()
-            if self._watch.over or self.gone():
+            child = None
+            if self._queue is not None and not self._watch.over:
+                child = self._take_standby()
+            if child is None and (self._watch.over or self.gone()):
                 raise self._died()
-            child = self._take_standby() if self._queue is not None else None
             if child is None:
                 child = self._request()
         self._cloned = True
@@ -262,15 +264,8 @@ class Process(Channel):
 
     def _take_standby(self) -> Process | None:
         """A process that waits in the queue and is what this one is now."""
-        assert self._queue is not None
         while True:
-            try:
-                taken = _take_queued(self._queue)
-            except EOFError:  # the template died, or another process of the host has its queue now
-                self._close_queue()
-                return None
-            except FdsLost as error:
-                raise too_many_files("a process") from error
+            taken = self._next_in_queue()
             if taken is None:
                 return None
             generation, pid, comm, status = taken
@@ -281,6 +276,24 @@ class Process(Channel):
         if comm < 3 or status < 3 or not CLOEXEC:
             comm, status = _platform.own_fd(comm), _platform.own_fd(status)
         return Process(comm, Watch(status, pid, self._watch), self.origin)
+
+    def _next_in_queue(self) -> tuple[int, int, int, int] | None:
+        """What the next standby is made of; None if there is none, or the template is dead."""
+        assert self._queue is not None
+        try:
+            if quick is None or self._watch.suspect or (self._root and self._pidfd < 0):
+                return None if self.gone() else take_queued(self._queue)
+            found = quick.take(self._comm, self._pidfd, self._queue.fileno())
+            if found == 0:
+                raise EOFError
+            if found == -1:
+                raise FdsLost
+            return found if type(found) is tuple else None
+        except EOFError:  # the template died, or another process of the host has its queue now
+            self._close_queue()
+            return None
+        except FdsLost as error:
+            raise too_many_files("a process") from error
 
     def _died(self) -> TemplateDied:
         error = TemplateDied(f"nothing can be forked: {self._watch.epitaph()}")
@@ -608,17 +621,6 @@ def forget_dropped() -> None:
         if watch.over:
             _dropped.remove(watch)
             _linked.discard(watch)
-
-
-def _take_queued(queue: _socket.socket) -> tuple[int, int, int, int] | None:
-    if quick is None:
-        return take_queued(queue)
-    found: tuple[int, int, int, int] | int | None = quick.take_queued(queue.fileno())
-    if found == 0:
-        raise EOFError
-    if found == -1:
-        raise FdsLost
-    return found  # type: ignore[return-value]
 
 
 def run_batch(name: str) -> bytes:

@@ -291,7 +291,7 @@ new_ref(PyObject *object)
 
 /* socket.socket(AF_UNIX, SOCK_STREAM, 0, fd); owns the fd. */
 static PyObject *
-socket_of(int fd)
+socket_of(PyObject *socket_class, int fd)
 {
     PyTypeObject *type = (PyTypeObject *)socket_class;
     PyObject *made = type->tp_new(type, empty_tuple, NULL);
@@ -342,7 +342,7 @@ job_for(int comm, const char *name, Py_ssize_t length)
     PyObject *function = find(name, length);
     if (function == NULL)
         return NULL;
-    PyObject *sock = socket_of(comm);
+    PyObject *sock = socket_of(socket_class, comm);
     if (sock == NULL || set(here, s_kind, new_ref(s_worker)) < 0) {
         Py_DECREF(function);
         Py_XDECREF(sock);
@@ -893,22 +893,26 @@ end:
 
 /* -- the owner --------------------------------------------------------------------------------- */
 
-PyDoc_STRVAR(take_queued_doc,
-"take_queued(queue)\n\n"
-"A standby as (generation, pid, comm, status); None if there is none, 0 if none will come any\n"
-"more, -1 if one was lost since this process has too many open files.");
+PyDoc_STRVAR(take_doc,
+"take(comm, pidfd, queue)\n\n"
+"A standby of the template at `comm` as (generation, pid, comm, status); None if there is none,\n"
+"0 if none will come any more, -1 if one was lost since this process has too many open files,\n"
+"-2 if the template is dead.");
 
 static PyObject *
-take_queued(PyObject *self, PyObject *queue)
+take(PyObject *self, PyObject *args)
 {
     unsigned char message[8];
-    int fds[253], count, fd = (int)PyLong_AsLong(queue);
+    int fds[253], count, queue;
+    struct pollfd polled[2] = {{.events = 0}, {.events = POLLIN}};
     ssize_t got;
     (void)self;
-    if (fd == -1 && PyErr_Occurred())
+    if (!PyArg_ParseTuple(args, "iii:take", &polled[0].fd, &polled[1].fd, &queue))
         return NULL;
+    if (poll(polled, 2, 0) != 0)  /* a pidfd of -1 is passed over */
+        return PyLong_FromLong(-2);
     do  /* the template died; what it queued comes after this */
-        got = receive(fd, message, sizeof message, MSG_DONTWAIT, fds, &count);
+        got = receive(queue, message, sizeof message, MSG_DONTWAIT, fds, &count);
     while (got < 0 && (errno == ECONNRESET || errno == EINTR));
     if (got < 0 && errno == EAGAIN)
         Py_RETURN_NONE;
@@ -922,6 +926,20 @@ take_queued(PyObject *self, PyObject *queue)
         return PyLong_FromLong(-1);
     }
     return Py_BuildValue("(IIii)", number_at(message), number_at(message + 4), fds[0], fds[1]);
+}
+
+PyDoc_STRVAR(open_socket_doc,
+"open_socket(socket_class, fd)\n\nsocket_class(AF_UNIX, SOCK_STREAM, 0, fd)");
+
+static PyObject *
+open_socket(PyObject *self, PyObject *args)
+{
+    PyObject *class;
+    int fd;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "O!i:open_socket", &PyType_Type, &class, &fd))
+        return NULL;
+    return socket_of(class, fd);
 }
 
 /* Whether a number of Python is this one. */
@@ -993,7 +1011,8 @@ know(PyObject *self, PyObject *args)
 static PyMethodDef methods[] = {
     {"turn", turn, METH_VARARGS, turn_doc},
     {"run", run, METH_O, run_doc},
-    {"take_queued", take_queued, METH_O, take_queued_doc},
+    {"take", take, METH_VARARGS, take_doc},
+    {"open_socket", open_socket, METH_VARARGS, open_socket_doc},
     {"same_place", same_place, METH_VARARGS, same_place_doc},
     {"inode", inode, METH_O, inode_doc},
     {"listen", listen_, METH_O, listen_doc},
