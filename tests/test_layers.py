@@ -28,7 +28,10 @@ LAYERS = {
     "core": {"_process", "_channel", "_origin", "_early", "_watch", "_status"},
     "means": {"_launch", "_interpreter", "_names", "_health"},
     "ground": {"_platform", "_fds", "_handles", "_frozen"},
-    "child": {"_serve", "_hot", "_obey", "_guard", "_leave", "_here", "_children", "_context", "_tree"},
+    "child": {
+        *("_serve", "_obey", "_guard", "_leave", "_here", "_children", "_context", "_tree"),
+        "_hot",
+    },
     "wire": {"_wire", "_errors", "_quick"},
 }
 ORDER = list(LAYERS)
