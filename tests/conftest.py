@@ -39,6 +39,19 @@ PR_SET_CHILD_SUBREAPER = 36
 #: pytest-timeout's own: it takes its handler away as soon as a test has failed.
 TIMEOUT_SIGNAL = signal.SIGALRM
 
+#: While coverage is measured (`make coverage`): tests whose subject the measuring changes, by the
+#: beginning of their ids, with the reason. They run all the same, but what they say does not count.
+DISTURBED = {
+    "tests/faults/test_bytes.py": "ending processes still write their data",
+    "tests/test_lifelines.py::test_too_many_processes": "ending processes still write their data",
+    "tests/test_mp.py::test_a_template_of_the_user": "the module it must not find is coverage's too",
+    "tests/test_mp.py::test_preload": "the module it must not find is coverage's too",
+    "tests/test_no_leaks.py": "interpreters that load coverage begin, and end, too late for it",
+    "tests/test_scale.py": "measures time",
+    "tests/test_threads.py::test_the_host_forks": "has a time limit of its own",
+    "tests/test_who_may_talk.py::test_what_one_child": "scans memory, of processes that still write",
+}
+
 PHASES: pytest.StashKey[dict[str, bool]] = pytest.StashKey()
 #: Pids that this very process forked. A zombie among them was not waited for; any other zombie
 #: child is an orphan that came home, for whom nobody else can wait.
@@ -79,7 +92,11 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, by name, what this machine cannot run."""
+    """Skip, by name, what this machine cannot run; expect what measuring does to some tests."""
+    for item in items if support.MEASURED else ():
+        for begin, reason in DISTURBED.items():
+            if item.nodeid.removeprefix("tests/").startswith(begin.removeprefix("tests/")):
+                item.add_marker(pytest.mark.xfail(reason=reason, strict=False))
     missing = {
         "frozen": "" if importlib.util.find_spec("PyInstaller") else "PyInstaller is not installed",
         "root": "" if os.geteuid() == 0 else "needs root",

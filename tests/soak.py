@@ -5,7 +5,9 @@
 Threads create, prepare, clone, nest, hand over, link, drop and kill processes; another one kills
 workers, standbys and templates at random. Each process that was made is accounted for: ended as it
 should, killed, lost with its template, or never made. Then no process, fd or thread may be left,
-and neither the program nor its template may have grown. Exit status 0, or 1 and what is wrong.
+and neither the program nor its template may have grown. Exit status 0, or 1 and what is wrong,
+with the last of what was said on stderr meanwhile. SOAK_SEED makes the same choices again, as far as
+chance was the program's own.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ import earlyfork  # isort: skip - the first line, as a main program has it
 
 import collections
 import contextlib
+import faulthandler
 import gc
 import os
 import random
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -45,6 +49,10 @@ wrong: list[str] = []
 stop = threading.Event()
 #: What may be killed: pids of workers that are in the books.
 victims: set[int] = set()
+
+
+class Failed(Exception):  # noqa: N818 - it says what is the case
+    """Something is wrong, and nothing is to be learned from going on."""
 
 
 def count(name: str) -> None:
@@ -238,11 +246,11 @@ def memory(pid: int) -> int:
 
 def period(seconds: float, *, kills: bool) -> None:
     stop.clear()
+    jobs = [works] * THREADS + [murders] * kills
+    # One that hangs is told below; the program's end must not wait for it.
     threads = [
-        threading.Thread(target=works, args=(random.getrandbits(32),)) for _ in range(THREADS)
+        threading.Thread(target=job, args=(random.getrandbits(32),), daemon=True) for job in jobs
     ]
-    if kills:
-        threads.append(threading.Thread(target=murders, args=(random.getrandbits(32),)))
     for thread in threads:
         thread.start()
     stop.wait(seconds)
@@ -253,6 +261,8 @@ def period(seconds: float, *, kills: bool) -> None:
         if thread.is_alive():
             frame = sys._current_frames().get(thread.ident or 0)
             wrong.append("a thread hangs:\n" + "".join(traceback.format_stack(frame)))
+    if wrong:
+        raise Failed
     gc.collect()
 
 
@@ -263,19 +273,8 @@ def template() -> int:
     return earlyfork.status().templates[0].pid or 0
 
 
-def main() -> int:
-    seconds = float(os.environ.get("SOAK_SECONDS") or 60 * float((sys.argv[1:] or ["2"])[0]))
-    if os.getpid() != os.getsid(0):
-        pid = os.fork()  # a session of its own, so that what is left can be told from others
-        if pid:
-            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        os.setsid()
-        os.execv(sys.executable, [sys.executable, *sys.argv])
-    warnings.simplefilter("ignore", earlyfork.EarlyForkWarning)
-    os.dup2(os.open("soak.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC), 2)
-    seed = int(os.environ.get("SOAK_SEED") or random.getrandbits(32))
-    random.seed(seed)
-    print(f"soak: {seconds:.0f} s, SOAK_SEED={seed}", flush=True)
+def soak(seconds: float) -> None:
+    """Without kills first, to see whether anything grows; then with them."""
     period(min(seconds / 6, 10), kills=False)
     root = template()
     first = memory(os.getpid()), memory(root), fds()
@@ -283,16 +282,17 @@ def main() -> int:
     if template() != root:
         wrong.append("the template died though nobody killed it")
     grown = [memory(os.getpid()) - first[0], memory(root) - first[1]]
+    print(f"grown by {grown[0]} KiB, the template by {grown[1]} KiB")
+    for name, growth in zip(("the program", "the template"), grown, strict=True):
+        if growth > GROWTH:
+            wrong.append(f"{name} has grown by {growth} KiB")
     period(seconds / 2, kills=True)
     try:
         template()
     except AssertionError:
         wrong.append(f"processes are left: {[support.describe(pid) for pid in left()]}")
-    for name, growth in zip(("the program", "the template"), grown, strict=True):
-        if growth > GROWTH:
-            wrong.append(f"{name} has grown by {growth} KiB")
     if fds() > first[2]:
-        names = [os.readlink(f"/proc/self/fd/{fd}") for fd in range(fds())]
+        names = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")[:-1]]
         wrong.append(f"{fds()} fds, {first[2]} before: {names}")
     booked = sum(counts[name] for name in ("ended", "killed", "failed", "lost", "never made"))
     if booked > counts["made"] or counts["made"] - booked > sum(
@@ -303,9 +303,36 @@ def main() -> int:
         wrong.append(str(earlyfork.status()))
     with contextlib.suppress(ChildProcessError):
         wrong.append(f"a child: {os.wait()}")
+
+
+def main() -> int:
+    seconds = float(os.environ.get("SOAK_SECONDS") or 60 * float((sys.argv[1:] or ["2"])[0]))
+    if os.getpid() != os.getsid(0):
+        pid = os.fork()  # a session of its own, so that what is left can be told from others
+        if pid:
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.setsid()
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+    # Should anything wait without a deadline: all stacks are printed, and it is a failure.
+    faulthandler.dump_traceback_later(seconds + 6 * PATIENCE, exit=True, file=os.dup(2))
+    warnings.simplefilter("ignore", earlyfork.EarlyForkWarning)
+    log = tempfile.TemporaryFile()
+    os.dup2(log.fileno(), 2)  # what fails on purpose, or is killed, says a lot
+    seed = int(os.environ.get("SOAK_SEED") or random.getrandbits(32))
+    random.seed(seed)
+    print(f"soak: {seconds:.0f} s, SOAK_SEED={seed}", flush=True)
+    try:
+        soak(seconds)
+    except Failed:
+        print("stopped early")
+    except BaseException:
+        wrong.append(traceback.format_exc())
     print(", ".join(f"{name}: {number}" for name, number in sorted(counts.items())))
-    print(f"grown by {grown[0]} KiB, the template by {grown[1]} KiB")
-    print("\n".join(wrong) or "balanced")
+    print("\n".join(wrong) or "balanced", flush=True)
+    if wrong:
+        size = os.fstat(log.fileno()).st_size
+        said = os.pread(log.fileno(), 8000, max(0, size - 8000))
+        os.write(1, b"--- the last of stderr\n" + said)
     return bool(wrong)
 
 

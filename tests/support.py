@@ -27,6 +27,9 @@ PATIENCE = 10.0
 
 #: Variables that a script under test must not inherit by chance.
 _DROPPED_PREFIXES = ("EARLYFORK", "PYTHON", "PYTEST_", "_PYI_")
+#: Whether `make coverage` runs, and where what has no coverage of its own finds that.
+MEASURED = "COVERAGE_PROCESS_CONFIG" in os.environ
+_MEASURING = Path(__file__).parent / "measured"
 
 
 # --- deadlines ------------------------------------------------------------------------------
@@ -217,11 +220,28 @@ def clean_env(**changes: str | None) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith(_DROPPED_PREFIXES)}
     if (home := home_of_earlyfork()).name != "site-packages":
         env["PYTHONPATH"] = str(home)
+    if MEASURED:
+        env |= _measured(env.get("PYTHONPATH"))
+        if changes.get("PYTHONPATH") is not None:
+            changes["PYTHONPATH"] = os.pathsep.join((str(changes["PYTHONPATH"]), str(_MEASURING)))
     for name, value in changes.items():
         env.pop(name, None)
         if value is not None:
             env[name] = value
     return env
+
+
+def _measured(path: str | None) -> dict[str, str]:
+    """What a script needs to be measured, even one that runs in another venv, or in a C program."""
+    coverage = importlib.util.find_spec("coverage")
+    assert coverage is not None
+    assert coverage.origin is not None
+    place = Path(coverage.origin).parent.parent
+    return {
+        "PYTHONPATH": os.pathsep.join(filter(None, (path, str(_MEASURING)))),
+        "COVERAGE_HOME": f"{place}:{sys.implementation.cache_tag}",
+        "EARLYFORK_PURE": "1",  # what C code does has no lines
+    }
 
 
 def write_script(source: str, directory: Path, name: str = "main_program.py") -> Path:

@@ -183,3 +183,98 @@ def test_error_of_a_module_s_own_keeps_its_traceback(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert done.stderr.endswith("ModuleNotFoundError: No module named 'not_there_at_all'\n")
+
+
+def test_no_interpreter_is_broken_or_degraded(run_script: Callable[..., Any]) -> None:
+    for early, words in (("0", "broken"), (None, "degraded")):
+        done = run_script(
+            """
+            import earlyfork
+            from earlyfork import _interpreter, doctor
+            import os, sys, sysconfig
+            sys.executable = sys._base_executable = ""
+            sys.prefix = sys.base_prefix = sys.exec_prefix = sys.base_exec_prefix = "/nowhere"
+            sysconfig.get_config_vars()["BINDIR"] = "/nowhere"
+            os.environ["PATH"] = "/nowhere"
+            print(doctor.report())
+            """,
+            env={"EARLYFORK": early},
+            check=True,
+        )
+        assert done.stdout.startswith(f"earlyfork is {words} here\n  ! no interpreter: ")
+        assert "would launch:   nothing\na launch:       FAILS after 0 ms\n" in done.stdout
+
+
+def test_what_snapshots_inherited_is_a_risk(run_script: Callable[..., Any]) -> None:
+    done = run_script(
+        """
+        import earlyfork, os, socket
+        near, far = os.pipe()
+        server = socket.create_server(("127.0.0.1", 0))
+        client = socket.create_connection(server.getsockname())
+        lone = socket.socket()
+        from earlyfork.template import TEMPLATE
+        from earlyfork import doctor
+        print(doctor.report())
+        """,
+        check=True,
+        flags=("-Wignore",),
+    )
+    assert "earlyfork is degraded here\n  ! snapshots inherited what may hurt" in done.stdout
+    for words in (": pipe\n", ": AF_INET socket connected to ('127.0.0.1', ", ": AF_INET socket\n"):
+        assert words in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("site", "problem"),
+    [
+        ("sys.modules['json'] = None", "what was launched does not work: ModuleNotFoundError: "),
+        (
+            "import json; json.dumps = lambda facts: os._exit(0)",
+            "what was launched does not work: it ended without a word",
+        ),
+        ("sys.version_info = (3, 1, 4)", "what is launched is Python 3.1.4, this is"),
+        ("sys.prefix = '/other'", "what is launched lives in /other, this in "),
+    ],
+)
+def test_a_launch_that_works_otherwise(tmp_path: Path, site: str, problem: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(f"import os, sys\n{site}\n")
+    wrapped = f'PYTHONPATH="{tmp_path}:$PYTHONPATH" exec "{sys.executable}" "$@"'
+    python = executable(wrapped, tmp_path)
+    done = command_line("doctor", cwd=tmp_path.parent, env={"EARLYFORK_PYTHON": python})
+    assert f"  ! {problem}" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 1
+
+
+def test_a_slow_machine_and_an_impatient_user(run_script: Callable[..., Any]) -> None:
+    done = run_script(
+        """
+        import earlyfork
+        from earlyfork import doctor
+        print(doctor.report(timeout=0).problems[0])
+        doctor.SLOW = 0
+        print(doctor.report().problems[0])
+        """,
+        check=True,
+    )
+    first, second = done.stdout.splitlines()
+    assert first == "what was launched did not answer within 0 s"
+    assert second.endswith("is the machine busy?")
+
+
+def test_run_explains_itself(tmp_path: Path) -> None:
+    for word in ("-h", "--help"):
+        done = command_line("run", word, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("usage: python -m earlyfork run ")
+
+
+def test_run_of_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "part.py").write_text("VALUE = 'part'\n")
+    (tmp_path / "app" / "__main__.py").write_text(
+        "import earlyfork, part, sys\n"
+        "print(__name__, part.VALUE, sys.argv[1:], earlyfork.status().early)\n"
+    )
+    done = command_line("run", "app", "-x", cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("__main__ part ['-x'] True\n", "")

@@ -84,6 +84,10 @@ MAIN_PROGRAMS = {
         {"pkg.__init__": IMPORT, "pkg.__main__": TELL},
         ["-W", "error", "-X", "utf8", "-m", "pkg"],
     ),
+    "module after an option with a long name": (
+        {"pkg.__init__": IMPORT, "pkg.__main__": TELL},
+        ["-B", "--check-hash-based-pycs", "always", "-m", "pkg"],
+    ),
     "directory": ({"app.__main__": IMPORT + TELL}, ["app"]),
     "function of the main program": ({"prog": f"def f():\n    {IMPORT}f()\n" + TELL}, ["prog.py"]),
 }
@@ -120,6 +124,33 @@ LIBRARIES = {
         ["-m", "pkg"],
     ),
 }
+
+
+def test_a_library_of_a_program_on_stdin(tmp_path: Path) -> None:
+    write(tmp_path, lib=IMPORT)
+    done = support.run_script(
+        f"""
+        import subprocess, sys
+        program = "import lib\\n" + {TELL!r}
+        done = subprocess.run([sys.executable], input=program, text=True, capture_output=True)
+        print(done.stdout + done.stderr)
+        """,
+        directory=tmp_path,
+        env={"PYTHONPATH": support.python_path(tmp_path)},
+    )
+    assert done.stdout.startswith("False | it was imported by lib, not by the main program\n")
+
+
+def test_a_thread_that_no_python_code_started(tmp_path: Path) -> None:
+    """On its stack is nothing but the library: nobody can say that the main program asked."""
+    write(
+        tmp_path,
+        lib=f"def f():\n    {IMPORT}    go.release()\n",
+        prog="import _thread, lib\nlib.go = _thread.allocate_lock(); lib.go.acquire()\n"
+        "_thread.start_new_thread(lib.f, ())\nlib.go.acquire()\n" + TELL,
+    )
+    answer = tell(tmp_path, sys.executable, "prog.py")
+    assert answer == "False | it was imported by lib, not by the main program\n"
 
 
 @pytest.mark.parametrize("case", MAIN_PROGRAMS)
@@ -678,7 +709,7 @@ def test_the_pipe_ends_with_a_killed_program(start_script: Start, moment: str) -
         if {moment != "at once"}:
             kept = [earlyfork.new().ready(10) for _ in range(3)]
             clone = kept[0].fork().ready(10)
-            kept[1].eval("import time; time.sleep(0.5)")
+            kept[1].eval("import signal\\nwhile True: signal.pause()")
         print("up", flush=True)
         signal.pause()
         """
@@ -1083,3 +1114,218 @@ def test_status_tells_what_is_there(run_script: Run) -> None:
         """,
         check=True,
     )
+
+
+# -- at the first line -----------------------------------------------------------------------------
+
+
+def test_settings_that_mean_nothing_are_named(run_script: Run) -> None:
+    done = run_script(
+        "import earlyfork; print(earlyfork.status().early, earlyfork.new().standby)",
+        check=True,
+        env={"EARLYFORK": "yes", "EARLYFORK_STANDBY": "many"},
+    )
+    assert done.stdout == "True 2\n"
+    assert "EARLYFORK=yes is ignored" in done.stderr
+    assert "EARLYFORK_STANDBY=many is ignored" in done.stderr
+
+
+def test_a_setting_of_the_number_of_standbys(run_script: Run) -> None:
+    done = run_script(
+        "import earlyfork; print(earlyfork.new().standby)",
+        check=True,
+        env={"EARLYFORK_STANDBY": "0"},
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_its_names_are_listed_before_they_are_loaded(run_script: Run) -> None:
+    run_script(
+        """
+        import earlyfork
+        assert set(earlyfork.__all__) <= set(dir(earlyfork))
+        try:
+            earlyfork.nothing
+        except AttributeError as error:
+            assert "'nothing'" in str(error)
+        else:
+            raise AssertionError
+        """,
+        check=True,
+    )
+
+
+def test_broken_streams_do_not_stop_it(run_script: Run, tmp_path: Path) -> None:
+    """A closed one, and one whose reader is gone: what is in it is written by nobody twice."""
+    run_script(
+        """
+        import os, sys
+        reader, writer = os.pipe()
+        os.close(reader)
+        os.dup2(writer, 2)
+        sys.stderr = open(2, "w", closefd=False)
+        sys.stderr.write("lost")
+        sys.stdout.close()
+        import earlyfork, work
+        process = earlyfork.new().send_arg("x")
+        assert work.got(process.run(work.echo)) == ("x",)
+        with open("early", "w") as file:
+            file.write(str(earlyfork.status().early))
+        sys.stderr = None
+        """,
+        env=WITH_WORK,
+    )
+    assert (tmp_path / "early").read_text() == "True"
+
+
+def test_a_program_that_ignores_its_children(run_script: Run) -> None:
+    """SIGCHLD ignored: the kernel reaps, and nothing can be waited for."""
+    done = run_script(
+        """
+        import signal
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        import earlyfork, work
+        for make in (earlyfork.new, earlyfork.new_exec):
+            process = make().send_arg("x")
+            assert work.got(process.run(work.echo)) == ("x",)
+            assert process.wait(10) == 0
+        assert signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+        print(earlyfork.status().early)
+        """,
+        check=True,
+        env=WITH_WORK,
+    )
+    assert done.stdout == "True\n"
+
+
+def test_what_a_freezer_runs_for_multiprocessing_gets_none(tmp_path: Path) -> None:
+    write(tmp_path, prog=IMPORT + TELL)
+    answer = tell(tmp_path, sys.executable, "prog.py", "--multiprocessing-fork", "pipe_handle=7")
+    assert answer == "False | this process belongs to multiprocessing\n"
+
+
+# -- processes that ask for processes --------------------------------------------------------------
+
+
+def test_a_worker_goes_on_without_the_template_it_came_from(run_script: Run) -> None:
+    """Its next processes come from one that it launches, and a warning says why."""
+    done = run_script(
+        """
+        import earlyfork, os, signal, support, work
+        def asks(sock):
+            import earlyfork, warnings
+            sock.sendall(b"!")
+            sock.recv(1)
+            pending = earlyfork.new()
+            sock.sendall(b"!")
+            sock.recv(1)
+            try:
+                pending.pid
+            except earlyfork.TemplateDied as error:
+                assert "the process was never made" in str(error)
+            else:
+                raise AssertionError("made by whom?")
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                inner = earlyfork.new().send_arg("x")
+                answer = work.got(inner.run(work.echo)), inner.wait(10)
+            try:
+                earlyfork.sibling()
+            except earlyfork.TemplateDied as error:
+                work.give(sock, (answer, [str(one.message) for one in caught], str(error)))
+        if __name__ == "__main__":
+            from earlyfork.template import TEMPLATE
+            process = TEMPLATE.fork()
+            sock = process.run(asks)
+            assert sock.recv(1) == b"!"
+            templates = [template.pid for template in earlyfork.status().templates]
+            for pid in templates:
+                os.kill(pid, signal.SIGSTOP)
+            sock.sendall(b"!")  # a request that nobody hears
+            assert sock.recv(1) == b"!"
+            for pid in templates:
+                os.kill(pid, signal.SIGKILL)
+                assert support.gone_within(pid)
+            sock.sendall(b"!")
+            answer, warned, refused = work.got(sock)
+            assert answer == (("x",), 0)
+            assert len(warned) == 1 and "the template that this process came from is gone" in warned[0]
+            assert "the template of this process is gone" in refused
+            print("went on")
+        """,
+        check=True,
+        env=WITH_WORK,
+    )
+    assert done.stdout == "went on\n"
+
+
+def test_siblings_are_for_processes_that_were_made(run_script: Run) -> None:
+    run_script(
+        """
+        import earlyfork
+        try:
+            earlyfork.sibling()
+        except earlyfork.TemplateDied as error:
+            assert "no forker to ask" in str(error)
+        else:
+            raise AssertionError
+        """,
+        check=True,
+    )
+
+
+# -- handles ---------------------------------------------------------------------------------------
+
+
+def test_handles_say_what_they_cannot_do(run_script: Run) -> None:
+    done = run_script(
+        """
+        import earlyfork
+        import os, socket
+        from earlyfork.template import TEMPLATE
+        def refused(kind, text, function, *args, **options):
+            try:
+                function(*args, **options)
+            except kind as error:
+                assert text in str(error), error
+            else:
+                raise AssertionError(text)
+        TEMPLATE.ready(10)  # a root answers for itself
+        refused(earlyfork.ProcessStateError, "never runs anything", TEMPLATE.run, "print")
+        refused(earlyfork.ProcessStateError, "fork() it first", TEMPLATE.to_fh)
+        refused(TypeError, "not int", earlyfork.new_from_fh, 7)
+        refused(TypeError, "maps str to str", earlyfork.new, env=["A=1"])
+        closed = socket.socket()
+        closed.close()
+        refused(ValueError, "closed socket", earlyfork.new_from_fh, closed)
+        with socket.socket() as other:
+            refused(ValueError, "takes the socket that to_fh() gave", earlyfork.new_from_fh, other)
+        before = len(os.listdir("/proc/self/fd"))
+        refused(earlyfork.LaunchError, "/no/such", earlyfork.new_exec, executable="/no/such", cwd="/")
+        assert len(os.listdir("/proc/self/fd")) == before
+        def shadowed():
+            pass
+        def main_function(sock):
+            pass
+        first, shadowed = shadowed, None
+        refused(ValueError, "would find another", TEMPLATE.fork().run, first)
+        refused(ValueError, "does not contain", earlyfork.new().run, main_function)
+        import work
+        process, linked = earlyfork.new(), earlyfork.new()
+        sock = linked.run(work.hold, linked=True)
+        if not (child := os.fork()):
+            del linked  # the parent's: nothing happens
+            refused(earlyfork.ProcessStateError, "only that one can watch it",
+                    lambda: process.error)
+            refused(earlyfork.ProcessStateError, "", lambda: process.pid)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert linked.poll() is None
+        TEMPLATE.eval("raise LookupError('in a template')")
+        refused(earlyfork.RemoteError, "in a template", TEMPLATE.ready, 10)
+        print("all refused")
+        """,
+        check=True,
+        env={**WITH_WORK},
+    )
+    assert done.stdout == "all refused\n"

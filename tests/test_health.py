@@ -67,6 +67,12 @@ HURTS = {
         ["fd {a.fileno()}: /dev/null: a GPU"],
         "before the first use of the GPU",
     ),
+    "libcuda": (
+        # Not the real one: any library that is loaded by this name.
+        "import _ctypes, ctypes, shutil; ctypes.CDLL(shutil.copy(_ctypes.__file__, os.path.abspath('libcuda.so.1')))",
+        ["libcuda is loaded"],
+        "take the snapshot before it",
+    ),
     "native thread": (
         (
             "import ctypes; c = ctypes.CDLL(None); t = ctypes.c_void_p();"

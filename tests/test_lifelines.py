@@ -348,6 +348,7 @@ NO_FDS = """
                 made.append(call())
             except OSError as error:
                 assert error.errno == 24, (name, room, error)
+                assert str(error) != "[Errno 24] " + os.strerror(24), (name, room)  # says at what
             try:
                 if before is not None and not made:
                     assert count() == before, (name, room, before, count())
@@ -521,6 +522,73 @@ def test_too_many_processes(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "good\n"
+
+
+#: What has no template to fork for it, and asks the kernel itself.
+NO_TEMPLATE = {
+    "the first new()": "earlyfork.new",
+    "new_exec()": "lambda: earlyfork.new_exec(executable=sys.executable)",
+    "snapshot()": "__import__('earlyfork.template').template.snapshot",
+}
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("what", NO_TEMPLATE)
+def test_too_many_processes_to_make_a_template(tmp_path: Path, what: str) -> None:
+    """The call itself fails: it says what was to be made, leaves nothing, and works later."""
+    program = support.write_script(
+        f"""
+        import os, sys
+        sys.path[:0] = eval(sys.argv[1])
+        os.environ["EARLYFORK"] = "0"
+        import earlyfork
+        import earlyfork.template
+        import resource, work
+        make = {NO_TEMPLATE[what]}
+        soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            resource.setrlimit(resource.RLIMIT_NPROC, (1, hard))
+            try:
+                make()
+            except BlockingIOError as error:
+                assert error.errno == 11
+                assert "launched" in str(error) or "template" in str(error), error
+            else:
+                raise AssertionError("it was made")
+            assert len(os.listdir("/proc/self/fd")) == before
+            try:
+                raise AssertionError(os.wait())
+            except ChildProcessError:
+                pass
+        resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard))
+        process = make()
+        if {what == "snapshot()"}:
+            process = process.fork()
+        assert work.got(process.run("work.echo")) == ()
+        assert process.wait(10) == 0
+        print("good")
+        """,
+        tmp_path,
+    )
+    uid = uid_without_processes()
+    path = [str(Path(__file__).parent), str(support.home_of_earlyfork())]
+    command = [interpreter_for(uid, path), "-c", program.read_text(), repr(path)]
+    done = subprocess.run(
+        command,
+        user=uid,
+        group=uid,
+        extra_groups=[],
+        start_new_session=True,
+        cwd="/",
+        env=support.clean_env(),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "good\n"), done.stderr
 
 
 # -- a host that forks ---------------------------------------------------------------------------

@@ -1005,7 +1005,7 @@ def test_what_a_standby_rehearses_leaves_no_trace(run: Run) -> None:
     """Workers that were forked ahead are like the first, and nobody hears of those never used."""
     out = run(
         """\
-import time
+import support
 from multiprocessing import util
 class Noted:
     pass
@@ -1031,9 +1031,10 @@ for number in range(6):
     assert found.pop(0) == f"n{number}"
     seen.append(found)
     p.join()
-    time.sleep(0.1)
+    support.wait_until(lambda: "ef-standby" in support.session(os.getsid(0)).values())
 print(all(found == seen[0] for found in seen), seen)
 """,
+        env={"PYTHONPATH": support.python_path()},
     )
     lines = out.splitlines()
     assert lines[:6] == ["after a fork"] * 6
@@ -1166,3 +1167,203 @@ with ProcessPoolExecutor(2, mp_context=ctx) as executor:
 """,
     )
     assert out == "[5.0, 0.0]\n"
+
+
+# --- the corners ----------------------------------------------------------------------------------
+
+
+def test_more_fds_than_one_message_takes(run: Run) -> None:
+    out = run(
+        """\
+def count(q, ends):
+    q.put((len(ends), len({os.fstat(end.fileno()).st_ino for end in ends})))
+""",
+        """\
+import resource
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+ends = [end for _ in range(140) for end in mp.Pipe()]
+q = ctx.SimpleQueue()
+p = ctx.Process(target=count, args=(q, ends))
+p.start()
+print(*q.get())
+p.join()
+""",
+    )
+    assert out == "280 280\n"
+
+
+def test_the_context_itself_can_be_handed_on(run: Run) -> None:
+    """It is the registered one there; a context with a template of its own stays here."""
+    out = run(
+        """\
+def tell(context, other, q):
+    q.put((context is mp.get_context("earlyfork"), type(other).__name__, other.name))
+""",
+        """\
+own = earlyfork.mp.get_context(template=earlyfork.new())
+q = ctx.SimpleQueue()
+print(hasattr(ctx.Process(), "_sentinel"))
+class Named(own.Process):
+    pass
+p = own.Process(target=tell, args=(ctx, own.Process(name="other"), q))
+p.start()
+print(*q.get())
+p.join()
+""",
+    )
+    assert out == "False\nTrue EarlyForkProcess other\n"
+
+
+def test_interrupt(run: Run) -> None:
+    """`Process.interrupt()` of Python 3.14 and later, whose half is there before."""
+    out = run(
+        """\
+def wait(c):
+    try:
+        c.send("waits")
+        signal.pause()
+    except KeyboardInterrupt:
+        c.send("interrupted")
+""",
+        """\
+a, b = ctx.Pipe()
+p = ctx.Process(target=wait, args=(b,))
+p.start()
+print(a.recv())
+p._popen.interrupt()
+print(a.recv())
+p.join()
+p._popen.interrupt()  # one that has ended
+print(p.exitcode)
+""",
+    )
+    assert out == "waits\ninterrupted\n0\n"
+
+
+def test_a_main_program_shorter_than_the_head_of_a_pyc(tmp_path: Path) -> None:
+    (tmp_path / "lib.py").write_text(
+        "import earlyfork.mp, multiprocessing as mp, sys\n"
+        "def go():\n"
+        "    p = mp.get_context('earlyfork').Process(target=print, args=('went',))\n"
+        "    p.start(); p.join(); print(p.exitcode)\n"
+        "if 'ef-template' not in open('/proc/self/comm').read(): go()\n"
+    )
+    done = support.run_script(
+        "import lib", directory=tmp_path, env={"PYTHONPATH": support.python_path(tmp_path)}
+    )
+    assert (done.returncode, done.stdout) == (0, "went\n0\n"), done
+
+
+def test_a_main_module_that_is_no_more(tmp_path: Path) -> None:
+    """Run by `python -m`, then removed: the worker says so, and nobody waits for it in vain."""
+    (tmp_path / "tool.py").write_text(
+        "import earlyfork.mp, multiprocessing as mp, os\n"
+        "def work():\n    pass\n"
+        "if __name__ == '__main__':\n"
+        "    os.remove(__file__)\n"
+        "    p = mp.get_context('earlyfork').Process(target=work)\n"
+        "    p.start(); p.join(); print(p.exitcode)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-B", "-m", "tool"],
+        cwd=tmp_path,
+        env=support.clean_env(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout == "1\n", done
+    assert "ImportError: the main module tool can't be found" in done.stderr
+
+
+def test_a_process_that_the_kernel_refuses(run: Run) -> None:
+    """No fds are left: it was never started, and the next one is."""
+    out = run(
+        "def work():\n    pass",
+        """\
+import resource
+first = ctx.Process(target=work); first.start(); first.join()
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+top = max(map(int, os.listdir("/proc/self/fd")))
+p = ctx.Process(target=work)
+resource.setrlimit(resource.RLIMIT_NOFILE, (top, hard))
+holders = []
+try:
+    while True:
+        holders.append(os.dup(0))
+except OSError:
+    pass
+try:
+    p.start()
+    p.join()
+    print("was started", p.exitcode)  # from a standby, which needs none
+except OSError as error:
+    print("refused", error.errno == 24)
+for fd in holders:
+    os.close(fd)
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+q = ctx.Process(target=work); q.start(); q.join()
+print(q.exitcode)
+""",
+    )
+    assert out == "refused True\n0\n"
+
+
+def test_workers_of_a_killed_template_can_be_killed(run: Run) -> None:
+    """Nobody can know how they ended; that they ended is seen."""
+    out = run(
+        """\
+def wait(c):
+    c.send(os.getppid())
+    signal.pause()
+""",
+        """\
+import support
+a, b = ctx.Pipe()
+p = ctx.Process(target=wait, args=(b,))
+p.start()
+template = a.recv()
+os.kill(template, signal.SIGKILL)
+assert support.gone_within(template)
+print(p.is_alive(), p.exitcode)
+p.terminate()
+p.join()
+print(p.is_alive(), p.exitcode)
+p.kill()
+p.close()
+""",
+        env={"PYTHONPATH": support.python_path()},
+    )
+    assert out == "True None\nFalse 255\n"
+
+
+def test_limits_and_niceness_of_the_caller_are_the_workers(run: Run) -> None:
+    out = run(
+        """\
+import resource
+def look():
+    return (resource.getrlimit(resource.RLIMIT_CORE), os.getpriority(os.PRIO_PROCESS, 0),
+            len(os.sched_getaffinity(0)), signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN,
+            list(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+def tell(q):
+    q.put(look())
+""",
+        """\
+first = ctx.Process(target=print); first.start(); first.join()
+hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+resource.setrlimit(resource.RLIMIT_CORE, (0 if hard else 0, hard))
+os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + 1)
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+q = ctx.SimpleQueue()
+p = ctx.Process(target=tell, args=(q,))
+p.start()
+print(q.get() == look())
+p.join()
+""",
+    )
+    assert out == "\nTrue\n"

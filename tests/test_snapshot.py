@@ -582,3 +582,27 @@ def test_a_killed_snapshot_says_so_and_is_not_replaced(run_script: Run) -> None:
         check=True,
         env=WITH_WORK,
     )
+
+
+def test_a_main_module_that_multiprocessing_runs_again_has_none(run_script: Run) -> None:
+    """The import is no error there, since the line stands in every such program; its use is."""
+    done = run_script(
+        """
+        import earlyfork, multiprocessing
+        from earlyfork.template import TEMPLATE
+        def use(answers):
+            try:
+                TEMPLATE.fork()
+            except earlyfork.TemplateError as error:
+                answers.put(str(error))
+        if __name__ == "__main__":
+            context = multiprocessing.get_context("spawn")
+            answers = context.SimpleQueue()
+            worker = context.Process(target=use, args=(answers,))
+            worker.start()
+            print(answers.get())
+            worker.join()
+        """,
+        check=True,
+    )
+    assert done.stdout.startswith("this process runs the main module again for multiprocessing")

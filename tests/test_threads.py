@@ -170,6 +170,121 @@ def test_a_signal_never_reaches_a_recycled_pid(tmp_path: Path) -> None:
     assert done.stdout.startswith("recycled"), done.stdout
 
 
+#: A process takes the pid of one that has ended, by the kernel's own knob for it.
+AGAIN = """
+import earlyfork
+import errno, os, signal, support, sys, work
+
+def take(pid):
+    "Fork a process that has this pid and waits; its way to be told."
+    for _ in range(100):  # another process may be faster to take the next pid
+        reader, writer = os.pipe()
+        with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+            file.write(str(pid - 1))
+        child = os.fork()
+        if not child:
+            os.close(writer)
+            os.read(reader, 1)
+            os._exit(7)
+        os.close(reader)
+        if child == pid:
+            return writer
+        os.close(writer)
+        os.waitpid(child, 0)
+    raise AssertionError(f"pid {pid} can't be had")
+
+def unharmed(pid, writer):
+    assert support.alive(pid)
+    os.close(writer)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7, "the wrong process was hit"
+
+def gone(process):
+    "Wait until its forker has reaped it and let go of its status, which is not read."
+    pid = process.pid
+    assert support.readable_within(process.sentinel, 10)
+    return pid
+
+def signals(process):
+    for act in (process.terminate, process.kill, lambda: process.send_signal(signal.SIGCONT)):
+        try:
+            act()
+        except earlyfork.ProcessLost:
+            lost.append(process)
+
+lost = []
+template = earlyfork.new().ready(10)
+for make in (earlyfork.new, template.fork, earlyfork.new_exec):
+    # It ended by itself, and nobody has asked for its status.
+    process = make()
+    process.run(work.returns).close()
+    pid = gone(process)
+    writer = take(pid)
+    signals(process)
+    unharmed(pid, writer)
+    assert process.wait(10) == 0 and not lost
+    # Linked, with the handle dropped: nothing of ours may come later either.
+    process = make()
+    sock = process.run(work.hold, linked=True)
+    assert sock.recv(1) == b"!"
+    sock.close()
+    pid = gone(process)
+    writer = take(pid)
+    del process
+    earlyfork.status()
+    unharmed(pid, writer)
+    # Prepared only.
+    process = make().ready(10)
+    process.eval("raise SystemExit(3)")
+    pid = gone(process)
+    writer = take(pid)
+    signals(process)
+    process.close()
+    unharmed(pid, writer)
+# Its forker was killed: nobody knows what it is now.
+process = template.fork()
+process.run(work.returns).close()
+pid = process.pid
+os.kill(template.pid, signal.SIGSTOP)
+support.wait_until(lambda: support.state(pid) == "Z")
+os.kill(template.pid, signal.SIGKILL)
+
+def reaped():
+    "Orphans come to this program, which is pid 1."
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0]
+    except ChildProcessError:
+        return False
+support.wait_until(reaped)
+writer = take(pid)
+signals(process)
+assert len(lost) == 3
+unharmed(pid, writer)
+print("good")
+"""
+
+
+@pytest.mark.root
+def test_the_pid_of_a_process_that_has_ended_is_somebody_elses(tmp_path: Path) -> None:
+    """Each time, and not by chance: the next process takes that very pid, and then come signals."""
+    script = support.write_script(AGAIN, tmp_path)
+    probe = "open('/proc/sys/kernel/ns_last_pid', 'w').write('99')"
+    command = [*namespace(), sys.executable]
+    done = subprocess.run([*command, "-c", probe], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"the next pid can't be chosen here: {done.stderr.strip()[-100:]}")
+    done = subprocess.run(
+        [*command, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+        # Nobody but the program takes a pid.
+        env=support.clean_env(EARLYFORK_STANDBY="0", **WITH_WORK),
+        stdin=subprocess.DEVNULL,
+    )
+    assert (done.returncode, done.stdout) == (0, "good\n"), done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("origin", ORIGINS)
 def test_the_host_forks_while_other_threads_create(run_script: Run, origin: str) -> None:
@@ -223,5 +338,42 @@ def test_the_host_forks_while_other_threads_create(run_script: Run, origin: str)
         check=True,
         env=WITH_WORK,
         timeout=55,
+    )
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("origin", ORIGINS)
+def test_the_host_forks_while_another_thread_asks_a_template(run_script: Run, origin: str) -> None:
+    """In the middle of a poll, and with the fds of a request: the child of the host has neither."""
+    done = run_script(
+        f"""
+        import os
+        {ORIGINS[origin]}
+        import earlyfork
+        import support, threading, work
+        from earlyfork import _origin
+        assert work.got(earlyfork.new().run(work.echo)) == ()
+        template = _origin._now.template
+        here, far = os.pipe()
+        template._in_flight |= {{far}}
+        template._watch.suspect = True
+        thread = threading.Thread(target=template.gone)  # polls for a second
+        thread.start()
+        support.wait_until(lambda: not template._watch.suspect)  # and so polls
+        pid = os.fork()
+        if not pid:
+            os.close(here)
+            try:
+                os.fstat(far)
+            except OSError:
+                assert work.got(earlyfork.new().send_arg(1).run(work.echo)) == (1,)
+                os._exit(7)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        thread.join()
+        """,
+        check=True,
+        env=WITH_WORK | {"EARLYFORK_STANDBY": "0"},
+        timeout=30,
     )
     assert done.stderr == ""

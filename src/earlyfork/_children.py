@@ -11,6 +11,7 @@ import _socket
 import operator
 import os
 import select
+import stat
 import struct
 import time
 
@@ -151,8 +152,20 @@ def write_status(fd: int, op: int, payload: bytes) -> None:
         written = 0
     if written < len(frame):
         sock = _socket.socket(AF_UNIX, STREAM, 0, fd)
-        sock.shutdown(_socket.SHUT_RDWR)
-        sock.detach()
+        try:
+            sock.shutdown(_socket.SHUT_RDWR)
+        except OSError:  # ended already
+            return
+        finally:
+            sock.detach()
+
+
+def is_status(fd: int) -> bool:
+    """Whether what was handed in can serve as a status socket; sees to it that it never blocks."""
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        return False
+    os.set_blocking(fd, False)
+    return True
 
 
 #: A handler that costs no frame of Python.
@@ -178,6 +191,8 @@ class Children:
         self.waiting: set[int] = set()  # standbys not known to be taken
         self.refill_at = NEVER
         self.lingering = False
+        #: Whether code that was sent has run here: it may have waited for a child in our stead.
+        self.careful = False
 
     def arm(self, comm: int) -> None:
         """Make what a forker needs: the children's way up, a wakeup, a poll over all of it."""
@@ -332,6 +347,8 @@ class Children:
                     self._drop(pid)
                 return
             if info is None:
+                if self.careful:
+                    self._reap_one_by_one()
                 return
             if info.si_pid not in self.status:
                 self._reap_one_by_one()  # a child of imported code stands before ours

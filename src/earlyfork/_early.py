@@ -148,13 +148,15 @@ def fork_template(body: Callable[[int, int], NoReturn]) -> Forked:
                 stream.flush()
             except (OSError, ValueError):
                 continue  # broken or closed: nothing in it will be written twice either
-    near, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    ends: list[_socket.socket] = []
     try:
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    except OSError:
-        near.close()
-        far.close()
-        raise
+        for _ in range(2):
+            ends += _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    except OSError as error:
+        for end in ends:
+            end.close()
+        raise OSError(error.errno, f"no template can be forked: {error.strerror}") from error
+    near, far, ours, theirs = ends
     ours.setblocking(False)
     theirs.setblocking(False)
     baseline = _context.Context()

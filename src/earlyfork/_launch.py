@@ -81,6 +81,14 @@ def launch(choice: _interpreter.Choice, env: dict[str, str] | None = None) -> La
         OSError: no fd or no process to be had.
     """
     tidy()
+    try:
+        return _start(choice, env)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(error.errno, f"{choice} can't be launched: {reason}") from error
+
+
+def _start(choice: _interpreter.Choice, env: dict[str, str] | None) -> Launched:
     import subprocess  # here, since most programs never get here
 
     result = Launched(choice)

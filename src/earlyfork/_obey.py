@@ -33,6 +33,7 @@ def _guarded(server: Server) -> Callable[[], None]:
 
     def stop() -> None:
         end_guard()
+        server.kids.careful = True
         if server.kids.armed:
             server.kids.listen()  # asyncio, among others, takes the wakeup fd away
 

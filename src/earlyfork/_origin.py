@@ -127,7 +127,7 @@ def inherited() -> tuple[str, ...]:
 
 def note_inherited(lines: list[str]) -> None:
     """Remember it for `status`."""
-    _now.inherited += lines
+    _now.inherited += [line for line in lines if line not in _now.inherited]
 
 
 def root_process(forked: Forked | _launch.Launched, origin: str) -> Process:
@@ -495,10 +495,7 @@ def _after_fork_in_child() -> None:
     parent = os.getppid()
     _process.after_fork_in_child(parent)
     for process in _process.living():
-        process._lock = _thread.RLock()
-        process._watch.foreign = process._watch.foreign or parent
-        if not process._root:
-            process._release()
+        process.begin_anew(parent)
 
 
 def forget_everything() -> None:

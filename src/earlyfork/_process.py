@@ -7,6 +7,7 @@ that a prepared one can be forked.
 from __future__ import annotations
 
 import _socket
+import _thread
 import contextlib
 import itertools
 import os
@@ -23,6 +24,7 @@ from earlyfork._channel import Channel
 from earlyfork._children import (
     CLOEXEC,
     FdsLost,
+    close_all,
     message_pair,
     take_queued,
 )
@@ -82,6 +84,8 @@ class Process(Channel):
     _poll: select.poll | None = None
     _cloned = False
     _is_linked = False
+    #: Fds of a request that is being sent.
+    _in_flight: frozenset[int] = frozenset()
     #: What must live as long as this handle: the root that a `new_exec` process came from.
     _keep: Process | None = None
     #: What a root template was made with.
@@ -308,6 +312,8 @@ class Process(Channel):
                 near, far = (_platform.above_streams(end.detach()) for end in make())
                 ours.callback(os.close, near)
                 theirs.callback(os.close, far)
+                self._in_flight |= {near, far}
+                theirs.callback(self._landed, near, far)
                 return near, far
 
             if self._standby < 0:
@@ -331,6 +337,9 @@ class Process(Channel):
         if payload:
             self._queue = _socket.socket(fileno=queue)
         return Process(comm, Watch(status, None, self._watch), self.origin)
+
+    def _landed(self, *fds: int) -> None:
+        self._in_flight -= {*fds}
 
     def ready(self, timeout: float | None = None) -> Process:
         """Wait until all that was sent so far has been done there.
@@ -577,11 +586,29 @@ class Process(Channel):
 
     # -- for _origin --------------------------------------------------------------------------
 
+    def own_fds(self) -> set[int]:
+        """Fds that are this object's, and nobody's leak."""
+        found = {self._comm, self._watch.fd, self._pidfd, *self._in_flight}
+        found |= {file.fileno() for file in (self._queue, self._watch._epoll) if file is not None}
+        return found
+
+    def begin_anew(self, parent: int) -> None:
+        """In the child of a host that forked itself, maybe while another thread was in here."""
+        self._lock = _thread.RLock()
+        self._poll = None  # for good in use, if that thread was polling
+        self._watch.foreign = self._watch.foreign or parent
+        close_all(list(self._in_flight))
+        self._in_flight = frozenset()
+        if not self._root:
+            self._release()
+
     def gone(self) -> bool:
         """Whether this template is dead. Not for two threads at a time."""
         if self._poll is None:
             self._poll = select.poll()
             self._poll.register(self._comm, 0)
+            if self._pidfd >= 0:
+                self._poll.register(self._pidfd, select.POLLIN)
         if self._root and self._pidfd < 0:
             # A child that it was just forking may hold its socket open a moment longer.
             self.refresh()

@@ -56,7 +56,7 @@ typedef struct {
     unsigned generation;
     double refill_at, refill_after;
     long nursery;
-    int root;
+    int root, careful;
     Py_buffer fork_batch;
 } Forker;
 
@@ -748,12 +748,12 @@ refill(Forker *f)
 static int
 reap(Forker *f)
 {
-    while (PyDict_GET_SIZE(f->status)) {
+    for (int first = 1; PyDict_GET_SIZE(f->status); first = 0) {
         siginfo_t info = {0};
         if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
             return 1;
         if (info.si_pid == 0)
-            return 0;
+            return first && f->careful;  /* somebody's code may have waited for it */
         PyObject *pid = PyLong_FromLong(info.si_pid);
         if (pid == NULL)
             return -1;
@@ -842,7 +842,8 @@ loop(Forker *f, struct pollfd *polled, nfds_t count)
 
 PyDoc_STRVAR(turn_doc,
 "turn(comm, wake_in, wake_out, up, queue, status, waiting, others, watched, births, server,\n"
-"     way_up, standby, crowd, generation, refill_at, refill_after, nursery, root, fork_batch)\n\n"
+"     way_up, standby, crowd, generation, refill_at, refill_after, nursery, root, fork_batch,\n"
+"     careful)\n\n"
 "Serve as a forker until something happens that is not usual: (refill_at, standby, what).\n"
 "Returns in new processes, too; in one that is to run something, what to call.");
 
@@ -851,12 +852,12 @@ turn(PyObject *self, PyObject *args)
 {
     Forker f;
     (void)self;
-    if (!PyArg_ParseTuple(args, "iiiiiO!O!O!O!O!OOnnIddlpy*:turn", &f.comm, &f.wake_in,
+    if (!PyArg_ParseTuple(args, "iiiiiO!O!O!O!O!OOnnIddlpy*p:turn", &f.comm, &f.wake_in,
                           &f.wake_out, &f.up, &f.queue, &PyDict_Type, &f.status, &PySet_Type,
                           &f.waiting, &PyTuple_Type, &f.others, &PyTuple_Type, &f.watched,
                           &PyTuple_Type, &f.births, &f.server, &f.way_up, &f.standby, &f.crowd,
                           &f.generation, &f.refill_at, &f.refill_after, &f.nursery, &f.root,
-                          &f.fork_batch))
+                          &f.fork_batch, &f.careful))
         return NULL;
     Py_ssize_t count = 3 + PyTuple_GET_SIZE(f.watched);
     struct pollfd few[8], *polled = few;

@@ -31,6 +31,7 @@ from earlyfork._children import (
     Children,
     FdsLost,
     close_all,
+    is_status,
     receive,
     rights,
     status_pair,
@@ -192,6 +193,7 @@ class Server:
             *(kids.status, kids.waiting, tuple(self.others()), tuple(kids.polled()), births),
             *(self, kids.up_out, kids.standby, CROWD, kids.generation, kids.refill_at),
             *(REFILL_AFTER, self.nursery_pid, self.root or self.is_nursery, PLAIN_FORK),
+            kids.careful,
         )
         if type(said) is not tuple:
             return said  # type: ignore[no-any-return]
@@ -297,7 +299,7 @@ class Server:
                 return
             except FdsLost:  # no room for what was asked; who asked sees the end of its socket
                 continue
-            if not message:  # somebody shut it down: nothing will ever be heard here
+            if not message and sender is None:  # somebody shut it down: nothing more will be heard
                 kids.poll.unregister(kids.up_fd)
                 return
             if len(message) < UP_HEAD.size:
@@ -307,7 +309,7 @@ class Server:
             if sender is not None:
                 pid = sender[0]  # the kernel's word counts: nobody speaks for a sibling
             payload = message[UP_HEAD.size :]
-            if op in (wire.NEW, wire.SIBLING) and len(fds) == 2:
+            if op in (wire.NEW, wire.SIBLING) and len(fds) == 2 and is_status(fds[1]):
                 # A worker that gave up its rights may not have them back by asking for a process.
                 refusal = 0
                 if sender is not None and sender[1] != os.geteuid():
@@ -324,16 +326,18 @@ class Server:
                 continue
             status = kids.status.get(pid)
             if status is None:
-                close_all(fds)
+                pass
             elif op in (wire.IS_READY, wire.ERROR):
                 kids.tell(pid, op, payload)
-            elif op == wire.ADOPT and fds:
+            elif op == wire.ADOPT and len(fds) == 1 and is_status(fds[0]):
                 kids.adopt(pid, fds.pop())
             elif op == wire.LINK:
                 kids.link(pid, fds)
+                continue
             elif op == wire.FULL and pid == self.nursery_pid:
                 self.drop_nursery()
                 kids.plan_refill(0)
+            close_all(fds)
 
     def new(self, fds: list[int], op: int = wire.NEW) -> None:
         """A descendant wants a process forked off the clean template: do it, or pass it on."""

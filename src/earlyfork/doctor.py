@@ -254,8 +254,7 @@ def _shared_fds() -> list[str]:
 def _own_fds() -> set[int]:
     fds = set()
     for process in _process.living():
-        queue = -1 if process._queue is None else process._queue.fileno()
-        fds |= {process._comm, process._watch.fd, queue}
+        fds |= process.own_fds()
     return fds
 
 

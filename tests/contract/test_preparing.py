@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import io
 import multiprocessing
 import os
+import pickle
 import socket
 import ssl
+import types
 from typing import TYPE_CHECKING
 
 import pytest
 import work
 
 import earlyfork
-from support import eof_within
+from earlyfork import _wire as wire
+from support import eof_within, gone_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,6 +221,13 @@ def test_sockets_and_connections_work_there(make: Make) -> None:
     near.close()
 
 
+class Detached:
+    """A wrapper of a file that was taken out of it."""
+
+    def fileno(self) -> int:
+        raise ValueError("underlying buffer has been detached")
+
+
 def test_bad_files_are_refused_here(make: Make, tmp_path: Path) -> None:
     process = make().send_arg("kept")
     closed = open(tmp_path / "file", "w")
@@ -224,7 +235,10 @@ def test_bad_files_are_refused_here(make: Make, tmp_path: Path) -> None:
     left, right = socket.socketpair()
     left.close()
     number = right.fileno()
-    for bad in (closed, left, -1, io.BytesIO(), 1 << 40):
+    near, far = multiprocessing.Pipe()
+    near.close(), far.close()
+    stale = types.SimpleNamespace(fileno=lambda: 1 << 20)  # as of a library that kept a number
+    for bad in (closed, left, -1, io.BytesIO(), 1 << 40, near, Detached(), stale):
         with pytest.raises(ValueError, match=r"can't be sent|no fd"):
             process.send_fh(right, bad)
     right.close()
@@ -321,3 +335,89 @@ def test_preparing_takes_effect_in_order(make: Make) -> None:
     process = make().eval("import os; os.environ['STEP'] = '1'").send_arg("x")
     process.eval("assert os.environ.pop('STEP') == '1'").require("work")
     process.call("work:VALUE.upper").ready(10)
+
+
+def test_a_process_that_ends_by_itself_is_never_ready(make: Make) -> None:
+    process = make().eval("import os; os._exit(5)")
+    with pytest.raises(earlyfork.ProcessStateError, match="ended before it was ready"):
+        process.ready(10)
+    assert process.wait(10) == 5
+
+
+def test_code_that_takes_a_clones_status_leaves_it_unknown(make: Make) -> None:
+    """`os.wait()` in a process that has clones: nobody can know, and no status is invented."""
+    process = make()
+    clone = process.fork()
+    process.eval("import os; os.kill(args[0], 9); os.waitpid(args[0], 0)", clone.pid)
+    with pytest.raises(earlyfork.ProcessLost, match=f"process {clone.pid}"):
+        clone.wait(10)
+    assert work.got(process.send_arg(1).run(work.echo)) == (1,)
+
+
+def test_a_zombie_of_other_code_hides_no_clone(make: Make) -> None:
+    """It is never waited for, and what comes after it is found all the same."""
+    process = make().eval("import os\nif not os.fork(): os._exit(0)")
+    process.eval("os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)")
+    first, second = process.fork(), process.fork()
+    process.eval("os.kill(args[0], 9); os.waitpid(args[0], 0)", first.pid)  # one is taken besides
+    second.run("builtins.id").close()
+    assert second.wait(10) == 0
+    with pytest.raises(earlyfork.ProcessLost):
+        first.wait(10)
+
+
+def test_errors_travel_by_pickle(make: Make) -> None:
+    """Pools of all kinds hand them on."""
+    process = make().eval("raise LookupError('as told')")
+    with pytest.raises(earlyfork.RemoteError) as caught:
+        process.ready(10)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert str(copy) == str(caught.value)
+    assert (copy.type_name, copy.remote_traceback) == ("LookupError", caught.value.remote_traceback)
+
+
+def test_an_error_when_there_is_no_traceback_module(make: Make) -> None:
+    """A process that gave up its rights may not be able to load it: the last line is told."""
+    process = make().eval("import sys; sys.modules['traceback'] = None; raise LookupError('told')")
+    assert process.wait(10) == 1
+    assert str(process.error) == "LookupError: told"
+
+
+def test_what_is_no_frame_ends_a_process(make: Make) -> None:
+    """Somebody who holds its socket writes what earlyfork never would."""
+    process = make().ready(10)
+    with process.to_fh() as sock:
+        sock.sendall(wire.batch(wire.frame(99)))
+        sock.settimeout(10)
+        assert sock.recv(1) == b""
+
+
+def test_half_of_a_command_is_none(make: Make) -> None:
+    """An owner that ends in the middle of sending."""
+    process = make().ready(10)
+    pid = process.pid
+    with process.to_fh() as sock:
+        sock.sendall(wire.batch(wire.frame(wire.REQUIRE, b"work"))[:100])
+    assert gone_within(pid)
+
+
+def test_an_error_before_foreign_bytes_is_an_end_and_no_reset(make: Make) -> None:
+    """What is left in the socket is read away, whatever it is."""
+    process = make().ready(10)
+    command = wire.frame(wire.EVAL, wire.pack_values(("<sent>", "raise SystemExit(3)")))
+    with process.to_fh() as sock:
+        sock.sendall(wire.batch(command) + b"no frame" * 10_000)
+        sock.settimeout(10)
+        assert sock.recv(1) == b""
+
+
+def test_what_was_sent_with_a_failing_command_is_closed(make: Make) -> None:
+    """Also a process that was asked for there: its owner sees the end, and is told why."""
+    process = make().eval("raise LookupError('told')")
+    clone = None
+    with contextlib.suppress(earlyfork.TemplateDied):
+        clone = process.send_fh(0).fork()
+    if clone is not None:
+        with pytest.raises(earlyfork.TemplateDied, match="LookupError: told"):
+            clone.ready(10)
+    assert process.wait(10) == 1

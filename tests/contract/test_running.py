@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
+import select
 import signal
 import socket
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -13,7 +17,8 @@ import pytest
 import work
 
 import earlyfork
-from support import comm, readable_within, wait_until
+from earlyfork import _wire as wire
+from support import alive, comm, gone_within, readable_within, state, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -369,3 +374,150 @@ def test_wait_until_named_in_ps(make: Make) -> None:
     assert sock.recv(1) == b"!"
     sock.close()
     process.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "text"),
+    [
+        (work.os_exit, 3, "ended with status 3"),
+        (work.die_by, signal.SIGKILL, "was ended by SIGKILL"),
+        (work.die_by, signal.SIGRTMIN + 1, f"was ended by signal {signal.SIGRTMIN + 1}"),
+    ],
+)
+def test_check_raises_for_a_status_without_an_error(
+    make: Make, function: Callable[..., None], argument: int, text: str
+) -> None:
+    process = make().send_arg(argument)
+    process.run(function).close()
+    with pytest.raises(earlyfork.RemoteError, match=text) as caught:
+        process.wait(10, check=True)
+    assert caught.value.remote_traceback == ""
+    assert str(caught.value).endswith(text)
+
+
+def test_output_that_cannot_be_written_is_status_120(make: Make) -> None:
+    """As of any Python program."""
+    process = make().eval(
+        "import os, sys\n"
+        "def f(sock):\n"
+        "    os.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
+        "    sys.stdout = open(1, 'w', closefd=False)\n"
+        "    sys.stdout.write('lost')"
+    )
+    process.run("f").close()
+    assert process.wait(10) == 120
+
+
+@pytest.mark.parametrize(
+    "loss",
+    ["sys.stderr = None", "sys.stderr.close()", "sys.stderr = None; os.close(2)"],
+)
+def test_an_error_without_a_stderr_reaches_the_caller(make: Make, loss: str) -> None:
+    process = make().eval(f"import os, sys; {loss}; raise LookupError('told')")
+    assert process.wait(10) == 1
+    assert process.error is not None
+    assert process.error.args[0] == "LookupError: told"
+
+
+def test_an_excepthook_of_the_user_is_obeyed(make: Make, tmp_path: Path) -> None:
+    process = make().eval(
+        "import sys\n"
+        "def hook(kind, error, tb): open(path, 'w').write(f'{kind.__name__} {error}')\n"
+        "path, = args; sys.excepthook = hook",
+        str(tmp_path / "hooked"),
+    )
+    process.run(work.fails).close()
+    assert process.wait(10) == 1
+    assert (tmp_path / "hooked").read_text() == "LookupError as told"
+    assert process.error is not None
+
+
+def test_ctrl_c_while_threads_are_joined(make: Make) -> None:
+    """The function has returned, a thread of it works on: that is interrupted, as in a script."""
+    process = make()
+    with process.run(work.lingers) as sock:
+        assert sock.recv(1) == b"!"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    assert process.error is not None
+    assert process.error.type_name == "KeyboardInterrupt"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_forker_that_does_not_hear_is_waited_for(make: Make) -> None:
+    """Requests that its socket can't take wait until it goes on, and are all served."""
+    template = make().require("work")
+    process = template.fork()
+    with contextlib.closing(template):
+        sock = process.send_arg(template.pid).run(work.crowd)
+        assert sock.recv(1) == b"!"
+        wait_until(lambda: state(process.pid) == "S")  # nothing else there can sleep
+        os.kill(template.pid, signal.SIGCONT)
+        pids = work.got(sock)
+        assert process.wait(10) == 0
+    assert len(set(pids)) == len(pids) > 10
+
+
+def test_a_linked_worker_ends_with_all_that_it_started(make: Make) -> None:
+    """Some end by SIGTERM and are gone when SIGKILL comes for the rest."""
+    process = make()
+    pids = work.got(process.run(work.links))
+    assert process.wait(10) == 0
+    assert len(set(pids)) == 3
+    assert all(gone_within(pid) for pid in pids)
+
+
+@pytest.mark.parametrize("end", ["closed", "dropped", "dropped after its end"])
+def test_a_linked_process_goes_on_without_its_handle(make: Make, end: str) -> None:
+    """It ends with this program, and until then nobody needs the handle. No fd stays behind."""
+    process = make()
+    sock = process.run(work.hold, linked=True)
+    assert sock.recv(1) == b"!"
+    pid = process.pid
+    if end == "closed":
+        process.close()
+        assert process.state == "closed"
+    elif end == "dropped":
+        del process
+    assert alive(pid)
+    sock.close()  # what it waits for
+    wait_until(lambda: not state(pid))  # reaped, and told before that
+    if end == "dropped after its end":
+        assert process.wait(10) == 0
+        del process
+    found = earlyfork.status()  # looks after those without a handle
+    assert pid not in [entry.pid for entry in found.processes]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_template_without_an_owner_makes_no_siblings(make: Make) -> None:
+    """It waits for its worker's end only; its streams are gone with the owner."""
+    template = make().require("work")
+    process = template.fork()
+    sock = process.run(work.late_sibling)
+    assert sock.recv(1) == b"!"
+    pid = template.pid
+    template.close()
+    wait_until(lambda: os.readlink(f"/proc/{pid}/fd/1") == "/dev/null")
+    sock.sendall(b"!")
+    assert work.got(sock) == (errno.EPIPE, "never made")
+    assert process.wait(10) == 0
+
+
+def test_an_owner_that_does_not_read_its_status_is_not_waited_for(make: Make) -> None:
+    """A forker goes on; that owner takes the process for lost, and the next one is as ever."""
+    template = make().require("work")
+    process = template.fork()
+    with contextlib.closing(template):
+        for _ in range(5000):  # answers that nobody looks at
+            process._add(wire.READY, b"7")
+        process._flush()
+        hung_up = select.poll()
+        hung_up.register(process._watch.fd, 0)
+        assert hung_up.poll(10_000)
+        with pytest.raises(earlyfork.ProcessLost):
+            process.wait(10)
+        process.close()
+        after = template.fork().send_arg(1)
+        assert work.got(after.run(work.echo)) == (1,)
+        assert after.wait(10) == 0

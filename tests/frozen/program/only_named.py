@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -99,10 +99,8 @@ def outlive(sock: socket.socket, result: str, home: str) -> None:
     sock.sendall(b"ready")
     while sock.recv(100):
         pass
-    for _ in range(500):
-        if not Path(home).exists() or not Path(home).name.startswith("_MEI"):
-            break
-        time.sleep(0.01)
+    if Path(home).name.startswith("_MEI"):
+        until_removed(Path(home))
     try:
         import _lsprof
 
@@ -119,6 +117,16 @@ def outlive(sock: socket.socket, result: str, home: str) -> None:
     }
     Path(f"{result}.part").write_text(json.dumps(seen))
     Path(f"{result}.part").rename(result)
+
+
+def until_removed(path: Path) -> None:
+    """Wait for the bootloader, a stranger, to remove it: the kernel tells when something goes."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
+    folder = os.open(path.parent, os.O_RDONLY)
+    fcntl.fcntl(folder, fcntl.F_NOTIFY, fcntl.DN_DELETE | fcntl.DN_MULTISHOT)
+    while path.exists() and signal.sigtimedwait({signal.SIGIO}, 5):
+        pass
+    os.close(folder)
 
 
 def until_eof(sock: socket.socket) -> None:
