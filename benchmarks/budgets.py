@@ -52,8 +52,8 @@ BUDGETS = (
     # For information.
     Budget("first, 200 MB", "first byte from a parent of 200 MB / small", None, None),
     Budget("first, burst", "first byte, standby, no pause between / R", None, None),
-    Budget("first, hot R", "first byte, standby, every 4 ms / R without pauses", None, None),
-    Budget("blocked, hot R", "caller blocked, every 4 ms / R's fork() without pauses", None, None),
+    Budget("first, hot R", "first byte, standby, every ms / R without pauses", None, None),
+    Budget("blocked, hot R", "caller blocked, every ms / R's fork() without pauses", None, None),
     Budget("blocked, none", "caller blocked, no standby / R's fork()", None, None),
     Budget("rate, none", "rate without standby / R", None, None, True, "/s"),
     Budget("flight, fork", "os.fork(), 16 in flight / sequential R", None, None, True, "/s"),

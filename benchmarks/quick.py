@@ -18,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SOURCE = os.environ.get("BENCH_SRC", str(HERE.parent / "src"))
-PACE = "0.004"  # between requests, so that standbys are there again: steady use
+PACE = "0.001"  # between requests, so that standbys are there again: steady use
 
 WANTED = {
     "first byte": ("R, paced", "<= 0.50 (0.25)"),

@@ -35,7 +35,7 @@ from stage import HERE, ROOT, ProbeError, Stage, base_python
 
 RESULTS = HERE / "results" / "latest.json"
 BARE = ("-I", "-S")
-PACE = 0.004  # between requests, so that standbys are there again: steady use
+PACE = 0.001  # between requests, in seconds: so that standbys are there again
 #: Parent sizes in MB, and the ballast that makes an interpreter as large.
 SIZES = {20: 10, 200: 190, 2000: 1990}
 LARGER = {"200 MB": 200, "2 GB": 2000}

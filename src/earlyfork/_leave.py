@@ -16,7 +16,7 @@ from earlyfork._here import here, tell
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 
 def forget_exit_functions() -> None:
@@ -130,20 +130,28 @@ def print_error(text: str) -> None:
 
 
 def finish(
-    job: Callable[[], object], run: Callable[[Callable[[], object]], object] | None = None
+    job: Callable[[], object],
+    run: Callable[[Callable[[], object]], Any] | None = None,
+    resume: Callable[[Any], Callable[[], object]] | None = None,
 ) -> NoReturn:
     """Run the user's function as the last thing this process does.
 
     What the function registered is run (threads that are no daemons, atexit, flushed streams);
-    what was inherited from the template is not finalised. `run` may call the function, and end the
-    process at once when there is nothing to be done after it.
+    what was inherited from the template is not finalised.
+
+    Args:
+        job: what to call.
+        run: calls it instead, and ends the process at once if nothing is to be done after it.
+        resume: told what `run` returned, says what to run in its stead.
     """
     code = interrupted = 0
     try:
         if run is None:
             job()
         else:
-            run(job)
+            while (left := run(job)) is not None:
+                assert resume is not None
+                job = resume(left)
     except BaseException as error:
         code = conclude(error)
         interrupted = isinstance(error, KeyboardInterrupt)

@@ -494,6 +494,9 @@ class Process(Channel):
             RemoteError: with `check`, the process failed.
         """
         watch = self._watched()
+        if self._queue is not None:
+            with self._lock:  # a template stays as long as it has standbys that may be taken
+                self._close_queue()
         if not watch.has_exited(timeout):
             hint = ", and was not run yet" if self._state == wire.OPEN else ""
             raise TimeoutError(f"{self!r} still lives after {timeout} seconds{hint}")

@@ -36,7 +36,7 @@ enum { LARGE = 8192 };
 enum { READ, HEAR, DIED, ASKED, CROWDED, ALONE, MORE, CHILD };
 
 static PyObject *here, *socket_class, *resolve;
-static PyObject *count_callbacks, *text_class, *surround;
+static PyObject *count_callbacks, *text_class, *surround, *wait_function;
 static PyObject *s_up, *s_lifeline, *s_kind, *s_doing, *s_pending, *s_flush, *s_detach;
 static PyObject *s_threading;
 static PyObject *os_module, *s_environ, *s_data;
@@ -59,6 +59,13 @@ typedef struct {
     int root, careful;
     Py_buffer fork_batch;
 } Forker;
+
+/* What a new process knows of itself until its first batch has come. */
+static struct {
+    int comm, standby, root;
+    PyObject *births, *way_up;
+    char fork_batch[PAD];
+} born;
 
 /* -- small things ------------------------------------------------------------------------------ */
 
@@ -230,9 +237,10 @@ close_fds_in(PyObject *tuple)
         close((int)PyLong_AsLong(PyTuple_GET_ITEM(tuple, i)));
 }
 
-/* What Children.forget and Server.become do about the system: nothing of the forker stays open. */
-static void
-let_go(Forker *f, const char *name)
+/* What Children.forget and Server.become do about the system: nothing of the forker stays open.
+ * Returns what `turn` does. */
+static PyObject *
+be_born(Forker *f, int comm, int standby)
 {
     Py_ssize_t at = 0;
     PyObject *pid, *fd;
@@ -252,10 +260,18 @@ let_go(Forker *f, const char *name)
         sigaddset(&term, SIGTERM);
         pthread_sigmask(SIG_UNBLOCK, &term, NULL);
     }
-    prctl(PR_SET_NAME, name);
+    prctl(PR_SET_NAME, standby ? "ef-standby" : "ef-prepared");
+    born.comm = comm;
+    born.standby = standby;
+    born.root = f->root;
+    born.births = f->births;
+    born.way_up = f->way_up;
+    memcpy(born.fork_batch, f->fork_batch.buf, PAD);
     /* Finalised, these would touch their memory, and close numbers that are other files by then. */
     Py_INCREF(f->server);
     Py_INCREF(f->arguments);
+    Py_INCREF(wait_function);
+    return wait_function;
 }
 
 /* os.fork() without its frames. */
@@ -357,10 +373,10 @@ job_for(int comm, const char *name, Py_ssize_t length)
 /* Where the frame RUN starts in a batch that says to run something, unlinked, and before that
  * nothing but what is about the surroundings; NULL for any other. */
 static const char *
-run_frame(const Forker *f, const char *batch, ssize_t size, int fds)
+run_frame(const char *batch, ssize_t size, int fds)
 {
     const unsigned char *at = (const unsigned char *)batch, *end;
-    if (size < PAD || memcmp(at, f->fork_batch.buf, 3) || at[3] != fds || number_at(at + 8)
+    if (size < PAD || memcmp(at, born.fork_batch, 3) || at[3] != fds || number_at(at + 8)
         || number_at(at + 4) > size - HEAD)
         return NULL;
     end = at + HEAD + number_at(at + 4);
@@ -516,22 +532,6 @@ run_job(PyObject *job)
     return special;
 }
 
-PyDoc_STRVAR(run_doc,
-"run(job)\n\n"
-"Call it; end the process with status 0 when there is nothing special about the end.");
-
-static PyObject *
-run(PyObject *self, PyObject *job)
-{
-    (void)self;
-    int special = run_job(job);
-    if (special < 0)
-        return NULL;
-    if (!special)
-        _exit(0);
-    Py_RETURN_NONE;
-}
-
 /* Without the frames of its `close`. */
 static void
 close_socket(PyObject *sock)
@@ -545,13 +545,13 @@ close_socket(PyObject *sock)
 
 /* In a standby: all that a run does, once, so that the pages it touches are this process's own. */
 static int
-rehearse(Forker *f)
+rehearse(void)
 {
     int ends[2], none[4], count;
     char batch[PAD];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
         return 0;  /* it is for speed only */
-    if (send(ends[1], f->fork_batch.buf, PAD, MSG_NOSIGNAL | MSG_DONTWAIT) != PAD
+    if (send(ends[1], born.fork_batch, PAD, MSG_NOSIGNAL | MSG_DONTWAIT) != PAD
         || receive(ends[0], batch, PAD, MSG_DONTWAIT, none, &count) != PAD) {
         close(ends[0]);
         close(ends[1]);
@@ -577,10 +577,11 @@ rehearse(Forker *f)
 /* The life of a new process up to its first batch: what is to be called, or (CHILD, comm, data,
  * fds). */
 static PyObject *
-live(Forker *f, int comm, int standby)
+live(void)
 {
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(f->births); i++) {
-        PyObject *done = PyObject_CallNoArgs(PyTuple_GET_ITEM(f->births, i));
+    int comm = born.comm;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(born.births); i++) {
+        PyObject *done = PyObject_CallNoArgs(PyTuple_GET_ITEM(born.births, i));
         if (done == NULL)
             return NULL;
         Py_DECREF(done);
@@ -589,11 +590,11 @@ live(Forker *f, int comm, int standby)
     PyObject *former = PyObject_GetAttr(here, s_up);
     if (former == NULL)
         return NULL;
-    if (set(here, s_up, new_ref(f->way_up)) < 0
-        || (f->root && set(here, s_lifeline, PyLong_FromLong(-1)) < 0)
+    if (set(here, s_up, new_ref(born.way_up)) < 0
+        || (born.root && set(here, s_lifeline, PyLong_FromLong(-1)) < 0)
         || set(here, s_kind, new_ref(s_prepared)) < 0)
         return NULL;
-    if (standby && rehearse(f) < 0)
+    if (born.standby && rehearse() < 0)
         return NULL;
     char batch[LARGE];
     int fds[253], count;
@@ -609,14 +610,14 @@ live(Forker *f, int comm, int standby)
     }
     if (got < 0)
         return not_read(CHILD, comm);
-    if (got == PAD && !memcmp(batch, f->fork_batch.buf, 3)) {
+    if (got == PAD && !memcmp(batch, born.fork_batch, 3)) {
         uint32_t size = number_at((unsigned char *)batch + 4) + HEAD;
         if (size > PAD && size <= LARGE) {
             ssize_t rest = recv(comm, batch + PAD, size - PAD, MSG_WAITALL);
             got += rest > 0 ? rest : 0;
         }
     }
-    const char *at = run_frame(f, batch, got, count);
+    const char *at = run_frame(batch, got, count);
     PyObject *pending = PyObject_GetAttr(here, s_pending);
     if (pending == NULL)
         return NULL;
@@ -633,21 +634,59 @@ live(Forker *f, int comm, int standby)
     return job_for(comm, at + FRAME + 1, number_at((const unsigned char *)at + 1) - 1);
 }
 
-/* What a new process found; an exception as (CHILD, comm, exception, []), since it is not raised in
- * the process that called. */
+/* What `live` raised as (CHILD, comm, exception, []): _serve.py says so to whom it concerns. */
 static PyObject *
-or_error(int comm, PyObject *found)
+stillborn(void)
 {
     PyObject *type, *value, *traceback;
-    if (found != NULL)
-        return found;
     PyErr_Fetch(&type, &value, &traceback);
     PyErr_NormalizeException(&type, &value, &traceback);
     if (traceback != NULL)
         PyException_SetTraceback(value, traceback);
     Py_XDECREF(type);
     Py_XDECREF(traceback);
-    return Py_BuildValue("(iiN[])", CHILD, comm, value);
+    return Py_BuildValue("(iiN[])", CHILD, born.comm, value);
+}
+
+PyDoc_STRVAR(wait_doc,
+"wait()\n\n"
+"What `turn` returns in a new process. For `run`, which waits there for the first batch: by then\n"
+"the frames of the server are gone, and what is left is what the run itself takes.");
+
+static PyObject *
+wait_(PyObject *self, PyObject *ignored)
+{
+    (void)self;
+    (void)ignored;
+    PyErr_SetString(PyExc_RuntimeError, "only run() waits");
+    return NULL;
+}
+
+PyDoc_STRVAR(run_doc,
+"run(job)\n\n"
+"Call it, and end the process with status 0 when there is nothing special about the end. Given\n"
+"`wait`: wait to be told what to run; returns (CHILD, comm, data, fds) when told something else.");
+
+static PyObject *
+run(PyObject *self, PyObject *job)
+{
+    (void)self;
+    PyObject *found = NULL;
+    if (job == wait_function) {
+        found = live();
+        if (found == NULL)
+            return stillborn();
+        if (PyTuple_Check(found))
+            return found;
+        job = found;
+    }
+    int special = run_job(job);
+    if (!special)
+        _exit(0);
+    Py_XDECREF(found);
+    if (special < 0)
+        return NULL;
+    Py_RETURN_NONE;
 }
 
 /* -- the forker -------------------------------------------------------------------------------- */
@@ -687,8 +726,7 @@ fork_asked(Forker *f, int comm, int status)
         /* Said here: a forker that is killed right now leaves a process that is known at least. */
         tell_owner(status, PID, getpid());
         close(status);
-        let_go(f, "ef-prepared");
-        return or_error(comm, live(f, comm, 0));
+        return be_born(f, comm, 0);
     }
     close(comm);
     if (remember(f->status, pid, status) == 0)
@@ -716,8 +754,7 @@ refill(Forker *f)
         close(comm[0]);
         close(status[0]);
         close(status[1]);
-        let_go(f, "ef-standby");
-        return or_error(comm[1], live(f, comm[1], 1));
+        return be_born(f, comm[1], 1);
     }
     close(comm[1]);
     if (pid < 0) {
@@ -845,7 +882,7 @@ PyDoc_STRVAR(turn_doc,
 "     way_up, standby, crowd, generation, refill_at, refill_after, nursery, root, fork_batch,\n"
 "     careful)\n\n"
 "Serve as a forker until something happens that is not usual: (refill_at, standby, what).\n"
-"Returns in new processes, too; in one that is to run something, what to call.");
+"Returns in new processes, too: `wait`.");
 
 static PyObject *
 turn(PyObject *self, PyObject *args)
@@ -1012,6 +1049,7 @@ know(PyObject *self, PyObject *args)
 static PyMethodDef methods[] = {
     {"turn", turn, METH_VARARGS, turn_doc},
     {"run", run, METH_O, run_doc},
+    {"wait", wait_, METH_NOARGS, wait_doc},
     {"take", take, METH_VARARGS, take_doc},
     {"open_socket", open_socket, METH_VARARGS, open_socket_doc},
     {"same_place", same_place, METH_VARARGS, same_place_doc},
@@ -1046,7 +1084,8 @@ set_up(PyObject *module)
     }
     empty_tuple = PyTuple_New(0);
     os_module = PyImport_ImportModule("os");
-    return empty_tuple == NULL || os_module == NULL ? -1 : 0;
+    wait_function = PyObject_GetAttrString(module, "wait");
+    return empty_tuple == NULL || os_module == NULL || wait_function == NULL ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {

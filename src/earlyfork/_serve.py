@@ -198,18 +198,9 @@ class Server:
         if type(said) is not tuple:
             return said  # type: ignore[no-any-return]
         kids.refill_at, kids.standby, (event, *found) = said
-        if event in (quick.CHILD, quick.READ):
-            comm, data, fds = found
-            if event == quick.CHILD:
-                self.begin(comm)
-            if isinstance(data, BaseException):
-                raise data
-            if data is None:
-                self.lose()
-            else:
-                self.take(data[: wire.PAD], fds)
-                if len(data) > wire.PAD:  # the rest of the same batch
-                    self.take(data[wire.PAD :], [])
+        if event == quick.READ:
+            _, data, more = found
+            self.take_quickly(data, more)
         elif event == quick.ASKED:
             self.fork(*found)
         elif event == quick.CROWDED:
@@ -226,6 +217,29 @@ class Server:
             if self.turn():
                 self.read()
         return None
+
+    def take_quickly(self, data: bytes | None, fds: list[int]) -> None:
+        """Take in what the C code read and did not obey."""
+        if data is None:
+            self.lose()
+            return
+        self.take(data[: wire.PAD], fds)
+        if len(data) > wire.PAD:  # the rest of the same batch
+            self.take(data[wire.PAD :], [])
+
+    def resume(
+        self, said: tuple[int, int, bytes | BaseException | None, list[int]]
+    ) -> Callable[[], object]:
+        """In a new process that waited in C and was told what is obeyed here: serve after all."""
+        _, comm, data, fds = said
+        self.begin(comm)
+        try:
+            if isinstance(data, BaseException):
+                raise data
+            self.take_quickly(data, fds)
+        except BaseException as error:
+            self.fail(error)
+        return self.serve()
 
     def others(self) -> list[int]:
         """Fds that are no new child's business, beyond those of `kids` and comm."""
@@ -546,8 +560,10 @@ def serve_root(comm: int, status: int, default: int = -1, *, can_ask: bool = Tru
         server.default = _socket.socket(AF_UNIX, STREAM, 0, default)
     write_status(status, wire.PID, b"%d" % os.getpid())
     job = server.serve()
-    del server
-    finish(job, quick and quick.run)
+    if quick is None:
+        del server
+        finish(job)
+    finish(job, quick.run, server.resume)
 
 
 def serve_launched(comm: int, status: int, env: dict[bytes, bytes]) -> NoReturn:
