@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import _signal
 import _socket
-import fcntl
 import operator
 import os
 import select
@@ -47,6 +46,8 @@ def begin(comm: _socket.socket, *, needed: bool) -> Callable[[], None]:
     A process goes on that others need: it was told to run or to fork (`needed`, or that waits to
     be read), or it has children.
     """
+    import fcntl  # only here: each library that a template has mapped is a cost of each fork
+
     fd = comm.fileno()
 
     def look(_signum: int = 0, _frame: object = None) -> None:
