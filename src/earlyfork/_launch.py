@@ -54,6 +54,7 @@ for k,f,w,o in t:
  q.__package__='earlyfork'
  q.__text__=(k,f,w,o)
  sys.modules[q.__name__]=q
+ if m!=x.MAGIC_NUMBER and type(w) is bytes:w=__import__('zlib').decompress(w)
  exec(marshal.loads(o) if m==x.MAGIC_NUMBER else compile(w,f,'exec'),q.__dict__)
  setattr(p,k,q)
 del sys.modules['earlyfork']
@@ -192,7 +193,20 @@ def collect(starter: int, *, block: bool) -> int | None:
     return os.waitstatus_to_exitcode(status) if pid else None
 
 
-_texts: list[tuple[str, str, str, bytes]] = []
+def packed(source: str) -> str | bytes:
+    """The source, compressed where that can be done.
+
+    Few need it, and all has to fit into a socket's buffer: else a launch would wait for the
+    interpreter to begin.
+    """
+    try:
+        import zlib
+    except ImportError:
+        return source
+    return zlib.compress(source.encode(), 1)
+
+
+_texts: list[tuple[str, str, str | bytes, bytes]] = []
 
 
 def child_text(env: dict[bytes, bytes]) -> bytes:
@@ -214,7 +228,7 @@ def child_text(env: dict[bytes, bytes]) -> bytes:
             except ImportError as error:
                 raise (error.__cause__ or error) from None  # no fd left to read it, say
             code = loader.get_code(module.__name__)  # type: ignore[union-attr]
-            _texts.append((name, module.__file__ or name, source, marshal.dumps(code)))
+            _texts.append((name, module.__file__ or name, packed(source), marshal.dumps(code)))
     # A freezer's path means nothing to an interpreter.
     foreign = _frozen.owns_path()
     path = [] if foreign else [str(entry) for entry in sys.path]
