@@ -439,8 +439,9 @@ def test_ctrl_c_while_threads_are_joined(make: Make) -> None:
         assert sock.recv(1) == b"!"
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
-    assert process.error is not None
-    assert process.error.type_name == "KeyboardInterrupt"
+    if sys.version_info < (3, 13):  # from there on the interpreter itself sees to the interrupt
+        assert process.error is not None
+        assert process.error.type_name == "KeyboardInterrupt"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
