@@ -217,3 +217,80 @@ def test_sigchld_is_as_in_a_fresh_interpreter() -> None:
     process = template.fork().send_arg(3)
     process.run(work.os_exit).close()
     assert process.wait(10) == 3
+
+
+def test_what_children_say_comes_before_the_news_of_their_death() -> None:
+    """Many at once: no error is lost because its sender was reaped first."""
+    template = earlyfork.new().require("work").ready(10)
+    for _ in range(5):
+        started = [(process, process.run(work.fails_when_told)) for process in clones(template, 40)]
+        for _, sock in started:
+            sock.close()
+        for process, _ in started:
+            assert process.wait(20) == 1
+            assert process.error is not None
+
+
+def clones(template: earlyfork.Process, number: int) -> list[earlyfork.Process]:
+    return [template.fork() for _ in range(number)]
+
+
+def test_standbys_are_refilled_while_those_taken_live() -> None:
+    template = earlyfork.new().require("work").ready(10)
+    living = []
+
+    def is_standby() -> bool:
+        process = template.fork()
+        known = process.known_pid() is not None
+        living.append((process, process.run(work.hold)))
+        assert living[-1][1].recv(1) == b"!"
+        return known
+
+    for _ in range(3):
+        assert not is_standby() or not is_standby() or not is_standby()  # all that were there
+        support.wait_until(is_standby)
+    for process, sock in living:
+        sock.close()
+        assert process.wait(10) == 0
+
+
+def test_output_that_is_lost_at_the_end_is_status_120() -> None:
+    """Of any length: what a first flush loses must not look well to a second one."""
+    for size in (10, 5000):
+        process = earlyfork.new().require("work").send_arg(size)
+        process.run(work.writes_to_nobody).close()
+        assert process.wait(10) == 120
+
+
+def test_a_socket_class_of_somebody_s_own(run_script: Run) -> None:
+    """As gevent and its like have: no subclass of the stdlib's."""
+    source = """
+        import _socket, socket
+        class Own:
+            def __init__(self, family=-1, type=-1, proto=-1, fileno=None):
+                self.sock = _socket.socket(family, type, proto, fileno)
+            def __getattr__(self, name):
+                return getattr(self.sock, name)
+        import earlyfork, work
+        socket.socket = Own
+        for _ in range(4):
+            sock = earlyfork.new().eval("import socket; socket.socket.mark = 1").run(work.pid)
+            assert type(sock) is Own
+            assert sock.recv(100)
+            sock.close()
+        """
+    run_script(source, env=WITH_WORK)
+
+
+def test_output_of_a_template_is_written_once(run_script: Run) -> None:
+    done = run_script(
+        """
+        import earlyfork, work
+        template = earlyfork.new().require("work").eval("print('once', end=' ')")
+        for _ in range(6):
+            assert work.got(template.fork().run(work.echo)) == ()
+        template.close()
+        """,
+        env=WITH_WORK,
+    )
+    assert done.stdout == "once "

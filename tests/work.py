@@ -323,3 +323,16 @@ def place(sock: socket.socket) -> None:
 def death_signals(sock: socket.socket) -> None:
     """Send what is set for the death of children."""
     give(sock, (signal.getsignal(signal.SIGCHLD), signal.set_wakeup_fd(-1)))
+
+
+def fails_when_told(sock: socket.socket) -> None:
+    """Fail, quietly, when the other end closes."""
+    sys.stderr = None
+    sock.recv(1)
+    raise LookupError("told")
+
+
+def writes_to_nobody(_sock: socket.socket, size: int) -> None:
+    """Leave output that can't be written."""
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+    sys.stdout.write("x" * size)

@@ -193,6 +193,8 @@ class Children:
         self.lingering = False
         #: Whether code that was sent has run here: it may have waited for a child in our stead.
         self.careful = False
+        #: Whether somebody shut the way up down.
+        self.deaf = False
 
     def arm(self, comm: int) -> None:
         """Make what a forker needs: the children's way up, a wakeup, a poll over all of it."""
@@ -278,8 +280,8 @@ class Children:
 
     @property
     def unusual(self) -> bool:
-        """Whether this forker is about to end, or is ending somebody."""
-        return self.lingering or bool(self.doomed)
+        """Whether this forker is about to end, is ending somebody, or hears nothing any more."""
+        return self.lingering or self.deaf or bool(self.doomed)
 
     def polled(self) -> list[tuple[int, int]]:
         """What `link` has asked the poll for beyond the usual: fds and events."""
@@ -337,25 +339,36 @@ class Children:
 
     # -- losing them --------------------------------------------------------------------------
 
-    def reap(self) -> None:
-        """Tell the owners of all children that ended, then let the kernel forget these."""
+    def reap(self) -> bool:
+        """Tell the owners of all children that ended, then let the kernel forget these.
+
+        False: something came up before that, which must be heard first.
+        """
         while self.status:
             try:
                 info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:  # somebody's code here took them: nobody can know
                 for pid in list(self.status):
                     self._drop(pid)
-                return
+                return True
             if info is None:
-                if self.careful:
-                    self._reap_one_by_one()
-                return
+                return not self.careful or self._reap_one_by_one()
             if info.si_pid not in self.status:
-                self._reap_one_by_one()  # a child of imported code stands before ours
-                return
+                return self._reap_one_by_one()  # a child of imported code stands before ours
+            if self._is_told():
+                return False
             self._reaped(info.si_pid, info)
+        return True
 
-    def _reap_one_by_one(self) -> None:
+    def _is_told(self) -> bool:
+        """Whether something waits to be heard: what a dead child said comes before its death."""
+        if self.deaf:
+            return False
+        poll = select.poll()
+        poll.register(self.up_fd, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def _reap_one_by_one(self) -> bool:
         for pid in list(self.status):
             try:
                 info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -363,7 +376,10 @@ class Children:
                 self._drop(pid)
                 continue
             if info is not None:
+                if self._is_told():
+                    return False
                 self._reaped(pid, info)
+        return True
 
     def _reaped(self, pid: int, info: os.waitid_result) -> None:
         # Told first, reaped second: an owner who sees no exit may trust the pid.

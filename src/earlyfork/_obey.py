@@ -17,6 +17,7 @@ from earlyfork import _context, _guard
 from earlyfork import _wire as wire
 from earlyfork._children import close_all
 from earlyfork._here import here, resolve, set_name, tell
+from earlyfork._leave import flush
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def _guarded(server: Server) -> Callable[[], None]:
     def stop() -> None:
         end_guard()
         server.kids.careful = True
+        flush()  # or each process that is forked from here would write it again
         if server.kids.armed:
             server.kids.listen()  # asyncio, among others, takes the wakeup fd away
 

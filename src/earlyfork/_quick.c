@@ -35,12 +35,12 @@ enum { LARGE = 8192 };
 /* What `turn` returns first. */
 enum { READ, HEAR, DIED, ASKED, CROWDED, ALONE, MORE, CHILD };
 
-static PyObject *here, *socket_class, *resolve;
+static PyObject *here, *base_socket, *resolve;
 static PyObject *count_callbacks, *text_class, *surround, *wait_function;
 static PyObject *s_up, *s_lifeline, *s_kind, *s_doing, *s_pending, *s_flush, *s_detach;
 static PyObject *s_threading;
 static PyObject *os_module, *s_environ, *s_data;
-static PyObject *s_io_refs, *s_closed, *s_worker, *s_prepared, *s_nothing;
+static PyObject *s_io_refs, *s_closed, *s_worker, *s_prepared, *s_nothing, *s_closed_stream;
 static PyObject *empty_tuple;
 
 typedef struct {
@@ -52,6 +52,7 @@ typedef struct {
     PyObject *births;           /* tuple of functions that a new process calls first */
     PyObject *server, *arguments;  /* what a child keeps */
     PyObject *way_up;           /* what a child will speak to */
+    PyObject *socket_class;     /* what its function gets */
     Py_ssize_t standby, crowd;
     unsigned generation;
     double refill_at, refill_after;
@@ -63,7 +64,7 @@ typedef struct {
 /* What a new process knows of itself until its first batch has come. */
 static struct {
     int comm, standby, root;
-    PyObject *births, *way_up;
+    PyObject *births, *way_up, *socket_class;
     char fork_batch[PAD];
 } born;
 
@@ -100,7 +101,7 @@ tell_owner(int fd, int op, long number)
     int length = snprintf(frame + FRAME, sizeof frame - FRAME, "%ld", number);
     frame[0] = (char)op;
     put_number((unsigned char *)frame + 1, (uint32_t)length);
-    ssize_t written = write(fd, frame, (size_t)(FRAME + length));
+    ssize_t written = send(fd, frame, (size_t)(FRAME + length), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (written < 0 && (errno == EPIPE || errno == ECONNRESET))
         return;
     if (written < FRAME + length)
@@ -266,6 +267,7 @@ be_born(Forker *f, int comm, int standby)
     born.root = f->root;
     born.births = f->births;
     born.way_up = f->way_up;
+    born.socket_class = f->socket_class;
     memcpy(born.fork_batch, f->fork_batch.buf, PAD);
     /* Finalised, these would touch their memory, and close numbers that are other files by then. */
     Py_INCREF(f->server);
@@ -310,6 +312,8 @@ static PyObject *
 socket_of(PyObject *socket_class, int fd)
 {
     PyTypeObject *type = (PyTypeObject *)socket_class;
+    if ((PyObject *)type->tp_base != base_socket)  /* somebody's own */
+        return PyObject_CallFunction(socket_class, "iiii", AF_UNIX, SOCK_STREAM, 0, fd);
     PyObject *made = type->tp_new(type, empty_tuple, NULL);
     if (made == NULL)
         return NULL;
@@ -358,7 +362,7 @@ job_for(int comm, const char *name, Py_ssize_t length)
     PyObject *function = find(name, length);
     if (function == NULL)
         return NULL;
-    PyObject *sock = socket_of(socket_class, comm);
+    PyObject *sock = socket_of(born.socket_class, comm);
     if (sock == NULL || set(here, s_kind, new_ref(s_worker)) < 0) {
         Py_DECREF(function);
         Py_XDECREF(sock);
@@ -408,14 +412,18 @@ next_entry(const char **at, const char *end, Py_ssize_t *length)
     return entry;
 }
 
-/* apply_env of _context.py: `name=value` to set, `name` to remove. */
+/* apply_env of _context.py: `name=value` to set, `name` to remove. 1: os.environ is not its own. */
 static int
 apply_env(const char *at, const char *end)
 {
     PyObject *environ_ = PyObject_GetAttr(os_module, s_environ);
     PyObject *data = environ_ == NULL ? NULL : PyObject_GetAttr(environ_, s_data);
-    int failed = data == NULL;
     Py_XDECREF(environ_);
+    if (data == NULL) {
+        PyErr_Clear();
+        return 1;
+    }
+    int failed = 0;
     while (at != NULL && !failed) {
         Py_ssize_t length;
         const char *entry = next_entry(&at, end, &length);
@@ -476,11 +484,10 @@ apply_surroundings(const char *at, const char *end, const int *fds, int count)
     while (at < end && !failed) {
         const char *payload = at + FRAME;
         uint32_t size = number_at((const unsigned char *)at + 1);
-        if (at[0] == ENV)
-            failed = apply_env(payload, payload + size) < 0;
-        else if (at[0] == PATH)
-            failed = apply_path(payload, payload + size) < 0;
-        else {
+        int said = at[0] == ENV ? apply_env(payload, payload + size)
+                   : at[0] == PATH ? apply_path(payload, payload + size) : 1;
+        failed = said < 0;
+        if (said > 0) {
             PyObject *op = PyLong_FromLong(at[0]);
             PyObject *apply = op == NULL ? NULL : PyDict_GetItemWithError(surround, op);
             PyObject *done = apply == NULL ? NULL : PyObject_CallFunction(
@@ -495,31 +502,47 @@ apply_surroundings(const char *at, const char *end, const int *fds, int count)
     return failed ? -1 : 0;
 }
 
-/* The end of `finish` in _leave.py when nothing is special about it; 1: something is. */
+/* The end of `finish` in _leave.py, when nothing is special about it: 0, or 120 when a stream could
+ * not be written; 1: something is special; -1: an exception. */
 static int
 wind_up(void)
 {
     static const char *const names[] = {"stdout", "stderr"};
     PyObject *modules = PyImport_GetModuleDict();
-    if (PyDict_GetItemWithError(modules, s_threading) != NULL || PyErr_Occurred())
+    if (PyDict_GetItemWithError(modules, s_threading) != NULL)
         return 1;
     PyObject *callbacks = PyObject_CallNoArgs(count_callbacks);
     long count = callbacks == NULL ? -1 : PyLong_AsLong(callbacks);
     Py_XDECREF(callbacks);
     if (count != 0)
-        return 1;
+        return PyErr_Occurred() ? -1 : 1;
+    int status = 0;
     for (int i = 0; i < 2; i++) {
         PyObject *stream = PySys_GetObject(names[i]);
         if (stream == NULL || !Py_IS_TYPE(stream, (PyTypeObject *)text_class))
             return 1;
-        PyObject *done = PyObject_CallMethodNoArgs(stream, s_flush);
-        if (done == NULL)
-            return 1;
-        Py_DECREF(done);
     }
-    return 0;
+    for (int i = 0; i < 2; i++) {
+        PyObject *stream = PySys_GetObject(names[i]);
+        PyObject *done = PyObject_CallMethodNoArgs(stream, s_flush);
+        Py_XDECREF(done);
+        if (done != NULL)
+            continue;
+        if (!PyErr_ExceptionMatches(PyExc_OSError) && !PyErr_ExceptionMatches(PyExc_ValueError))
+            return -1;
+        PyErr_Clear();
+        PyObject *closed = PyObject_GetAttr(stream, s_closed_stream);
+        int is_closed = closed == NULL ? -1 : PyObject_IsTrue(closed);
+        Py_XDECREF(closed);
+        if (is_closed < 0)
+            return -1;
+        if (!is_closed)
+            status = 120;
+    }
+    return status;
 }
 
+/* What `wind_up` says. */
 static int
 run_job(PyObject *job)
 {
@@ -527,9 +550,7 @@ run_job(PyObject *job)
     if (done == NULL)
         return -1;
     Py_DECREF(done);
-    int special = wind_up();
-    PyErr_Clear();  /* `finish` meets it again, and knows what to do about it */
-    return special;
+    return wind_up();
 }
 
 /* Without the frames of its `close`. */
@@ -560,18 +581,39 @@ rehearse(void)
     static const char name[] = "earlyfork._here.rehearsal";
     PyObject *job = job_for(ends[0], name, sizeof name - 1);
     int failed = job == NULL || run_job(job) < 0;
-    if (job != NULL)  /* dropped open, it would warn of that */
-        close_socket(PyMethod_GET_SELF(job));
-    close(ends[1]);
-    Py_XDECREF(job);
     if (failed && PyErr_ExceptionMatches(PyExc_OSError)) {
         PyErr_Clear();
         failed = 0;
     }
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (job == NULL)
+        close(ends[0]);
+    else  /* dropped open, it would warn of that */
+        close_socket(PyMethod_GET_SELF(job));
+    close(ends[1]);
+    Py_XDECREF(job);
+    PyErr_Restore(type, value, traceback);
     prctl(PR_SET_NAME, "ef-standby");
     if (failed || set(here, s_doing, new_ref(s_nothing)) < 0)
         return -1;
     return set(here, s_kind, new_ref(s_prepared));
+}
+
+/* discard_pending of _obey.py, and an empty mask. */
+static void
+unblock_signals(void)
+{
+    sigset_t signals;
+    if (sigpending(&signals) == 0 && !sigisemptyset(&signals)) {
+        struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+        for (int number = 1; number < NSIG; number++) {
+            if (sigismember(&signals, number) == 1 && sigaction(number, &ignore, &before) == 0)
+                sigaction(number, &before, NULL);
+        }
+    }
+    sigemptyset(&signals);
+    pthread_sigmask(SIG_SETMASK, &signals, NULL);
 }
 
 /* The life of a new process up to its first batch: what is to be called, or (CHILD, comm, data,
@@ -621,16 +663,13 @@ live(void)
     PyObject *pending = PyObject_GetAttr(here, s_pending);
     if (pending == NULL)
         return NULL;
-    sigset_t signals;
-    int usual = at != NULL && PyList_Check(pending) && PyList_GET_SIZE(pending) == 0
-                && sigpending(&signals) == 0 && sigisemptyset(&signals);
+    int usual = at != NULL && PyList_Check(pending) && PyList_GET_SIZE(pending) == 0;
     Py_DECREF(pending);
     if (!usual)
         return bytes_and_fds(CHILD, comm, batch, got, fds, count);
     if (at > batch + HEAD && apply_surroundings(batch + HEAD, at, fds, count) < 0)
         return NULL;
-    sigemptyset(&signals);
-    pthread_sigmask(SIG_SETMASK, &signals, NULL);
+    unblock_signals();
     return job_for(comm, at + FRAME + 1, number_at((const unsigned char *)at + 1) - 1);
 }
 
@@ -680,11 +719,11 @@ run(PyObject *self, PyObject *job)
             return found;
         job = found;
     }
-    int special = run_job(job);
-    if (!special)
-        _exit(0);
+    int said = run_job(job);
+    if (said == 0 || said == 120)
+        _exit(said);
     Py_XDECREF(found);
-    if (special < 0)
+    if (said < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -799,6 +838,12 @@ reap(Forker *f)
             Py_DECREF(pid);
             return PyErr_Occurred() ? -1 : 1;
         }
+        /* What it said has arrived by now, and comes before the news of its death. */
+        struct pollfd said = {f->up, POLLIN, 0};
+        if (poll(&said, 1, 0) != 0) {
+            Py_DECREF(pid);
+            return 1;
+        }
         int status = (int)PyLong_AsLong(fd);
         /* Told first, reaped second: an owner who sees no exit may trust the pid. */
         tell_owner(status, EXIT, info.si_code == CLD_EXITED ? info.si_status : -info.si_status);
@@ -821,14 +866,14 @@ loop(Forker *f, struct pollfd *polled, nfds_t count)
             double left = ceil((f->refill_at - now()) * 1000);
             patience = left < 0 ? 0 : (int)left;
         }
+        if (PyErr_CheckSignals() < 0)
+            return NULL;
         Py_BEGIN_ALLOW_THREADS
         ready = poll(polled, count, patience);
         Py_END_ALLOW_THREADS
         if (ready < 0) {
             if (errno != EINTR)
                 return PyErr_SetFromErrno(PyExc_OSError);
-            if (PyErr_CheckSignals() < 0)
-                return NULL;
             continue;
         }
         if (polled[0].revents) {
@@ -861,6 +906,7 @@ loop(Forker *f, struct pollfd *polled, nfds_t count)
                 return not_read(READ, f->comm);
             if (got != PAD || fd_count != 2 || memcmp(batch, f->fork_batch.buf, PAD))
                 return bytes_and_fds(READ, f->comm, batch, got, fds, fd_count);
+            PySet_Clear(f->waiting);  /* who asks this way has found none */
             if (PyDict_GET_SIZE(f->status) >= f->crowd)
                 return Py_BuildValue("(iii)", ASKED, fds[0], fds[1]);
             child = fork_asked(f, fds[0], fds[1]);
@@ -880,7 +926,7 @@ loop(Forker *f, struct pollfd *polled, nfds_t count)
 PyDoc_STRVAR(turn_doc,
 "turn(comm, wake_in, wake_out, up, queue, status, waiting, others, watched, births, server,\n"
 "     way_up, standby, crowd, generation, refill_at, refill_after, nursery, root, fork_batch,\n"
-"     careful)\n\n"
+"     careful, socket_class)\n\n"
 "Serve as a forker until something happens that is not usual: (refill_at, standby, what).\n"
 "Returns in new processes, too: `wait`.");
 
@@ -889,12 +935,12 @@ turn(PyObject *self, PyObject *args)
 {
     Forker f;
     (void)self;
-    if (!PyArg_ParseTuple(args, "iiiiiO!O!O!O!O!OOnnIddlpy*p:turn", &f.comm, &f.wake_in,
+    if (!PyArg_ParseTuple(args, "iiiiiO!O!O!O!O!OOnnIddlpy*pO!:turn", &f.comm, &f.wake_in,
                           &f.wake_out, &f.up, &f.queue, &PyDict_Type, &f.status, &PySet_Type,
                           &f.waiting, &PyTuple_Type, &f.others, &PyTuple_Type, &f.watched,
                           &PyTuple_Type, &f.births, &f.server, &f.way_up, &f.standby, &f.crowd,
                           &f.generation, &f.refill_at, &f.refill_after, &f.nursery, &f.root,
-                          &f.fork_batch, &f.careful))
+                          &f.fork_batch, &f.careful, &PyType_Type, &f.socket_class))
         return NULL;
     Py_ssize_t count = 3 + PyTuple_GET_SIZE(f.watched);
     struct pollfd few[8], *polled = few;
@@ -947,7 +993,7 @@ take(PyObject *self, PyObject *args)
     (void)self;
     if (!PyArg_ParseTuple(args, "iii:take", &polled[0].fd, &polled[1].fd, &queue))
         return NULL;
-    if (poll(polled, 2, 0) != 0)  /* a pidfd of -1 is passed over */
+    if (poll(polled, 2, 0) > 0)  /* a pidfd of -1 is passed over */
         return PyLong_FromLong(-2);
     do  /* the template died; what it queued comes after this */
         got = receive(queue, message, sizeof message, MSG_DONTWAIT, fds, &count);
@@ -1027,18 +1073,17 @@ inode(PyObject *self, PyObject *number)
 }
 
 PyDoc_STRVAR(know_doc,
-"know(here, socket_class, resolve, count_callbacks, text_class, surround)\n\n"
+"know(here, resolve, count_callbacks, text_class, surround)\n\n"
 "The objects of Python that are used here.");
 
 static PyObject *
 know(PyObject *self, PyObject *args)
 {
     (void)self;
-    if (!PyArg_ParseTuple(args, "OOOOOO:know", &here, &socket_class, &resolve, &count_callbacks,
-                          &text_class, &surround))
+    if (!PyArg_ParseTuple(args, "OOOOO:know", &here, &resolve, &count_callbacks, &text_class,
+                          &surround))
         return NULL;
     Py_INCREF(here);
-    Py_INCREF(socket_class);
     Py_INCREF(resolve);
     Py_INCREF(count_callbacks);
     Py_INCREF(text_class);
@@ -1068,7 +1113,7 @@ set_up(PyObject *module)
         {&s_threading, "threading"},
         {&s_environ, "environ"}, {&s_data, "_data"}, {&s_io_refs, "_io_refs"},
         {&s_closed, "_closed"}, {&s_worker, "worker"}, {&s_prepared, "prepared"},
-        {&s_nothing, ""},
+        {&s_nothing, ""}, {&s_closed_stream, "closed"},
     };
     static const struct { const char *name; int value; } events[] = {
         {"READ", READ}, {"HEAR", HEAR}, {"DIED", DIED}, {"ASKED", ASKED}, {"CROWDED", CROWDED},
@@ -1085,7 +1130,10 @@ set_up(PyObject *module)
     empty_tuple = PyTuple_New(0);
     os_module = PyImport_ImportModule("os");
     wait_function = PyObject_GetAttrString(module, "wait");
-    return empty_tuple == NULL || os_module == NULL || wait_function == NULL ? -1 : 0;
+    PyObject *sockets = PyImport_ImportModule("_socket");
+    base_socket = sockets == NULL ? NULL : PyObject_GetAttrString(sockets, "socket");
+    Py_XDECREF(sockets);
+    return empty_tuple && os_module && wait_function && base_socket ? 0 : -1;
 }
 
 static PyModuleDef_Slot slots[] = {

@@ -14,8 +14,8 @@ import atexit
 import errno
 import gc
 import os
+import socket
 import sys
-from socket import socket
 
 from earlyfork import _context
 from earlyfork import _wire as wire
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 if quick is not None:
-    quick.know(here, socket, resolve, atexit._ncallbacks, _io.TextIOWrapper, SURROUND)
+    quick.know(here, resolve, atexit._ncallbacks, _io.TextIOWrapper, SURROUND)
 #: A request for a process without more, as it is sent.
 PLAIN_FORK = wire.batch(wire.frame(wire.FORK), 2)
 #: Modules of which a new process must be told; see _leave.
@@ -160,6 +160,8 @@ class Server:
                 kids.abandon(fd)
         if died:
             self.bury()
+            if kids is not self.kids:
+                return False
         if kids.doomed:
             kids.overdue()
         if not readable and self.decoder.clean and kids.refill_is_due():
@@ -176,7 +178,10 @@ class Server:
     def bury(self) -> None:
         """See to the children that died."""
         kids = self.kids
-        kids.reap()
+        while not kids.reap():
+            self.hear()
+            if kids is not self.kids:  # a child by now
+                return
         kids.plan_refill(0)
         if self.nursery_pid not in kids.status:
             self.drop_nursery()
@@ -193,7 +198,7 @@ class Server:
             *(kids.status, kids.waiting, tuple(self.others()), tuple(kids.polled()), births),
             *(self, kids.up_out, kids.standby, CROWD, kids.generation, kids.refill_at),
             *(REFILL_AFTER, self.nursery_pid, self.root or self.is_nursery, PLAIN_FORK),
-            kids.careful,
+            *(kids.careful, socket.socket),
         )
         if type(said) is not tuple:
             return said  # type: ignore[no-any-return]
@@ -214,7 +219,7 @@ class Server:
         elif event == quick.MORE:
             if found[0]:
                 self.bury()
-            if self.turn():
+            if kids is self.kids and self.turn():
                 self.read()
         return None
 
@@ -315,6 +320,7 @@ class Server:
                 continue
             if not message and sender is None:  # somebody shut it down: nothing more will be heard
                 kids.poll.unregister(kids.up_fd)
+                kids.deaf = True
                 return
             if len(message) < UP_HEAD.size:
                 close_all(fds)
@@ -409,6 +415,7 @@ class Server:
                 tell(wire.FULL, b"")  # what arrives before that is heard is made here
             return False
         if self.nursery is not None:
+            kids.refill_at = NEVER
             return True
         try:
             near, far = _socket.socketpair(AF_UNIX, STREAM)
@@ -431,6 +438,7 @@ class Server:
             return False
         made = set(kids.status) - before
         if not made:  # the kernel refuses: whoever asks will be told so by the next attempt
+            kids.refill_at = NEVER
             near.close()
             return False
         self.nursery, self.nursery_pid = near, made.pop()
