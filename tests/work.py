@@ -335,4 +335,5 @@ def fails_when_told(sock: socket.socket) -> None:
 def writes_to_nobody(_sock: socket.socket, size: int) -> None:
     """Leave output that can't be written."""
     os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+    sys.stdout = open(1, "w", closefd=False)
     sys.stdout.write("x" * size)
