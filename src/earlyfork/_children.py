@@ -228,7 +228,14 @@ class Children:
             # The interpreter has written to that when a handler is called: any will do.
             _signal.signal(_signal.SIGCHLD, _do_nothing)
         if self.status:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Have the next turn look for dead children."""
+        try:
             os.write(self.wake_out, b"!")
+        except BlockingIOError:  # it will
+            return
 
     def forget(self) -> None:
         """In a new child: let go of all that is its forker's, but for `more_fds`."""
@@ -366,7 +373,10 @@ class Children:
             return False
         poll = select.poll()
         poll.register(self.up_fd, select.POLLIN)
-        return bool(poll.poll(0))
+        try:
+            return bool(poll.poll(0))
+        except OSError:  # no memory: the death can't wait
+            return False
 
     def _reap_one_by_one(self) -> bool:
         for pid in list(self.status):
@@ -427,6 +437,7 @@ class Children:
         """From now on, forget children whose owners are gone, and make no new ones ahead."""
         self.lingering = True
         self.refill_at = NEVER
+        self._look_again()  # what failed may have been about to see to the dead
         if self.queue is not None:
             self.queue.close()
             self.queue = None

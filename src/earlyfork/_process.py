@@ -285,7 +285,7 @@ class Process(Channel):
         """What the next standby is made of; None if there is none, or the template is dead."""
         assert self._queue is not None
         try:
-            if quick is None or self._watch.suspect or (self._root and self._pidfd < 0):
+            if quick is None or self._watch.suspect or self._pidfd < 0:
                 return None if self.gone() else take_queued(self._queue)
             found = quick.take(self._comm, self._pidfd, self._queue.fileno())
             if found == 0:
@@ -612,14 +612,17 @@ class Process(Channel):
             self._poll.register(self._comm, 0)
             if self._pidfd >= 0:
                 self._poll.register(self._pidfd, select.POLLIN)
-        if self._root and self._pidfd < 0:
+        if self._pidfd < 0 and (self._root or self._queue is not None):
             # A child that it was just forking may hold its socket open a moment longer.
             self.refresh()
             pid = self._watch.known_pid()
-            if pid is not None:
+            if pid is not None and not self.is_over():
                 self._pidfd = _platform.pidfd(pid)
                 if self._pidfd >= 0:
                     self._poll.register(self._pidfd, select.POLLIN)
+                self.refresh()  # not told to have ended: so the pid was still its own
+            if self.is_over():
+                return True
         if self._watch.suspect:  # it is being killed, maybe not all of its sockets are closed yet
             self._watch.suspect = False
             return bool(self._poll.poll(1000))
