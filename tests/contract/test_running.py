@@ -437,8 +437,13 @@ def test_ctrl_c_while_threads_are_joined(make: Make) -> None:
     process = make()
     with process.run(work.lingers) as sock:
         assert sock.recv(1) == b"!"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        for _ in range(5):
+            process.send_signal(signal.SIGINT)
+            try:
+                assert process.wait(2) == 0
+                break
+            except TimeoutError:  # it came just before the wait that it should have interrupted
+                continue
     if sys.version_info < (3, 13):  # from there on the interpreter itself sees to the interrupt
         assert process.error is not None
         assert process.error.type_name == "KeyboardInterrupt"
