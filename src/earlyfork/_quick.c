@@ -33,7 +33,7 @@ enum { RUN = 10, ENV = 11, PATH = 13, PID = 64, EXIT = 67, NO_FORK = 68 };
 enum { LARGE = 8192 };
 
 /* What `turn` returns first. */
-enum { READ, HEAR, DIED, ASKED, CROWDED, ALONE, MORE, CHILD };
+enum { READ, HEAR, DIED, ASKED, CROWDED, MORE, CHILD };
 
 static PyObject *here, *base_socket, *resolve;
 static PyObject *count_callbacks, *text_class, *surround, *wait_function;
@@ -200,8 +200,8 @@ on_death(int number)
 {
     int before = errno;
     (void)number;
-    if (write(woken_at, "!", 1) < 0)
-        errno = before;  /* full: it will be read */
+    ssize_t ignored = write(woken_at, "!", 1);  /* full: it will be read */
+    (void)ignored;
     errno = before;
 }
 
@@ -915,8 +915,6 @@ loop(Forker *f, struct pollfd *polled, nfds_t count)
             if (PyDict_GET_SIZE(f->status) >= f->crowd)
                 return Py_BuildValue("(i)", CROWDED);
             child = refill(f);
-            if (child == NULL && !PyErr_Occurred() && !f->standby)
-                return Py_BuildValue("(i)", ALONE);
         }
         if (child != NULL || PyErr_Occurred())
             return child;
@@ -1117,7 +1115,7 @@ set_up(PyObject *module)
     };
     static const struct { const char *name; int value; } events[] = {
         {"READ", READ}, {"HEAR", HEAR}, {"DIED", DIED}, {"ASKED", ASKED}, {"CROWDED", CROWDED},
-        {"ALONE", ALONE}, {"MORE", MORE}, {"CHILD", CHILD},
+        {"MORE", MORE}, {"CHILD", CHILD},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if ((*names[i].object = PyUnicode_InternFromString(names[i].text)) == NULL)

@@ -6,7 +6,6 @@ HEAR: int
 DIED: int
 ASKED: int
 CROWDED: int
-ALONE: int
 MORE: int
 CHILD: int
 
