@@ -26,6 +26,7 @@ from earlyfork._children import (
     FdsLost,
     close_all,
     message_pair,
+    status_pair,
     take_queued,
 )
 from earlyfork._errors import ProcessStateError, RemoteError, TemplateDied
@@ -308,8 +309,8 @@ class Process(Channel):
         """Ask for a process; the first time also for standbys."""
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
 
-            def pair(make: Callable[[], tuple[_socket.socket, _socket.socket]]) -> tuple[int, int]:
-                near, far = (_platform.above_streams(end.detach()) for end in make())
+            def pair(ends: tuple[int, int]) -> tuple[int, int]:
+                near, far = map(_platform.above_streams, ends)
                 ours.callback(os.close, near)
                 theirs.callback(os.close, far)
                 self._in_flight |= {near, far}
@@ -321,11 +322,11 @@ class Process(Channel):
             payload = b""
             queue = -1
             try:
-                comm, far_comm = pair(_socket.socketpair)
-                status, far_status = pair(_nonblocking_pair)
+                comm, far_comm = pair(_detached(_socket.socketpair()))
+                status, far_status = pair(status_pair())
                 fds = [far_comm, far_status]
                 if self._standby and self._queue is None:
-                    queue, far_queue = pair(message_pair)
+                    queue, far_queue = pair(_detached(message_pair()))
                     fds.append(far_queue)
                     payload = b"%d" % self._standby
             except OSError as error:
@@ -666,11 +667,8 @@ def run_batch(name: str) -> bytes:
     return found
 
 
-def _nonblocking_pair() -> tuple[_socket.socket, _socket.socket]:
-    ours, theirs = _socket.socketpair()
-    ours.setblocking(False)
-    theirs.setblocking(False)
-    return ours, theirs
+def _detached(ends: tuple[_socket.socket, _socket.socket]) -> tuple[int, int]:
+    return ends[0].detach(), ends[1].detach()
 
 
 def too_many_files(what: str) -> OSError:
