@@ -139,6 +139,45 @@ def links(sock: socket.socket) -> None:
     give(sock, [int(line) for line in inner.makefile().readlines()])
 
 
+def owns(sock: socket.socket) -> None:
+    """Run a linked worker, tell its pid, and answer with it for as long as somebody asks."""
+    import earlyfork
+
+    process = earlyfork.new().require("work")
+    inner = process.run(answers, linked=True)
+    inner.recv(1)
+    sock.sendall(b"%d" % process.pid)
+    while data := sock.recv(1):
+        inner.sendall(data)
+        sock.sendall(inner.recv(1))
+
+
+def answers(sock: socket.socket) -> None:
+    """Answer with "!", and never end by itself."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sock.sendall(b"!")
+    while sock.recv(1):
+        sock.sendall(b"!")
+    while True:
+        signal.pause()
+
+
+def leaves_a_child(sock: socket.socket) -> None:
+    """End, and leave a child behind that does not."""
+    if not (pid := os.fork()):
+        sock.close()
+        while True:
+            signal.pause()
+    sock.sendall(b"%d\n" % pid)
+
+
+def closes_all(sock: socket.socket) -> None:
+    """Close all but the streams and the socket, and live until SIGKILL."""
+    os.closerange(3, sock.fileno())
+    os.closerange(sock.fileno() + 1, 4096)
+    stubborn(sock)
+
+
 def family(sock: socket.socket) -> None:
     """Have a child that SIGTERM ends, which is waited for, and one that it does not."""
     children = []

@@ -35,6 +35,8 @@ class Channel:
     _sock: socket.socket | None = None  # made of the fd when something is sent
     _out: list[bytes] | None = None  # frames not sent yet, and their fds
     _fds: list[int] | None = None
+    #: Fds that are being sent: a child of the host that forks itself just then must close them.
+    _in_flight: frozenset[int] = frozenset()
     _size = 0
     _generation = 0  # how many frames have changed the process
     _queue: _socket.socket | None = None
@@ -89,10 +91,14 @@ class Channel:
     def _flush_locked(self, bulk: bytes = b"") -> None:
         out, fds = self._out or [], self._fds or []
         self._out = self._fds = None
+        if fds:
+            self._in_flight |= {*fds}
         try:
             self._send(wire.batch(b"".join(out), len(fds), len(bulk)), fds, bulk)
         finally:
-            close_all(fds)
+            if fds:
+                self._in_flight -= {*fds}
+                close_all(fds)
 
     def _send(self, head: bytes, fds: list[int], bulk: bytes = b"") -> None:
         """Send one batch; a process that is gone misses it, and says elsewhere why it is gone."""

@@ -183,6 +183,7 @@ class Children:
         self.armed = False
         self.status: dict[int, int] = {}  # pid -> the far end of its status socket
         self.watched: dict[int, int] = {}  # fd whose end is the end of an owner -> linked pid
+        self.lines: dict[int, list[int]] = {}  # linked pid -> far ends, which end it when closed
         self.doomed: dict[int, float] = {}  # pid -> when SIGKILL follows SIGTERM
         self.trees: dict[int, list[int]] = {}  # doomed pid -> pidfds of its descendants
         self.generation = 0
@@ -255,7 +256,7 @@ class Children:
 
     def more_fds(self) -> list[int]:
         """Fds that are held for linked children, beyond their status sockets."""
-        held = [fd for tree in self.trees.values() for fd in tree]
+        held = [fd for fds in (*self.trees.values(), *self.lines.values()) for fd in fds]
         if self.watched:
             held += set(self.watched).difference(self.status.values())
         return held
@@ -404,6 +405,7 @@ class Children:
         if self.lingering and pid not in self.doomed:
             self.poll.unregister(status)
         os.close(status)
+        close_all(self.lines.pop(pid, []))
         self.waiting.discard(pid)
         if not self.trees.get(pid):
             self.trees.pop(pid, None)
@@ -453,11 +455,17 @@ class Children:
 
     # -- ending them with their owner ---------------------------------------------------------
 
-    def link(self, pid: int, owner: list[int]) -> None:
-        """End `pid` when its status socket has no owner any more, or one of `owner` ends."""
+    def link(self, pid: int, owner: list[int], lines: list[int]) -> None:
+        """End `pid` when its status socket has no owner any more, or one of `owner` ends.
+
+        `lines` are held until it is reaped: while they are, the kernel does not kill it.
+        """
         if pid not in self.status:
             close_all(owner)
+            close_all(lines)
             return
+        if lines:
+            self.lines.setdefault(pid, []).extend(lines)
         for fd in owner:
             self.watched[fd] = pid
             self.poll.register(fd, select.POLLIN)

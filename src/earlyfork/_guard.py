@@ -1,9 +1,10 @@
-"""End a process that is being prepared when its owner ends, even in the middle of user code there.
+"""End a process when its owner ends, even in the middle of user code there.
 
-Part of the child's text, and its only part that asks the system for more than sockets. While code
-that was sent runs, the kernel signals SIGIO when something happens to the owner's socket; the
-handler looks whether that was its end. Nothing is polled, no thread is needed, and a process that
-prepares nothing pays nothing.
+Part of the child's text, and its only part that asks the system for more than sockets. While a
+process is being prepared and code that was sent runs, the kernel signals SIGIO when something
+happens to the owner's socket; the handler looks whether that was its end. Nothing is polled, no
+thread is needed, and a process that prepares nothing pays nothing. For a linked worker see
+`fall_with`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import select
 
 from earlyfork import _wire as wire
+from earlyfork._hot import quick
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -73,6 +75,26 @@ def begin(comm: _socket.socket, *, needed: bool) -> Callable[[], None]:
             _signal.signal(_signal.SIGIO, before)
 
     return stop
+
+
+def fall_with(fd: int) -> None:
+    """From now on, be killed by the kernel when nobody holds the other end of the socket `fd`.
+
+    Nothing else may ever come over that socket, since anything would be taken for its end. The
+    kernel remembers the process and not the number: should this one be dead, and a child of it
+    have `fd` still, the signal never hits whoever was given the pid next (f_setown, send_sigio).
+    """
+    try:
+        if quick is not None:
+            quick.fall_with(fd)
+            return
+        import fcntl
+
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(fd, fcntl.F_SETSIG, _signal.SIGKILL)
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+    except OSError:  # a sandbox that forbids it: there is the forker still
+        return
 
 
 def hung_up(fd: int) -> bool:

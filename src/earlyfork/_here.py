@@ -33,6 +33,8 @@ class Here:
         self.up: _socket.socket | None = None
         #: A root's own end of its status socket: who holds the other end sees it die.
         self.lifeline = -1
+        #: In a linked worker: the socket by whose end the kernel ends it.
+        self.line = -1
         #: What this process was told to run, for its error messages.
         self.doing = ""
         self.pending: list[object] = []

@@ -193,6 +193,20 @@ def _adopt(server: Server, _payload: bytes) -> None:
         close_all(server.parked)
 
 
+def _link(fds: list[int], *, second_line: bool) -> None:
+    """Have this process end with its owner: by its forker, and by the kernel should that be dead.
+
+    The first two fds are the ends of a socketpair, if there is a second line. This process keeps
+    the near end. The far one is held by the owner and, so that there is time to obey SIGTERM, by
+    the forker; here it is closed last, so nobody's end in between is missed.
+    """
+    if second_line:
+        here.line = fds.pop(0)
+        _guard.fall_with(here.line)
+    tell(wire.LINK, b"S" if second_line else b"", fds)
+    close_all(fds)
+
+
 def discard_pending() -> None:
     """Drop the terminal's signals that came while nobody here was meant, lest they hit later."""
     for number in _signal.sigpending():
@@ -202,10 +216,9 @@ def discard_pending() -> None:
 
 
 def _run(server: Server, payload: bytes, mask: Iterable[int] = ()) -> Callable[[], object]:
-    linked, name = payload[:1] == b"L", payload[1:].decode()
-    if linked:
-        tell(wire.LINK, b"", server.fds)
-        close_all(server.fds)
+    kind, name = payload[:1], payload[1:].decode()
+    if kind != b"-":
+        _link(server.fds, second_line=kind == b"S")
     set_name(name)
     here.doing = name
     discard_pending()

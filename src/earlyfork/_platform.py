@@ -12,6 +12,8 @@ import sys
 #: Whether processes can be forked at all.
 can_fork = hasattr(os, "fork")
 can_send_fds = can_fork
+#: Whether a socket can be told to have the kernel kill a process when its other end is closed.
+has_deadly_sockets = sys.platform == "linux"
 has_pidfd = hasattr(os, "pidfd_open") and hasattr(_signal, "pidfd_send_signal")
 
 
@@ -93,9 +95,10 @@ def above_streams(fd: int) -> int:
         return fd
     import fcntl
 
-    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-    os.close(fd)
-    return moved
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
 
 
 def own_fd(fd: int) -> int:

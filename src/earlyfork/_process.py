@@ -85,8 +85,6 @@ class Process(Channel):
     _poll: select.poll | None = None
     _cloned = False
     _is_linked = False
-    #: Fds of a request that is being sent.
-    _in_flight: frozenset[int] = frozenset()
     #: What must live as long as this handle: the root that a `new_exec` process came from.
     _keep: Process | None = None
     #: What a root template was made with.
@@ -380,13 +378,15 @@ class Process(Channel):
         Args:
             function: `pkg.mod.func`, `pkg.mod:obj.attr`, a bare name of `__main__` there, or a
                 function that can be found by its module and name.
-            linked: end the process (SIGTERM, then SIGKILL) when this process ends.
+            linked: end the process (SIGTERM, then SIGKILL) when this process ends; on Linux even if
+                the template was killed before (SIGKILL at once).
 
         Returns:
             The blocking socket to the process. Its end of file says that the process is going.
 
         Raises:
             TypeError, ValueError: no such name, or a function that can't be found there.
+            OSError: linked, and no fd to be had here.
             ProcessStateError: the process runs already, or is closed, or is a root template.
 
         From AnyEvent::Fork's `run`.
@@ -410,17 +410,44 @@ class Process(Channel):
         return self._give_sock()
 
     def _run_with_frames(self, name: str, *, linked: bool) -> None:
-        pidfd = _platform.pidfd(os.getpid()) if linked else -1
-        self._add(
-            wire.RUN,
-            (b"L" if linked else b"-") + name.encode(),
-            *([pidfd] if pidfd >= 0 else []),
-        )
-        self._flush()
+        kind, fds = self._lines() if linked else (b"-", [])
+        try:
+            self._add(wire.RUN, kind + name.encode(), *fds)
+            self._flush()
+        except BaseException:
+            self._in_flight -= {*fds}
+            _linked.discard(self._watch)
+            self._watch.drop_line()
+            raise
         if linked:
             self._is_linked = True
-            _linked.add(self._watch)
             forget_dropped()
+
+    def _lines(self) -> tuple[bytes, list[int]]:
+        """What a linked process is told, with the fds by which it and its forker see our end.
+
+        Raises:
+            OSError: no fd to be had here.
+        """
+        ends: tuple[_socket.socket, ...] = ()
+        fds: list[int] = []
+        try:
+            if _platform.has_deadly_sockets:
+                ends = _socket.socketpair()
+                fds += (_platform.above_streams(end.detach()) for end in ends)
+                self._watch.line = _platform.above_streams(os.dup(fds[1]))
+        except OSError as error:
+            for end in ends:
+                end.close()
+            close_all(fds)
+            raise OSError(error.errno, f"nothing linked can be run: {error.strerror}") from error
+        _linked.add(self._watch)  # now, since a child of the host must let go of it
+        kind = b"S" if fds else b"L"
+        pidfd = _platform.pidfd(os.getpid())
+        if pidfd >= 0:
+            fds.append(pidfd)
+        self._in_flight |= {*fds}
+        return kind, fds
 
     def _run_clone(self, name: str, *, linked: bool) -> socket.socket:
         """Run in one more clone: this process stays behind, since only it can reap its clones."""
@@ -550,7 +577,7 @@ class Process(Channel):
     def close(self) -> None:
         """Let go: a process that was not run yet exits with status 0, one that runs goes on."""
         self._release()
-        if self._is_linked and not self._watch.over:
+        if self._is_linked and self._watch.may_live():
             self._leave_linked()
             self._watch = Watch(-1, self._watch.known_pid(), None)
         _linked.discard(self._watch)
@@ -559,10 +586,10 @@ class Process(Channel):
 
     def _leave_linked(self) -> None:
         """The handle of a linked process goes: watch the process until this one ends."""
-        if self._watch.over:
+        if self._watch.may_live():
+            _dropped.append(self._watch)
+        else:
             _linked.discard(self._watch)
-            return
-        _dropped.append(self._watch)
 
     def __del__(self, _down: Callable[[], bool] = sys.is_finalizing) -> None:
         if not _down():
@@ -592,7 +619,7 @@ class Process(Channel):
 
     def own_fds(self) -> set[int]:
         """Fds that are this object's, and nobody's leak."""
-        found = {self._comm, self._watch.fd, self._pidfd, *self._in_flight}
+        found = {self._comm, self._watch.fd, self._watch.line, self._pidfd, *self._in_flight}
         found |= {file.fileno() for file in (self._queue, self._watch._epoll) if file is not None}
         return found
 
@@ -601,7 +628,11 @@ class Process(Channel):
         self._lock = _thread.RLock()
         self._poll = None  # for good in use, if that thread was polling
         self._watch.foreign = self._watch.foreign or parent
-        close_all(list(self._in_flight))
+        unsent = {*self._in_flight}
+        if not self._root:
+            unsent |= {*(self._fds or ())}
+            self._fds = None
+        close_all(list(unsent))
         self._in_flight = frozenset()
         if not self._root:
             self._release()
@@ -645,6 +676,7 @@ def after_fork_in_child(parent: int) -> None:
     """Linked processes are the parent's, with or without a handle."""
     for watch in _linked:
         watch.foreign = watch.foreign or parent
+        watch.drop_line()  # or they would live for as long as this child
 
 
 def forget_dropped() -> None:
@@ -652,7 +684,7 @@ def forget_dropped() -> None:
     for watch in _dropped[:]:
         if not watch.foreign:
             watch.look()
-        if watch.over:
+        if not watch.may_live():
             _dropped.remove(watch)
             _linked.discard(watch)
 

@@ -15,6 +15,7 @@
 #endif
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
@@ -1070,6 +1071,22 @@ inode(PyObject *self, PyObject *number)
     return PyLong_FromUnsignedLongLong(fstat(fd, &found) < 0 ? 0 : found.st_ino);
 }
 
+PyDoc_STRVAR(fall_with_doc,
+"fall_with(fd)\n\nHave the kernel kill this process when nobody holds a socket's other end.");
+
+static PyObject *
+fall_with(PyObject *self, PyObject *number)
+{
+    int fd = (int)PyLong_AsLong(number);
+    (void)self;
+    if (fd == -1 && PyErr_Occurred())
+        return NULL;
+    if (fcntl(fd, F_SETOWN, getpid()) < 0 || fcntl(fd, F_SETSIG, SIGKILL) < 0
+        || fcntl(fd, F_SETFL, O_ASYNC) < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(know_doc,
 "know(here, resolve, count_callbacks, text_class, surround)\n\n"
 "The objects of Python that are used here.");
@@ -1098,6 +1115,7 @@ static PyMethodDef methods[] = {
     {"same_place", same_place, METH_VARARGS, same_place_doc},
     {"inode", inode, METH_O, inode_doc},
     {"listen", listen_, METH_O, listen_doc},
+    {"fall_with", fall_with, METH_O, fall_with_doc},
     {"know", know, METH_VARARGS, know_doc},
     {NULL, NULL, 0, NULL},
 };

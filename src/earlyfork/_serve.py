@@ -352,7 +352,8 @@ class Server:
             elif op == wire.ADOPT and len(fds) == 1 and is_status(fds[0]):
                 kids.adopt(pid, fds.pop())
             elif op == wire.LINK:
-                kids.link(pid, fds)
+                seconds = 1 if payload == b"S" else 0
+                kids.link(pid, fds[seconds:], fds[:seconds])
                 continue
             elif op == wire.FULL and pid == self.nursery_pid:
                 self.drop_nursery()

@@ -15,6 +15,7 @@ import time
 from earlyfork import _launch, _platform
 from earlyfork import _wire as wire
 from earlyfork._errors import ProcessLost, ProcessStateError, RemoteError, TemplateDied
+from earlyfork._guard import hung_up
 
 _close = os.close
 #: What poll and locks take as a timeout, in seconds; whoever waits longer waits again.
@@ -69,6 +70,9 @@ class Watch:
     suspect = False
     #: In the child of a host that forked itself: the process that this watch belongs to.
     foreign = 0
+    #: The far end of a linked process's second line: when nobody holds a copy any more, the kernel
+    #: kills that process. So it is kept until that is known to be dead, even if it is lost.
+    line = -1
     _ended = False  # nothing more will come
     _buffer = b""
     _is_sentinel = False
@@ -185,6 +189,7 @@ class Watch:
             if op == wire.EXIT:
                 self.returncode = int(payload)
                 self._ended = True
+                self.drop_line()
                 if self._is_sentinel:  # pragma: no cover - systems without epoll
                     self._stay_readable()
             elif op == wire.PID:
@@ -223,6 +228,18 @@ class Watch:
     def over(self) -> bool:
         """Whether nothing more will be heard: ended, never begun, lost or closed."""
         return self._ended
+
+    def may_live(self) -> bool:
+        """Whether a linked process may need this watch: closing it would be the process's end."""
+        if self._ended and self.line >= 0 and hung_up(self.line):
+            self.drop_line()
+        return not self._ended or self.line >= 0
+
+    def drop_line(self) -> None:
+        """Let go of the second line."""
+        line, self.line = self.line, -1
+        if line >= 0:
+            os.close(line)
 
     @property
     def lost(self) -> bool:
@@ -342,6 +359,7 @@ class Watch:
             _launch.leave(starter)
         if self._epoll is not None:
             self._epoll.close()
+        self.drop_line()
         fd = self.take_fd()
         if fd >= 0:
             os.close(fd)
@@ -351,6 +369,6 @@ class Watch:
         assert callable(_close)
         if self.starter > 0 and not self.foreign and _launch is not None:
             _launch.leave(self.starter)
-        fd = self.take_fd()
-        if fd >= 0:
-            _close(fd)
+        for fd in (self.line, self.take_fd()):
+            if fd >= 0:
+                _close(fd)

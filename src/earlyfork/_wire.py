@@ -34,7 +34,7 @@ ARG_STR = 6
 ARG_PICKLE = 7
 FORK = 8
 READY = 9
-RUN = 10
+RUN = 10  # a letter and a name; "-": not linked, "L": linked, "S": with a second line as well
 ENV = 11
 CWD = 12
 PATH = 13
@@ -52,7 +52,7 @@ NO_FORK = 68
 
 # Child to forker, on up (READY's answer and ERROR go this way too, on to status).
 NEW = 96
-LINK = 97
+LINK = 97  # its first fd is a line, if the payload is "S"; the others are the owner's
 SIBLING = 98
 FULL = 99
 

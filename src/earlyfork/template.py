@@ -80,11 +80,11 @@ def snapshot(*, keep_fds: Iterable[int] = ()) -> Process:
 
 def _own_fds() -> set[int]:
     """The fds of earlyfork's that are open here: nothing that the user would have to look after."""
-    found = {_origin.default_comm(), here.lifeline}
+    found = {_origin.default_comm(), here.lifeline, here.line}
     if here.up is not None:
         found.add(here.up.fileno())
     for watch in [*(process._watch for process in _process.living()), *_process._linked]:
-        found.add(watch.fd)
+        found |= {watch.fd, watch.line}
         if watch._epoll is not None:
             found.add(watch._epoll.fileno())
     for process in _process.living():
