@@ -30,7 +30,7 @@ LAYERS = {
     "ground": {"_platform", "_fds", "_handles", "_frozen"},
     "child": {
         *("_serve", "_obey", "_guard", "_leave", "_here", "_children", "_context", "_tree"),
-        "_hot",
+        *("_hot", "_quickly", "_root"),
     },
     "wire": {"_wire", "_errors", "_quick"},
 }
@@ -46,7 +46,12 @@ HEAVY = {
     "tempfile", "threading", "traceback", "typing",
 }  # fmt: skip
 #: Except for what every worker gets, a socket: it is better loaded in the template than in each.
-NEEDED = {("_obey", "socket"), ("_obey", "functools"), ("_serve", "socket")}
+NEEDED = {
+    ("_obey", "socket"),
+    ("_obey", "functools"),
+    ("_quickly", "socket"),
+    ("_root", "functools"),
+}
 #: Module: where it may be imported. Anything else about platforms is asked of the ground layer.
 IMPORTED_ONLY_BY = {
     "ctypes": {"ground"},

@@ -228,11 +228,11 @@ def early_template(comm: int, status: int, *keep: int) -> NoReturn:
     poll = select.poll()
     poll.register(comm, select.POLLIN)
     poll.poll(PAUSE)
-    from earlyfork import _frozen, _here, _serve
+    from earlyfork import _frozen, _here, _root
 
-    _here.here.collect_by = _frozen.collect_by()
+    _here.Here.collect_by = _frozen.collect_by()
     gc.freeze()
-    _serve.serve_root(comm, status)
+    _root.serve_root(comm, status)
 
 
 def close_other_fds(keep: set[int]) -> None:

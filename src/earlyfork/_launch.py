@@ -18,7 +18,7 @@ from earlyfork._hot import quick
 #: The child's text, in the order of its imports.
 TEXTS = (
     *("_wire", "_hot", "_context", "_tree", "_children", "_here", "_leave", "_guard", "_obey"),
-    "_serve",
+    *("_serve", "_quickly", "_root"),
 )
 
 #: Reads and runs BOOT. Short, since `ps` shows it.

@@ -16,7 +16,7 @@ from earlyfork._here import here, tell
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
 
 def forget_exit_functions() -> None:
@@ -129,29 +129,15 @@ def print_error(text: str) -> None:
             return
 
 
-def finish(
-    job: Callable[[], object],
-    run: Callable[[Callable[[], object]], Any] | None = None,
-    resume: Callable[[Any], Callable[[], object]] | None = None,
-) -> NoReturn:
+def finish(job: Callable[[], object]) -> NoReturn:
     """Run the user's function as the last thing this process does.
 
     What the function registered is run (threads that are no daemons, atexit, flushed streams);
     what was inherited from the template is not finalised.
-
-    Args:
-        job: what to call.
-        run: calls it instead, and ends the process at once if nothing is to be done after it.
-        resume: told what `run` returned, says what to run in its stead.
     """
     code = interrupted = 0
     try:
-        if run is None:
-            job()
-        else:
-            while (left := run(job)) is not None:
-                assert resume is not None
-                job = resume(left)
+        job()
     except BaseException as error:
         code = conclude(error)
         interrupted = isinstance(error, KeyboardInterrupt)

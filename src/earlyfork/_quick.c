@@ -9,6 +9,7 @@
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <structmember.h>
 
 #if !defined(__linux__) || defined(Py_GIL_DISABLED)
 #error "made for Linux and for interpreters with a GIL: without it the Python code does its work"
@@ -37,11 +38,14 @@ enum { LARGE = 8192 };
 enum { READ, HEAR, DIED, ASKED, CROWDED, MORE, CHILD };
 
 static PyObject *here, *base_socket, *resolve;
-static PyObject *count_callbacks, *text_class, *surround, *wait_function;
-static PyObject *s_up, *s_lifeline, *s_kind, *s_doing, *s_pending, *s_flush, *s_detach;
+static PyObject *count_callbacks, *text_class, *surround;
+static PyObject *s_flush, *s_detach;
+/* Where the slots of `here` are. */
+static Py_ssize_t at_up, at_lifeline, at_kind, at_doing, at_pending;
 static PyObject *s_threading;
 static PyObject *os_module, *s_environ, *s_data;
 static PyObject *s_io_refs, *s_closed, *s_worker, *s_prepared, *s_nothing, *s_closed_stream;
+static PyObject *zero, *minus_one;
 static PyObject *empty_tuple;
 
 typedef struct {
@@ -51,22 +55,26 @@ typedef struct {
     PyObject *others;           /* tuple: fds that are no child's business either */
     PyObject *watched;          /* tuple of (fd, events): any event there is _serve.py's */
     PyObject *births;           /* tuple of functions that a new process calls first */
-    PyObject *server, *arguments;  /* what a child keeps */
     PyObject *way_up;           /* what a child will speak to */
     PyObject *socket_class;     /* what its function gets */
+    Py_ssize_t at_io_refs, at_closed;
     Py_ssize_t standby, crowd;
     unsigned generation;
     double refill_at, refill_after;
     long nursery;
     int root, careful;
-    Py_buffer fork_batch;
+    const char *fork_batch;
 } Forker;
 
-/* What a new process knows of itself until its first batch has come. */
+/* What a new process knows of itself until its first batch has come, and that batch: side by side,
+ * since each page that is written to is copied. */
 static struct {
     int comm, standby, root;
     PyObject *births, *way_up, *socket_class;
+    Py_ssize_t at_io_refs, at_closed;
+    int fds[253];
     char fork_batch[PAD];
+    char batch[LARGE];
 } born;
 
 /* -- small things ------------------------------------------------------------------------------ */
@@ -98,8 +106,17 @@ put_number(unsigned char *at, uint32_t number)
 static void
 tell_owner(int fd, int op, long number)
 {
-    char frame[FRAME + 24];
-    int length = snprintf(frame + FRAME, sizeof frame - FRAME, "%ld", number);
+    char frame[FRAME + 24], digits[24];
+    int length = 0, count = 0;
+    /* snprintf alone would touch seven pages that nothing else needs. */
+    unsigned long rest = number < 0 ? 0 - (unsigned long)number : (unsigned long)number;
+    do
+        digits[count++] = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (number < 0)
+        frame[FRAME + length++] = '-';
+    while (count > 0)
+        frame[FRAME + length++] = digits[--count];
     frame[0] = (char)op;
     put_number((unsigned char *)frame + 1, (uint32_t)length);
     ssize_t written = send(fd, frame, (size_t)(FRAME + length), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -239,9 +256,8 @@ close_fds_in(PyObject *tuple)
         close((int)PyLong_AsLong(PyTuple_GET_ITEM(tuple, i)));
 }
 
-/* What Children.forget and Server.become do about the system: nothing of the forker stays open.
- * Returns what `turn` does. */
-static PyObject *
+/* What Children.forget and Server.become do about the system: nothing of the forker stays open. */
+static void
 be_born(Forker *f, int comm, int standby)
 {
     Py_ssize_t at = 0;
@@ -269,12 +285,9 @@ be_born(Forker *f, int comm, int standby)
     born.births = f->births;
     born.way_up = f->way_up;
     born.socket_class = f->socket_class;
-    memcpy(born.fork_batch, f->fork_batch.buf, PAD);
-    /* Finalised, these would touch their memory, and close numbers that are other files by then. */
-    Py_INCREF(f->server);
-    Py_INCREF(f->arguments);
-    Py_INCREF(wait_function);
-    return wait_function;
+    born.at_io_refs = f->at_io_refs;
+    born.at_closed = f->at_closed;
+    memcpy(born.fork_batch, f->fork_batch, PAD);
 }
 
 /* os.fork() without its frames. */
@@ -308,6 +321,35 @@ new_ref(PyObject *object)
     return object;
 }
 
+/* Where a slot of a class is in its objects; 0 and an exception if it has none of that name. To go
+ * there directly touches one page; an attribute's way there touches five. */
+static Py_ssize_t
+slot(PyObject *class, const char *name)
+{
+    PyObject *member = PyObject_GetAttrString(class, name);
+    Py_ssize_t at = 0;
+    if (member != NULL && Py_IS_TYPE(member, &PyMemberDescr_Type))
+        at = ((PyMemberDescrObject *)member)->d_member->offset;
+    else if (member != NULL)
+        PyErr_Format(PyExc_TypeError, "%s is no slot", name);
+    Py_XDECREF(member);
+    return at;
+}
+
+static PyObject **
+at_slot(PyObject *object, Py_ssize_t at)
+{
+    return (PyObject **)((char *)object + at);
+}
+
+static void
+set_slot(PyObject *object, Py_ssize_t at, PyObject *value_to_own)
+{
+    PyObject *before = *at_slot(object, at);
+    *at_slot(object, at) = value_to_own;
+    Py_XDECREF(before);
+}
+
 /* socket.socket(AF_UNIX, SOCK_STREAM, 0, fd); owns the fd. */
 static PyObject *
 socket_of(PyObject *socket_class, int fd)
@@ -321,6 +363,11 @@ socket_of(PyObject *socket_class, int fd)
     PyObject *arguments = Py_BuildValue("(iiii)", AF_UNIX, SOCK_STREAM, 0, fd);
     int failed = arguments == NULL || type->tp_base->tp_init(made, arguments, NULL) < 0;
     Py_XDECREF(arguments);
+    if (!failed && born.at_io_refs > 0 && socket_class == born.socket_class) {
+        set_slot(made, born.at_io_refs, new_ref(zero));
+        set_slot(made, born.at_closed, new_ref(Py_False));
+        return made;
+    }
     if (failed || set(made, s_io_refs, PyLong_FromLong(0)) < 0
         || set(made, s_closed, new_ref(Py_False)) < 0) {
         Py_DECREF(made);
@@ -329,24 +376,35 @@ socket_of(PyObject *socket_class, int fd)
     return made;
 }
 
+/* A global of a loaded module; NULL without an exception if it is not that simple. */
+static PyObject *
+global_of(const char *module, Py_ssize_t module_length, const char *name, Py_ssize_t length)
+{
+    PyObject *key = PyUnicode_DecodeUTF8(module, module_length, NULL), *found = NULL;
+    if (key == NULL)
+        return NULL;
+    PyObject *loaded = PyDict_GetItemWithError(PyImport_GetModuleDict(), key);
+    Py_DECREF(key);
+    if (loaded == NULL || !PyModule_CheckExact(loaded))
+        return NULL;
+    key = PyUnicode_DecodeUTF8(name, length, NULL);
+    if (key == NULL)
+        return NULL;
+    found = PyDict_GetItemWithError(PyModule_GetDict(loaded), key);
+    Py_XINCREF(found);
+    Py_DECREF(key);
+    return found;
+}
+
 /* resolve() of _here.py, quickly for `module.name` of a module that is loaded. */
 static PyObject *
 find(const char *name, Py_ssize_t length)
 {
     const char *dot = memrchr(name, '.', (size_t)length);
     if (dot != NULL && memchr(name, ':', (size_t)length) == NULL) {
-        PyObject *module_name = PyUnicode_DecodeUTF8(name, dot - name, NULL);
-        PyObject *module = module_name == NULL ? NULL : PyImport_GetModule(module_name);
-        Py_XDECREF(module_name);
-        if (module != NULL) {
-            PyObject *attribute = PyUnicode_DecodeUTF8(dot + 1, name + length - dot - 1, NULL);
-            PyObject *found = attribute == NULL ? NULL : PyObject_GetAttr(module, attribute);
-            Py_XDECREF(attribute);
-            Py_DECREF(module);
+        PyObject *found = global_of(name, dot - name, dot + 1, name + length - dot - 1);
+        if (found != NULL || PyErr_Occurred())
             return found;
-        }
-        if (PyErr_Occurred())
-            return NULL;
     }
     return PyObject_CallFunction(resolve, "s#", name, length);
 }
@@ -358,17 +416,19 @@ job_for(int comm, const char *name, Py_ssize_t length)
     char shown[16] = {0};
     memcpy(shown, name, (size_t)(length < 15 ? length : 15));
     prctl(PR_SET_NAME, shown);
-    if (set(here, s_doing, PyUnicode_DecodeUTF8(name, length, "replace")) < 0)
+    PyObject *doing = PyUnicode_DecodeUTF8(name, length, "replace");
+    if (doing == NULL)
         return NULL;
+    set_slot(here, at_doing, doing);
     PyObject *function = find(name, length);
     if (function == NULL)
         return NULL;
     PyObject *sock = socket_of(born.socket_class, comm);
-    if (sock == NULL || set(here, s_kind, new_ref(s_worker)) < 0) {
+    if (sock == NULL) {
         Py_DECREF(function);
-        Py_XDECREF(sock);
         return NULL;
     }
+    set_slot(here, at_kind, new_ref(s_worker));
     PyObject *job = PyMethod_New(function, sock);  /* called, it calls function(sock) */
     Py_DECREF(function);
     Py_DECREF(sock);
@@ -596,9 +656,11 @@ rehearse(void)
     Py_XDECREF(job);
     PyErr_Restore(type, value, traceback);
     prctl(PR_SET_NAME, "ef-standby");
-    if (failed || set(here, s_doing, new_ref(s_nothing)) < 0)
+    if (failed)
         return -1;
-    return set(here, s_kind, new_ref(s_prepared));
+    set_slot(here, at_doing, new_ref(s_nothing));
+    set_slot(here, at_kind, new_ref(s_prepared));
+    return 0;
 }
 
 /* discard_pending of _obey.py, and an empty mask. */
@@ -630,25 +692,24 @@ live(void)
         Py_DECREF(done);
     }
     /* The former way up is closed; finalised, it would close a number that is another file's. */
-    PyObject *former = PyObject_GetAttr(here, s_up);
-    if (former == NULL)
+    Py_XINCREF(*at_slot(here, at_up));
+    set_slot(here, at_up, new_ref(born.way_up));
+    if (born.root)
+        set_slot(here, at_lifeline, new_ref(minus_one));
+    set_slot(here, at_kind, new_ref(s_prepared));
+    char *batch = born.batch;
+    int *fds = born.fds, count;
+    /* What it shall run may have been said before it was there; then there is no time to rehearse. */
+    ssize_t got = receive(comm, batch, PAD, MSG_DONTWAIT, fds, &count);
+    int wait = got < 0 && (errno == EAGAIN || errno == EINTR);
+    if (wait && born.standby && rehearse() < 0)
         return NULL;
-    if (set(here, s_up, new_ref(born.way_up)) < 0
-        || (born.root && set(here, s_lifeline, PyLong_FromLong(-1)) < 0)
-        || set(here, s_kind, new_ref(s_prepared)) < 0)
-        return NULL;
-    if (born.standby && rehearse() < 0)
-        return NULL;
-    char batch[LARGE];
-    int fds[253], count;
-    ssize_t got;
-    for (;;) {
+    while (wait) {
         Py_BEGIN_ALLOW_THREADS
         got = receive(comm, batch, PAD, 0, fds, &count);
         Py_END_ALLOW_THREADS
-        if (got >= 0 || errno != EINTR)
-            break;
-        if (PyErr_CheckSignals() < 0)
+        wait = got < 0 && errno == EINTR;
+        if (wait && PyErr_CheckSignals() < 0)
             return NULL;
     }
     if (got < 0)
@@ -661,12 +722,8 @@ live(void)
         }
     }
     const char *at = run_frame(batch, got, count);
-    PyObject *pending = PyObject_GetAttr(here, s_pending);
-    if (pending == NULL)
-        return NULL;
-    int usual = at != NULL && PyList_Check(pending) && PyList_GET_SIZE(pending) == 0;
-    Py_DECREF(pending);
-    if (!usual)
+    PyObject *pending = *at_slot(here, at_pending);
+    if (at == NULL || pending == NULL || !PyList_Check(pending) || PyList_GET_SIZE(pending))
         return bytes_and_fds(CHILD, comm, batch, got, fds, count);
     if (at > batch + HEAD && apply_surroundings(batch + HEAD, at, fds, count) < 0)
         return NULL;
@@ -674,9 +731,8 @@ live(void)
     return job_for(comm, at + FRAME + 1, number_at((const unsigned char *)at + 1) - 1);
 }
 
-/* What `live` raised as (CHILD, comm, exception, []): _serve.py says so to whom it concerns. */
 static PyObject *
-stillborn(void)
+current_exception(void)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -685,48 +741,7 @@ stillborn(void)
         PyException_SetTraceback(value, traceback);
     Py_XDECREF(type);
     Py_XDECREF(traceback);
-    return Py_BuildValue("(iiN[])", CHILD, born.comm, value);
-}
-
-PyDoc_STRVAR(wait_doc,
-"wait()\n\n"
-"What `turn` returns in a new process. For `run`, which waits there for the first batch: by then\n"
-"the frames of the server are gone, and what is left is what the run itself takes.");
-
-static PyObject *
-wait_(PyObject *self, PyObject *ignored)
-{
-    (void)self;
-    (void)ignored;
-    PyErr_SetString(PyExc_RuntimeError, "only run() waits");
-    return NULL;
-}
-
-PyDoc_STRVAR(run_doc,
-"run(job)\n\n"
-"Call it, and end the process with status 0 when there is nothing special about the end. Given\n"
-"`wait`: wait to be told what to run; returns (CHILD, comm, data, fds) when told something else.");
-
-static PyObject *
-run(PyObject *self, PyObject *job)
-{
-    (void)self;
-    PyObject *found = NULL;
-    if (job == wait_function) {
-        found = live();
-        if (found == NULL)
-            return stillborn();
-        if (PyTuple_Check(found))
-            return found;
-        job = found;
-    }
-    int said = run_job(job);
-    if (said == 0 || said == 120)
-        _exit(said);
-    Py_XDECREF(found);
-    if (said < 0)
-        return NULL;
-    Py_RETURN_NONE;
+    return value;
 }
 
 /* -- the forker -------------------------------------------------------------------------------- */
@@ -750,8 +765,8 @@ plan_refill(Forker *f, double pause)
         f->refill_at = now() + pause;
 }
 
-/* A process that somebody asked for. In it: what `live` says. In the forker: NULL. */
-static PyObject *
+/* A process that somebody asked for; 1 in it. */
+static int
 fork_asked(Forker *f, int comm, int status)
 {
     pid_t pid = fork_now();
@@ -760,41 +775,44 @@ fork_asked(Forker *f, int comm, int status)
         close(comm);
         close(status);
         plan_refill(f, f->refill_after);
-        return NULL;
+        return 0;
     }
     if (pid == 0) {
         /* Said here: a forker that is killed right now leaves a process that is known at least. */
         tell_owner(status, PID, getpid());
         close(status);
-        return be_born(f, comm, 0);
+        be_born(f, comm, 0);
+        return 1;
     }
     close(comm);
-    if (remember(f->status, pid, status) == 0)
-        plan_refill(f, f->refill_after);
-    return NULL;
+    if (remember(f->status, pid, status) < 0)
+        return -1;
+    plan_refill(f, f->refill_after);
+    return 0;
 }
 
-/* One standby into the queue. In it: what `live` says. In the forker: NULL. */
-static PyObject *
+/* One standby into the queue; 1 in it. */
+static int
 refill(Forker *f)
 {
     int comm[2], status[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, comm) < 0) {
         f->refill_at = INFINITY;  /* nobody asked for this one: nobody is told */
-        return NULL;
+        return 0;
     }
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, status) < 0) {
         close(comm[0]);
         close(comm[1]);
         f->refill_at = INFINITY;
-        return NULL;
+        return 0;
     }
     pid_t pid = fork_now();
     if (pid == 0) {
         close(comm[0]);
         close(status[0]);
         close(status[1]);
-        return be_born(f, comm[1], 1);
+        be_born(f, comm[1], 1);
+        return 1;
     }
     close(comm[1]);
     if (pid < 0) {
@@ -802,9 +820,10 @@ refill(Forker *f)
         close(status[0]);
         close(status[1]);
         f->refill_at = INFINITY;
-        return NULL;
+        return 0;
     }
     PyObject *key = PyLong_FromLong(pid);
+    int failed = 1;
     if (key != NULL && remember(f->status, pid, status[1]) == 0
         && PySet_Add(f->waiting, key) == 0) {
         unsigned char message[8];
@@ -814,11 +833,12 @@ refill(Forker *f)
         if (send_with_fds(f->queue, message, sizeof message, fds, 2) < 0)
             f->standby = 0;  /* the owner is gone, and the need with it */
         plan_refill(f, 0);
+        failed = 0;
     }
     Py_XDECREF(key);
     close(comm[0]);
     close(status[0]);
-    return NULL;
+    return failed ? -1 : 0;
 }
 
 /* Tell the owners of those that ended; 1: there is one that _serve.py must see to. */
@@ -858,8 +878,9 @@ reap(Forker *f)
     return 0;
 }
 
+/* What happened, or NULL: an exception, or (`is_born`) this is a new process. */
 static PyObject *
-loop(Forker *f, struct pollfd *polled, nfds_t count)
+loop(Forker *f, struct pollfd *polled, nfds_t count, int *is_born)
 {
     for (;;) {
         int died = 0, ready, patience = -1;
@@ -878,7 +899,7 @@ loop(Forker *f, struct pollfd *polled, nfds_t count)
             continue;
         }
         if (polled[0].revents) {
-            char signs[4096];
+            char signs[256];
             died = read(f->wake_in, signs, sizeof signs) > 0;
         }
         for (nfds_t i = 3; i < count; i++) {
@@ -895,8 +916,10 @@ loop(Forker *f, struct pollfd *polled, nfds_t count)
             if (found)
                 return Py_BuildValue("(i)", DIED);
             plan_refill(f, 0);
+            if (!polled[2].revents)
+                continue;  /* who was told may have asked for the next one, and that goes first */
         }
-        PyObject *child = NULL;
+        int made = 0;
         if (polled[2].revents) {
             char batch[PAD];
             int fds[253], fd_count;
@@ -905,73 +928,119 @@ loop(Forker *f, struct pollfd *polled, nfds_t count)
                 continue;
             if (got < 0)
                 return not_read(READ, f->comm);
-            if (got != PAD || fd_count != 2 || memcmp(batch, f->fork_batch.buf, PAD))
+            if (got != PAD || fd_count != 2 || memcmp(batch, f->fork_batch, PAD))
                 return bytes_and_fds(READ, f->comm, batch, got, fds, fd_count);
             PySet_Clear(f->waiting);  /* who asks this way has found none */
             if (PyDict_GET_SIZE(f->status) >= f->crowd)
                 return Py_BuildValue("(iii)", ASKED, fds[0], fds[1]);
-            child = fork_asked(f, fds[0], fds[1]);
+            made = fork_asked(f, fds[0], fds[1]);
         }
         else if (!isinf(f->refill_at) && now() >= f->refill_at) {
             if (PyDict_GET_SIZE(f->status) >= f->crowd)
                 return Py_BuildValue("(i)", CROWDED);
-            child = refill(f);
+            made = refill(f);
         }
-        if (child != NULL || PyErr_Occurred())
-            return child;
+        if (made != 0) {
+            *is_born = made > 0;
+            return NULL;
+        }
     }
 }
 
-PyDoc_STRVAR(turn_doc,
-"turn(comm, wake_in, wake_out, up, queue, status, waiting, others, watched, births, server,\n"
-"     way_up, standby, crowd, generation, refill_at, refill_after, nursery, root, fork_batch,\n"
-"     careful, socket_class)\n\n"
-"Serve as a forker until something happens that is not usual: (refill_at, standby, what).\n"
-"Returns in new processes, too: `wait`.");
-
+/* Serve as a forker until something happens that is not usual: (refill_at, standby, what); NULL as
+ * from `loop`. The tuple is `usual` of _quickly.py. */
 static PyObject *
-turn(PyObject *self, PyObject *args)
+turn(PyObject *args, int *is_born)
 {
     Forker f;
-    (void)self;
-    if (!PyArg_ParseTuple(args, "iiiiiO!O!O!O!O!OOnnIddlpy*pO!:turn", &f.comm, &f.wake_in,
+    Py_ssize_t batch_size;
+    if (!PyArg_ParseTuple(args, "iiiiiO!O!O!O!O!OnnIddlpy#pO!:usual", &f.comm, &f.wake_in,
                           &f.wake_out, &f.up, &f.queue, &PyDict_Type, &f.status, &PySet_Type,
                           &f.waiting, &PyTuple_Type, &f.others, &PyTuple_Type, &f.watched,
-                          &PyTuple_Type, &f.births, &f.server, &f.way_up, &f.standby, &f.crowd,
+                          &PyTuple_Type, &f.births, &f.way_up, &f.standby, &f.crowd,
                           &f.generation, &f.refill_at, &f.refill_after, &f.nursery, &f.root,
-                          &f.fork_batch, &f.careful, &PyType_Type, &f.socket_class))
+                          &f.fork_batch, &batch_size, &f.careful, &PyType_Type, &f.socket_class))
         return NULL;
     Py_ssize_t count = 3 + PyTuple_GET_SIZE(f.watched);
     struct pollfd few[8], *polled = few;
-    PyObject *found = NULL;
-    f.arguments = args;
-    if (f.fork_batch.len != PAD) {
+    if (batch_size != PAD) {
         PyErr_SetString(PyExc_ValueError, "fork_batch is no batch");
-        goto end;
+        return NULL;
     }
-    if (count > 8 && (polled = PyMem_New(struct pollfd, (size_t)count)) == NULL) {
-        PyErr_NoMemory();
-        goto end;
-    }
+    if (count > 8 && (polled = PyMem_New(struct pollfd, (size_t)count)) == NULL)
+        return PyErr_NoMemory();
     polled[0] = (struct pollfd){f.wake_in, POLLIN, 0};
     polled[1] = (struct pollfd){f.up, POLLIN, 0};
     polled[2] = (struct pollfd){f.comm, POLLIN, 0};
+    PyObject *what = NULL;
+    f.at_io_refs = f.at_closed = 0;
+    if ((PyObject *)((PyTypeObject *)f.socket_class)->tp_base == base_socket) {
+        f.at_io_refs = slot(f.socket_class, "_io_refs");
+        f.at_closed = f.at_io_refs ? slot(f.socket_class, "_closed") : 0;
+        if (!f.at_closed) {  /* somebody's own */
+            f.at_io_refs = 0;
+            PyErr_Clear();
+        }
+    }
     for (Py_ssize_t i = 3; i < count; i++) {
         int fd, events;
         if (!PyArg_ParseTuple(PyTuple_GET_ITEM(f.watched, i - 3), "ii", &fd, &events))
             goto end;
         polled[i] = (struct pollfd){fd, (short)events, 0};
     }
-    PyObject *what = loop(&f, polled, (nfds_t)count);
-    if (what != NULL && PyTuple_Check(what))
-        found = Py_BuildValue("(dnN)", f.refill_at, f.standby, what);
-    else
-        found = what;
+    what = loop(&f, polled, (nfds_t)count, is_born);
 end:
-    if (polled != few && polled != NULL)
+    if (polled != few && !*is_born)
         PyMem_Free(polled);
-    PyBuffer_Release(&f.fork_batch);
-    return found;
+    return what == NULL ? NULL : Py_BuildValue("(dnN)", f.refill_at, f.standby, what);
+}
+
+PyDoc_STRVAR(serve_doc,
+"serve(step)\n\n"
+"Serve as a forker, and run what a process is told to run. `step` does all that is not usual: given\n"
+"what happened it says what to run, or, as a tuple, what the loop needs to go on. After the run the\n"
+"process ends here, with status 0, when there is nothing special about its end; else this returns.");
+
+static PyObject *
+serve(PyObject *self, PyObject *step)
+{
+    PyObject *job, *said = new_ref(Py_None);
+    (void)self;
+    for (;;) {
+        job = PyObject_CallOneArg(step, said);
+        Py_DECREF(said);
+        if (job == NULL)
+            return NULL;
+        if (!PyTuple_Check(job))
+            break;
+        int is_born = 0;
+        said = turn(job, &is_born);
+        if (!is_born) {
+            Py_DECREF(job);
+            if (said == NULL)
+                said = current_exception();
+            continue;
+        }
+        /* The tuple is kept: finalised, what it holds would touch its memory, and close numbers that
+         * are other files by then. */
+        PyObject *told = live();
+        if (told != NULL && !PyTuple_Check(told)) {
+            job = told;
+            break;
+        }
+        if (told == NULL)
+            told = Py_BuildValue("(iiN[])", CHILD, born.comm, current_exception());
+        said = Py_BuildValue("(diN)", INFINITY, 0, told);
+        if (said == NULL)
+            return NULL;
+    }
+    int code = run_job(job);
+    if (code == 0 || code == 120)
+        _exit(code);
+    Py_DECREF(job);
+    if (code < 0)
+        return NULL;
+    Py_RETURN_NONE;
 }
 
 /* -- the owner --------------------------------------------------------------------------------- */
@@ -1098,6 +1167,11 @@ know(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "OOOOO:know", &here, &resolve, &count_callbacks, &text_class,
                           &surround))
         return NULL;
+    PyObject *class = (PyObject *)Py_TYPE(here);
+    if (!(at_up = slot(class, "up")) || !(at_lifeline = slot(class, "lifeline"))
+        || !(at_kind = slot(class, "kind")) || !(at_doing = slot(class, "doing"))
+        || !(at_pending = slot(class, "pending")))
+        return NULL;
     Py_INCREF(here);
     Py_INCREF(resolve);
     Py_INCREF(count_callbacks);
@@ -1107,9 +1181,7 @@ know(PyObject *self, PyObject *args)
 }
 
 static PyMethodDef methods[] = {
-    {"turn", turn, METH_VARARGS, turn_doc},
-    {"run", run, METH_O, run_doc},
-    {"wait", wait_, METH_NOARGS, wait_doc},
+    {"serve", serve, METH_O, serve_doc},
     {"take", take, METH_VARARGS, take_doc},
     {"open_socket", open_socket, METH_VARARGS, open_socket_doc},
     {"same_place", same_place, METH_VARARGS, same_place_doc},
@@ -1124,8 +1196,7 @@ static int
 set_up(PyObject *module)
 {
     static const struct { PyObject **object; const char *text; } names[] = {
-        {&s_up, "up"}, {&s_lifeline, "lifeline"}, {&s_kind, "kind"}, {&s_doing, "doing"},
-        {&s_pending, "pending"}, {&s_flush, "flush"}, {&s_detach, "detach"},
+        {&s_flush, "flush"}, {&s_detach, "detach"},
         {&s_threading, "threading"},
         {&s_environ, "environ"}, {&s_data, "_data"}, {&s_io_refs, "_io_refs"},
         {&s_closed, "_closed"}, {&s_worker, "worker"}, {&s_prepared, "prepared"},
@@ -1145,11 +1216,12 @@ set_up(PyObject *module)
     }
     empty_tuple = PyTuple_New(0);
     os_module = PyImport_ImportModule("os");
-    wait_function = PyObject_GetAttrString(module, "wait");
+    zero = PyLong_FromLong(0);
+    minus_one = PyLong_FromLong(-1);
     PyObject *sockets = PyImport_ImportModule("_socket");
     base_socket = sockets == NULL ? NULL : PyObject_GetAttrString(sockets, "socket");
     Py_XDECREF(sockets);
-    return empty_tuple && os_module && wait_function && base_socket ? 0 : -1;
+    return empty_tuple && os_module && zero && minus_one && base_socket ? 0 : -1;
 }
 
 static PyModuleDef_Slot slots[] = {

@@ -7,21 +7,16 @@ the user's function runs: `Server.serve` *returns* the function, in whichever pr
 
 from __future__ import annotations
 
-import _io
 import _signal
 import _socket
-import atexit
 import errno
 import gc
 import os
-import socket
-import sys
 
 from earlyfork import _context
 from earlyfork import _wire as wire
 from earlyfork._children import (
     AF_UNIX,
-    CROWD,
     DONTWAIT,
     NEVER,
     NOSIGNAL,
@@ -38,22 +33,16 @@ from earlyfork._children import (
     write_status,
 )
 from earlyfork._guard import BLOCKED
-from earlyfork._here import here, resolve, set_name, tell
+from earlyfork._here import here, set_name, tell
 from earlyfork._hot import quick
-from earlyfork._leave import conclude, finish, flush, forget_exit_functions, reseed
-from earlyfork._obey import OBEY, SURROUND
+from earlyfork._leave import conclude, flush, forget_exit_functions, reseed
+from earlyfork._obey import OBEY
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-if quick is not None:
-    quick.know(here, resolve, atexit._ncallbacks, _io.TextIOWrapper, SURROUND)
-#: A request for a process without more, as it is sent.
-PLAIN_FORK = wire.batch(wire.frame(wire.FORK), 2)
-#: Modules of which a new process must be told; see _leave.
-LOOKED_AFTER = frozenset(("multiprocessing.util", "numpy.random"))
 #: What a process has of the forkers that it descends from. Their fds are closed; the objects stay,
 #: since to finalise them would touch their memory, and each page that is touched after a fork is
 #: copied.
@@ -79,8 +68,11 @@ class Server:
         #: In a snapshot: the way to the default template that its main program had.
         self.default: _socket.socket | None = None
 
-    def serve(self) -> Callable[[], object]:
-        """Obey until RUN; return what is to be run, possibly in a descendant of the caller."""
+    def serve(self) -> Callable[[], object] | None:
+        """Obey until RUN; return what is to be run, possibly in a descendant of the caller.
+
+        None: what happens next can be left to _quickly.
+        """
         while True:
             try:
                 if self.todo:
@@ -96,13 +88,10 @@ class Server:
                         return job
                 elif not self.kids.armed:
                     self.read()
-                elif quick is None or self.kids.unusual or not self.decoder.clean:
-                    if self.turn():
-                        self.read()
-                else:
-                    job = self.quick_turn()
-                    if job is not None:
-                        return job
+                elif quick is not None and self.decoder.clean and not self.kids.unusual:
+                    return None
+                elif self.turn():
+                    self.read()
             except BaseException as error:  # whatever user code may raise
                 self.fail(error)
 
@@ -160,8 +149,8 @@ class Server:
                 kids.abandon(fd)
         if died:
             self.bury()
-            if kids is not self.kids:
-                return False
+            # Who was told may have asked for the next one by now, and that goes first.
+            return readable and kids is self.kids
         if kids.doomed:
             kids.overdue()
         if not readable and self.decoder.clean and kids.refill_is_due():
@@ -185,66 +174,6 @@ class Server:
         kids.plan_refill(0)
         if self.nursery_pid not in kids.status:
             self.drop_nursery()
-
-    def quick_turn(self) -> Callable[[], object] | None:
-        """Leave the usual to the C code, and do what it left; what to run, in a new worker."""
-        kids = self.kids
-        births: tuple[Callable[[], None], ...] = (forget_exit_functions, reseed)
-        if not (atexit._ncallbacks() or LOOKED_AFTER.intersection(sys.modules)):
-            births = ()
-        said = quick.turn(
-            *(self.comm_fd, kids.wake_in, kids.wake_out, kids.up_fd),
-            -1 if kids.queue is None else kids.queue.fileno(),
-            *(kids.status, kids.waiting, tuple(self.others()), tuple(kids.polled()), births),
-            *(self, kids.up_out, kids.standby, CROWD, kids.generation, kids.refill_at),
-            *(REFILL_AFTER, self.nursery_pid, self.root or self.is_nursery, PLAIN_FORK),
-            *(kids.careful, socket.socket),
-        )
-        if type(said) is not tuple:
-            return said  # type: ignore[no-any-return]
-        kids.refill_at, kids.standby, (event, *found) = said
-        if event == quick.READ:
-            _, data, more = found
-            self.take_quickly(data, more)
-        elif event == quick.ASKED:
-            self.fork(*found)
-        elif event == quick.CROWDED:
-            self.leave_to_nursery()
-        elif event == quick.DIED:
-            self.bury()
-        elif event == quick.HEAR:
-            self.hear()
-            if found[0] and kids is self.kids:
-                self.bury()
-        elif event == quick.MORE:
-            if found[0]:
-                self.bury()
-            if kids is self.kids and self.turn():
-                self.read()
-        return None
-
-    def take_quickly(self, data: bytes | None, fds: list[int]) -> None:
-        """Take in what the C code read and did not obey."""
-        if data is None:
-            self.lose()
-            return
-        self.take(data[: wire.PAD], fds)
-        if len(data) > wire.PAD:  # the rest of the same batch
-            self.take(data[wire.PAD :], [])
-
-    def resume(
-        self, said: tuple[int, int, bytes | BaseException | None, list[int]]
-    ) -> Callable[[], object]:
-        """In a new process that waited in C and was told what is obeyed here: serve after all."""
-        _, comm, data, fds = said
-        self.begin(comm)
-        try:
-            if isinstance(data, BaseException):
-                raise data
-            self.take_quickly(data, fds)
-        except BaseException as error:
-            self.fail(error)
-        return self.serve()
 
     def others(self) -> list[int]:
         """Fds that are no new child's business, beyond those of `kids` and comm."""
@@ -352,8 +281,8 @@ class Server:
             elif op == wire.ADOPT and len(fds) == 1 and is_status(fds[0]):
                 kids.adopt(pid, fds.pop())
             elif op == wire.LINK:
-                seconds = 1 if payload == b"S" else 0
-                kids.link(pid, fds[seconds:], fds[:seconds])
+                lines = 1 if payload == b"S" else 0
+                kids.link(pid, fds[lines:], fds[:lines])
                 continue
             elif op == wire.FULL and pid == self.nursery_pid:
                 self.drop_nursery()
@@ -534,53 +463,3 @@ def read_away(comm: _socket.socket) -> None:
             continue
     except OSError:  # nothing more
         return
-
-
-def reset_signals() -> None:
-    """What a fresh interpreter has, whatever the main program set; a terminal's signals wait."""
-    as_python = {
-        _signal.SIGINT: _signal.default_int_handler,
-        _signal.SIGPIPE: _signal.SIG_IGN,
-        getattr(_signal, "SIGXFSZ", _signal.SIGPIPE): _signal.SIG_IGN,
-    }
-    _signal.set_wakeup_fd(-1)
-    for number in range(1, _signal.NSIG):
-        if number in (_signal.SIGKILL, _signal.SIGSTOP):
-            continue
-        wanted = as_python.get(number, _signal.SIG_DFL)
-        if number in _signal.valid_signals() and _signal.getsignal(number) != wanted:
-            _signal.signal(number, wanted)
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, {*BLOCKED, _signal.SIGTERM})
-
-
-def serve_root(comm: int, status: int, default: int = -1, *, can_ask: bool = True) -> NoReturn:
-    """Be a root template: serve `comm` until its last holder is gone.
-
-    `default` is a snapshot's way to the clean template that its main program had.
-    """
-    reset_signals()
-    set_name("ef-template")
-    here.__init__()  # type: ignore[misc]  # a snapshot of a worker begins anew
-    here.kind = "template"
-    here.can_ask = can_ask
-    server = Server(_socket.socket(AF_UNIX, STREAM, 0, comm))
-    here.lifeline = status
-    if default >= 0:
-        server.default = _socket.socket(AF_UNIX, STREAM, 0, default)
-    write_status(status, wire.PID, b"%d" % os.getpid())
-    job = server.serve()
-    if quick is None:
-        del server
-        finish(job)
-    finish(job, quick.run, server.resume)
-
-
-def serve_launched(comm: int, status: int, env: dict[bytes, bytes]) -> NoReturn:
-    """The same in an interpreter that was launched for it."""
-    # The interpreter may have changed its environment when it started (PEP 538: LC_CTYPE).
-    changes = _context.env_changes(_context.raw_environment(), env)
-    if changes:
-        _context.apply_env(changes)
-    _context.fill_streams()
-    sys.argv = [""]
-    serve_root(comm, status)

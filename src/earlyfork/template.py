@@ -103,11 +103,11 @@ def _snapshot_template(comm: int, status: int, keep: set[int], default: int) -> 
     _early.finish_half_imports()
     import gc
 
-    from earlyfork import _frozen, _serve
+    from earlyfork import _frozen, _root
 
-    here.collect_by = _frozen.collect_by()
+    type(here).collect_by = _frozen.collect_by()
     gc.freeze()
-    _serve.serve_root(comm, status, default, can_ask=can_ask)
+    _root.serve_root(comm, status, default, can_ask=can_ask)
 
 
 def shed_fds(keep: set[int]) -> None:

@@ -1,0 +1,108 @@
+"""What the loop in C (_quick.c) is given by a server, and what it left for one to do.
+
+Part of the child's text. `step` is called by that loop, so no frame of Python lies between it and
+what a new process runs: to leave frames would touch twenty pages.
+"""
+
+from __future__ import annotations
+
+import _io
+import atexit
+import socket
+import sys
+
+from earlyfork import _wire as wire
+from earlyfork._children import CROWD, REFILL_AFTER
+from earlyfork._here import here, resolve
+from earlyfork._hot import quick
+from earlyfork._leave import forget_exit_functions, reseed
+from earlyfork._obey import SURROUND
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from earlyfork._serve import Server
+
+if quick is not None:
+    quick.know(here, resolve, atexit._ncallbacks, _io.TextIOWrapper, SURROUND)
+#: A request for a process without more, as it is sent.
+PLAIN_FORK = wire.batch(wire.frame(wire.FORK), 2)
+#: Modules of which a new process must be told; see _leave.
+LOOKED_AFTER = frozenset(("multiprocessing.util", "numpy.random"))
+
+
+def step(server: Server, said: Any) -> Any:
+    """Do what the loop left: returns what to run, or what the loop needs to go on, as a tuple.
+
+    Args:
+        server: in a new process it becomes the server of that one.
+        said: what happened; None the first time; an exception of the loop's own.
+    """
+    try:
+        if isinstance(said, BaseException):
+            raise said
+        if said is not None:
+            see_to(server, *said)
+    except BaseException as error:
+        server.fail(error)
+    return server.serve() or usual(server)
+
+
+def usual(server: Server) -> tuple[object, ...]:
+    """What the loop needs; `turn` in _quick.c takes it apart."""
+    kids = server.kids
+    births: tuple[Callable[[], None], ...] = (forget_exit_functions, reseed)
+    if not (atexit._ncallbacks() or LOOKED_AFTER.intersection(sys.modules)):
+        births = ()
+    return (
+        *(server.comm_fd, kids.wake_in, kids.wake_out, kids.up_fd),
+        -1 if kids.queue is None else kids.queue.fileno(),
+        *(kids.status, kids.waiting, tuple(server.others()), tuple(kids.polled()), births),
+        *(kids.up_out, kids.standby, CROWD, kids.generation, kids.refill_at),
+        *(REFILL_AFTER, server.nursery_pid, server.root or server.is_nursery, PLAIN_FORK),
+        *(kids.careful, socket.socket),
+    )
+
+
+def see_to(server: Server, refill_at: float, standby: int, what: tuple[Any, ...]) -> None:
+    """Something unusual happened in the loop, or a new process was told something unusual."""
+    event, *found = what
+    if event == quick.CHILD:
+        comm, data, fds = found
+        server.begin(comm)
+        if isinstance(data, BaseException):
+            raise data
+        take(server, data, fds)
+        return
+    kids = server.kids
+    kids.refill_at, kids.standby = refill_at, standby
+    if event == quick.READ:
+        _, data, fds = found
+        take(server, data, fds)
+    elif event == quick.ASKED:
+        server.fork(*found)
+    elif event == quick.CROWDED:
+        server.leave_to_nursery()
+    elif event == quick.DIED:
+        server.bury()
+    elif event == quick.HEAR:
+        server.hear()
+        if found[0] and kids is server.kids:
+            server.bury()
+    elif event == quick.MORE:
+        if found[0]:
+            server.bury()
+        if kids is server.kids and server.turn():
+            server.read()
+
+
+def take(server: Server, data: bytes | None, fds: list[int]) -> None:
+    """Take in what was read and not obeyed."""
+    if data is None:
+        server.lose()
+        return
+    server.take(data[: wire.PAD], fds)
+    if len(data) > wire.PAD:  # the rest of the same batch
+        server.take(data[wire.PAD :], [])
