@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import support
+from earlyfork import _hot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -1117,6 +1118,27 @@ def test_status_tells_what_is_there(run_script: Run) -> None:
 
 
 # -- at the first line -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pure", ["", "1"])
+def test_it_loads_next_to_nothing(run_script: Run, pure: str) -> None:
+    """What others may well import (`__future__`, `_socket`) is loaded when it is used."""
+    done = run_script(
+        """
+        import sys; before = {*sys.modules}
+        import earlyfork
+        print(*sorted({*sys.modules} - before))
+        """,
+        check=True,
+        env={"EARLYFORK_PURE": pure},
+    )
+    own = {"earlyfork", "earlyfork._early", "earlyfork._context"}
+    if pure or _hot.quick is None:
+        own |= {"earlyfork._free", "_socket"}
+    else:
+        own |= {"earlyfork._quick"}
+    assert {*done.stdout.split()} <= own
+    assert "earlyfork._early" in done.stdout
 
 
 def test_settings_that_mean_nothing_are_named(run_script: Run) -> None:

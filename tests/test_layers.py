@@ -25,7 +25,10 @@ LAYERS = {
         *("template", "aio", "mp", "rpc", "pool", "remote"),
         *("_mp_around", "_mp_child", "_mp_popen", "_mp_template"),
     },
-    "core": {"_process", "_channel", "_origin", "_early", "_watch", "_status"},
+    "core": {
+        *("_process", "_channel", "_origin", "_watch", "_status"),
+        *("_early", "_asks", "_free", "_shed"),
+    },
     "means": {"_launch", "_interpreter", "_names", "_health"},
     "ground": {"_platform", "_fds", "_handles", "_frozen"},
     "child": {
@@ -68,8 +71,8 @@ FORBIDDEN_IN = {
 GROUND_ATTRIBUTES = {"platform", "frozen", "_MEIPASS", "getwindowsversion"}
 #: The marker for a re-executed frozen app is no setting: means set it, ground takes it out.
 MARKER = {"EARLYFORK_SERVE"}
-#: Nor is this: it tells the one module that loads the part in C to leave that out.
-SWITCH = ("_hot", "EARLYFORK_PURE")
+#: Nor is this: it tells the two modules that load the part in C to leave that out.
+SWITCH = {("_hot", "EARLYFORK_PURE"), ("_early", "EARLYFORK_PURE")}
 MAY_IMPORT_PRIVATE = {
     "template",  # forks the main program itself, which no Process can do
     "_mp_template",  # asks the ground whether this is a frozen app, as it may not ask itself
@@ -194,7 +197,7 @@ def constant_violations(module: str, layer: str, node: ast.Constant) -> Iterator
     if re.fullmatch(r"EARLYFORK(_[A-Z]+)?", node.value):
         if node.value in MARKER and module in {"_frozen", "_launch"}:
             return
-        if (module, node.value) == SWITCH:
+        if (module, node.value) in SWITCH:
             return
         yield f"only the face reads the environment variable {node.value}"
 

@@ -20,11 +20,11 @@ def _pyi_rthook() -> None:
     def serve() -> None:
         import sys
 
-        from earlyfork import _early, _frozen
+        from earlyfork import _frozen, _shed
 
         fds = _frozen.marker()
         if fds is not None:
-            _early.serve_marker(fds)
+            _shed.serve_marker(fds)
         # A forged marker. The app may begin with `import earlyfork`: that must still do its work.
         for name in list(sys.modules):
             if name.partition(".")[0] == "earlyfork":

@@ -8,8 +8,6 @@ This is the only module that acts at import, and with __main__ the only one that
 environment. Everything but the fork is loaded when it is first used.
 """
 
-from __future__ import annotations
-
 import _thread
 import os as _os
 import sys as _sys
@@ -57,6 +55,8 @@ _forked: object = None
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from earlyfork._errors import (
         EarlyForkError,
         EarlyForkWarning,
@@ -126,11 +126,11 @@ def _at_import() -> str:
     if here is not None and here.here.kind:
         return "this process was made by earlyfork"
     if "EARLYFORK_SERVE" in _os.environ:
-        from earlyfork import _early, _frozen
+        from earlyfork import _frozen, _shed
 
         fds = _frozen.marker()
         if fds is not None:
-            _early.serve_marker(fds)
+            _shed.serve_marker(fds)
     wish = _os.environ.get("EARLYFORK", "")
     if wish not in ("", "0", "1"):
         _warn(f"EARLYFORK={wish} is ignored: 0 forbids the early template and 1 demands it")
@@ -146,12 +146,14 @@ def _at_import() -> str:
 
 def _fork_early() -> str:
     global _forked
-    from earlyfork import _early, _platform
+    from earlyfork import _early
 
     if _early.is_multiprocessing_child():
         return "this process belongs to multiprocessing"
-    count = _platform.thread_count()
+    count = _early.thread_count()
     if count > 1 and not (count == 2 and _early.is_nuitka_onefile()):
+        from earlyfork import _platform
+
         names = ", ".join(_platform.thread_names())
         text = f"other threads run already ({names}), and a fork would copy their locks"
         _warn(
@@ -160,11 +162,17 @@ def _fork_early() -> str:
         )
         return text
     try:
-        _forked = _early.fork_template(_early.early_template)
+        _forked = _early.fork_template(_serve)
     except OSError as error:
         _warn(f"{error}; processes are launched instead")
         return str(error)
     return "the main program imported earlyfork while it had one thread"
+
+
+def _serve(comm: int, status: int) -> "NoReturn":
+    from earlyfork import _shed
+
+    _shed.early_template(comm, status)
 
 
 def _warn(text: str) -> None:

@@ -4,8 +4,6 @@ Part of the child's text. Stdlib only; must stay cheap, since the main program r
 that imports earlyfork.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 

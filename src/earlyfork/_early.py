@@ -1,13 +1,10 @@
 """Fork a template off the main program, there and then.
 
-Runs on the line that imports earlyfork, so it imports as little as possible; everything else the
-template wants it loads itself, after the fork and on its own time.
+Runs on the line that imports earlyfork, so it loads as little as possible, and does without what
+other modules may well import: `__future__`, `_socket`, the ground layer. What is only asked now and
+then is in _asks, what the template does in _shed; both load it themselves.
 """
 
-from __future__ import annotations
-
-import _signal
-import _socket
 import os
 import sys
 
@@ -16,14 +13,15 @@ from earlyfork import _context
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType, ModuleType
+    from types import FrameType
     from typing import NoReturn
 
-#: How long a new early template keeps still, in milliseconds: working right away it would slow
-#: down the main program's own start.
-PAUSE = 2
-#: What a template inherited and dropped: kept, so that nothing of it is ever finalised there.
-_inherited: list[object] = []
+try:
+    if os.environ.get("EARLYFORK_PURE"):
+        raise ImportError
+    from earlyfork import _quick as _free
+except ImportError:  # no compiler there, or another system
+    from earlyfork import _free  # type: ignore[no-redef]
 
 
 class Forked:
@@ -66,55 +64,9 @@ def main_program_asks(names: list[str]) -> bool:
     """
     if not names or names[0] == "__main__":
         return bool(names)
-    if names == ["runpy"]:  # python -m earlyfork run ...: the program to come is the main one
-        return _module_option() == "earlyfork"
-    package = names[0].partition(".")[0]
-    for position, name in enumerate(names):
-        if name.partition(".")[0] != package:
-            outer = name
-            rest = names[position + 1 :]
-            break
-    else:
-        return False
-    if outer == "runpy" and not rest:
-        return _module_option().partition(".")[0] == package
-    if outer != "__main__":
-        return False
-    return _module_option().partition(".")[0] == package or _is_console_script()
+    from earlyfork import _asks
 
-
-def _module_option() -> str:
-    """The module that `python -m` was asked for, or an empty string."""
-    words = iter(sys.orig_argv[1:])
-    for word in words:
-        if not word.startswith("-") or word == "-":
-            return ""
-        if word.startswith("--"):
-            if word == "--check-hash-based-pycs":
-                next(words, "")
-            continue
-        for position, flag in enumerate(word):  # several flags may stand in one word
-            value = word[position + 1 :]
-            if flag == "m":
-                return value or next(words, "")
-            if flag == "c":
-                return ""
-            if flag in "XW":
-                if not value:
-                    next(words, "")
-                break
-    return ""
-
-
-def _is_console_script() -> bool:
-    """Whether `__main__` is a script that an installer wrote: it lies where those are put."""
-    path = getattr(sys.modules["__main__"], "__file__", None)
-    if not path:
-        return False
-    here = os.path.dirname(os.path.abspath(path))
-    homes = {os.path.dirname(os.path.abspath(sys.executable)), os.path.join(sys.prefix, "bin")}
-    homes.add(os.path.expanduser("~/.local/bin"))
-    return here in homes and not path.endswith(".py")
+    return _asks.for_main(names)
 
 
 def is_multiprocessing_child() -> bool:
@@ -131,10 +83,27 @@ def is_multiprocessing_child() -> bool:
     return bool(process.parent_process()) or getattr(current, "_inheriting", False)
 
 
+def thread_count() -> int:
+    """How many threads this process has, as the kernel counts where it tells us."""
+    try:
+        return os.stat("/proc/self/task").st_nlink - 2
+    except OSError:  # no /proc: Python's own threads are all that can be known
+        import _thread
+
+        return 1 + _thread._count()
+
+
+def is_nuitka_onefile() -> bool:
+    """Whether the second thread may be the one with which Nuitka's onefile watches its parent."""
+    main = sys.modules.get("__main__")
+    compiled = globals().get("__compiled__") or getattr(main, "__compiled__", None)
+    return compiled is not None and bool(getattr(compiled, "onefile", False))
+
+
 # -- the fork ------------------------------------------------------------------------------------
 
 
-def fork_template(body: Callable[[int, int], NoReturn]) -> Forked:
+def fork_template(body: "Callable[[int, int], NoReturn]") -> Forked:
     """Fork a process, unrelated to this one, that runs `body(comm, status)`; never in between.
 
     It is forked twice, so that it is nobody's child and no `wait` ever sees it.
@@ -148,53 +117,26 @@ def fork_template(body: Callable[[int, int], NoReturn]) -> Forked:
                 stream.flush()
             except (OSError, ValueError):
                 continue  # broken or closed: nothing in it will be written twice either
-    ends: list[_socket.socket] = []
     try:
-        for _ in range(2):
-            ends += _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        near, far, ours, theirs = _free.two_pairs()
     except OSError as error:
-        for end in ends:
-            end.close()
         raise OSError(error.errno, f"no template can be forked: {error.strerror}") from error
-    near, far, ours, theirs = ends
-    ours.setblocking(False)
-    theirs.setblocking(False)
     baseline = _context.Context()
-    # The main program's handlers must not run in the template before it has reset them.
-    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
     try:
-        pid = os.fork()
-        if not pid:
-            # Else a template whose main program had closed streams would hold its own other end.
-            near.close()
-            ours.close()
-            _second_fork(body, far.detach(), theirs.detach())
-        far.close()
-        theirs.close()
-        problem = _exit_of(pid)
+        # A template whose main program had closed streams would else hold its own other end.
+        is_template = _free.fork_free(near, ours)
     except OSError as error:
-        far.close()
-        theirs.close()
-        problem = error.errno or 1
-    finally:
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
-    if problem:
-        near.close()
-        ours.close()
-        raise OSError(problem, f"no template could be forked: {os.strerror(problem)}")
-    return Forked(_above(near.detach()), _above(ours.detach()), baseline)
-
-
-def _second_fork(body: Callable[[int, int], NoReturn], comm: int, status: int) -> NoReturn:
-    code = 1
-    try:
-        if os.fork():
-            os._exit(0)
-        body(_above(comm), _above(status))
-    except OSError as error:
-        code = error.errno or 1
-    finally:
-        os._exit(code)
+        for fd in (near, far, ours, theirs):
+            os.close(fd)
+        raise OSError(error.errno, f"no template could be forked: {error.strerror}") from error
+    if is_template:
+        try:
+            body(_above(far), _above(theirs))
+        finally:
+            os._exit(1)
+    os.close(far)
+    os.close(theirs)
+    return Forked(_above(near), _above(ours), baseline)
 
 
 def _above(fd: int) -> int:
@@ -203,119 +145,3 @@ def _above(fd: int) -> int:
     from earlyfork import _platform
 
     return _platform.above_streams(fd)
-
-
-def _exit_of(pid: int) -> int:
-    try:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    except ChildProcessError:  # SIGCHLD is ignored here: the kernel took it
-        return 0
-
-
-# -- the template's first steps ------------------------------------------------------------------
-
-
-def early_template(comm: int, status: int, *keep: int) -> NoReturn:
-    """What an early template does: shed the main program, then serve."""
-    import gc
-    import select
-
-    close_other_fds({comm, status, *keep})
-    fresh_main()
-    drop_half_imports()
-    sys.argv = [""]
-    sys.modules["earlyfork"].__dict__["_reason"] = "this process was made by earlyfork"
-    poll = select.poll()
-    poll.register(comm, select.POLLIN)
-    poll.poll(PAUSE)
-    from earlyfork import _frozen, _here, _root
-
-    _here.Here.collect_by = _frozen.collect_by()
-    gc.freeze()
-    _root.serve_root(comm, status)
-
-
-def close_other_fds(keep: set[int]) -> None:
-    """Close every fd above the streams but `keep`; closed streams become /dev/null."""
-    from earlyfork import _platform
-
-    for fd in _platform.open_fds():  # which may lie above the limit, if that was lowered
-        if fd not in keep:
-            os.close(fd)
-    _context.fill_streams()
-
-
-def fresh_main() -> None:
-    """An empty `__main__`: without a file, else multiprocessing would run the wrong one again."""
-    old = sys.modules["__main__"]
-    _inherited.append(old)
-    main: ModuleType = type(sys)("__main__")
-    main.__dict__["__builtins__"] = sys.modules["builtins"]
-    main.__dict__["__annotations__"] = {}  # noqa: RUF063 - set, not read
-    main.__spec__ = None
-    sys.modules["__main__"] = main
-
-
-def half_imported() -> list[str]:
-    """Names of modules whose import is under way."""
-    return [
-        name
-        for name, module in list(sys.modules.items())
-        if getattr(getattr(module, "__spec__", None), "_initializing", False)
-    ]
-
-
-def drop_half_imports() -> None:
-    """Let half-imported modules be imported anew: nobody will ever finish them here.
-
-    Their submodules go too, since those are bound to the parent only when they are loaded.
-    earlyfork itself is whole enough: this is its last line.
-    """
-    half = [name for name in half_imported() if name.partition(".")[0] != "earlyfork"]
-    _inherited.extend(
-        sys.modules.pop(name)
-        for name in list(sys.modules)
-        if any(name == parent or name.startswith(parent + ".") for parent in half)
-    )
-    finish_half_imports()
-
-
-def finish_half_imports() -> None:
-    """Mark modules as imported whose import goes on in another process, and drop their locks.
-
-    The locks are held by a thread that will never come back to release them: a second thread that
-    imports such a module would hang (seen on 3.10 to 3.13).
-    """
-    for name in half_imported():
-        spec = sys.modules[name].__spec__
-        spec._initializing = False  # type: ignore[union-attr]
-    import _frozen_importlib
-
-    _frozen_importlib._module_locks.clear()  # type: ignore[attr-defined]
-
-
-def serve_marker(fds: tuple[int, int]) -> NoReturn:
-    """What a launched frozen binary does instead of running the app."""
-    from earlyfork import _frozen
-
-    comm, status = fds
-    if not _frozen.has_own_directory:
-        if os.fork():  # nobody's child, as every root template
-            os._exit(0)
-        early_template(comm, status)
-    # PyInstaller's bootloader removes the directory as soon as this process ends: it stays until
-    # all that were forked from the template, and so hold the other end of a pipe, are gone.
-    end, lifeline = os.pipe()
-    if os.fork():
-        _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
-        close_other_fds({end})
-        os.read(end, 1)
-        os._exit(0)
-    early_template(comm, status, lifeline)
-
-
-def is_nuitka_onefile() -> bool:
-    """Whether the second thread may be the one with which Nuitka's onefile watches its parent."""
-    main = sys.modules.get("__main__")
-    compiled = globals().get("__compiled__") or getattr(main, "__compiled__", None)
-    return compiled is not None and bool(getattr(compiled, "onefile", False))

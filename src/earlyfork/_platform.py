@@ -17,16 +17,6 @@ has_deadly_sockets = sys.platform == "linux"
 has_pidfd = hasattr(os, "pidfd_open") and hasattr(_signal, "pidfd_send_signal")
 
 
-def thread_count() -> int:
-    """How many threads this process has, as the kernel counts where it tells us."""
-    try:
-        return os.stat("/proc/self/task").st_nlink - 2
-    except OSError:  # no /proc: Python's own threads are all that can be known
-        import _thread
-
-        return 1 + _thread._count()
-
-
 def thread_names() -> list[str]:
     """The names of all threads but the first: Python's own, and native ones as `native (comm)`."""
     named = {}

@@ -350,12 +350,30 @@ set_slot(PyObject *object, Py_ssize_t at, PyObject *value_to_own)
     Py_XDECREF(before);
 }
 
+/* Whether it is one of the stdlib's making; -1: an exception. The module is loaded when this is
+ * first asked, and not on the first line of a main program. */
+static int
+is_plain(PyObject *socket_class)
+{
+    if (base_socket == NULL) {
+        PyObject *sockets = PyImport_ImportModule("_socket");
+        base_socket = sockets == NULL ? NULL : PyObject_GetAttrString(sockets, "socket");
+        Py_XDECREF(sockets);
+        if (base_socket == NULL)
+            return -1;
+    }
+    return (PyObject *)((PyTypeObject *)socket_class)->tp_base == base_socket;
+}
+
 /* socket.socket(AF_UNIX, SOCK_STREAM, 0, fd); owns the fd. */
 static PyObject *
 socket_of(PyObject *socket_class, int fd)
 {
     PyTypeObject *type = (PyTypeObject *)socket_class;
-    if ((PyObject *)type->tp_base != base_socket)  /* somebody's own */
+    int plain = is_plain(socket_class);
+    if (plain < 0)
+        return NULL;
+    if (!plain)
         return PyObject_CallFunction(socket_class, "iiii", AF_UNIX, SOCK_STREAM, 0, fd);
     PyObject *made = type->tp_new(type, empty_tuple, NULL);
     if (made == NULL)
@@ -974,7 +992,10 @@ turn(PyObject *args, int *is_born)
     polled[2] = (struct pollfd){f.comm, POLLIN, 0};
     PyObject *what = NULL;
     f.at_io_refs = f.at_closed = 0;
-    if ((PyObject *)((PyTypeObject *)f.socket_class)->tp_base == base_socket) {
+    int plain = is_plain(f.socket_class);
+    if (plain < 0)
+        goto end;
+    if (plain) {
         f.at_io_refs = slot(f.socket_class, "_io_refs");
         f.at_closed = f.at_io_refs ? slot(f.socket_class, "_closed") : 0;
         if (!f.at_closed) {  /* somebody's own */
@@ -1041,6 +1062,69 @@ serve(PyObject *self, PyObject *step)
     if (code < 0)
         return NULL;
     Py_RETURN_NONE;
+}
+
+/* -- a main program's first line --------------------------------------------------------------- */
+
+PyDoc_STRVAR(two_pairs_doc, "two_pairs()\n\ntwo_pairs of _free.py");
+
+static PyObject *
+two_pairs(PyObject *self, PyObject *ignored)
+{
+    int comm[2], status[2];
+    (void)self;
+    (void)ignored;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, comm) < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, status) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        close(comm[0]);
+        close(comm[1]);
+        return NULL;
+    }
+    return Py_BuildValue("(iiii)", comm[0], comm[1], status[0], status[1]);
+}
+
+PyDoc_STRVAR(fork_free_doc,
+"fork_free(near, ours)\n\n"
+"fork_free of _free.py. The process between runs no Python, so next to nothing is copied for it.");
+
+static PyObject *
+fork_free(PyObject *self, PyObject *args)
+{
+    int near, ours, status = 0, problem = 0;
+    sigset_t all, before;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "ii:fork_free", &near, &ours) || PySys_Audit("os.fork", NULL) < 0)
+        return NULL;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    PyOS_BeforeFork();
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(near);
+        close(ours);
+        pid = fork();
+        if (pid != 0)
+            _exit(pid < 0 ? errno : 0);
+        PyOS_AfterFork_Child();
+        Py_RETURN_TRUE;
+    }
+    if (pid < 0)
+        problem = errno;
+    PyOS_AfterFork_Parent();
+    while (pid > 0 && waitpid(pid, &status, 0) < 0) {
+        if (errno != EINTR)  /* SIGCHLD is ignored here: the kernel took it */
+            break;
+    }
+    if (status != 0)
+        problem = WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;  /* killed */
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (problem) {
+        errno = problem;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_FALSE;
 }
 
 /* -- the owner --------------------------------------------------------------------------------- */
@@ -1182,6 +1266,8 @@ know(PyObject *self, PyObject *args)
 
 static PyMethodDef methods[] = {
     {"serve", serve, METH_O, serve_doc},
+    {"two_pairs", two_pairs, METH_NOARGS, two_pairs_doc},
+    {"fork_free", fork_free, METH_VARARGS, fork_free_doc},
     {"take", take, METH_VARARGS, take_doc},
     {"open_socket", open_socket, METH_VARARGS, open_socket_doc},
     {"same_place", same_place, METH_VARARGS, same_place_doc},
@@ -1218,10 +1304,7 @@ set_up(PyObject *module)
     os_module = PyImport_ImportModule("os");
     zero = PyLong_FromLong(0);
     minus_one = PyLong_FromLong(-1);
-    PyObject *sockets = PyImport_ImportModule("_socket");
-    base_socket = sockets == NULL ? NULL : PyObject_GetAttrString(sockets, "socket");
-    Py_XDECREF(sockets);
-    return empty_tuple && os_module && zero && minus_one && base_socket ? 0 : -1;
+    return empty_tuple && os_module && zero && minus_one ? 0 : -1;
 }
 
 static PyModuleDef_Slot slots[] = {

@@ -14,7 +14,7 @@ import warnings
 from typing import TYPE_CHECKING, cast
 
 import earlyfork
-from earlyfork import _context, _early, _health, _origin, _platform, _process
+from earlyfork import _context, _early, _health, _origin, _platform, _process, _shed
 from earlyfork._errors import TemplateError
 from earlyfork._here import here
 
@@ -100,7 +100,7 @@ def _snapshot_template(comm: int, status: int, keep: set[int], default: int) -> 
     can_ask = default >= 0 or here.can_ask
     shed_fds(keep | {comm, status} | ({default} if default >= 0 else set()))
     _origin.forget_everything()
-    _early.finish_half_imports()
+    _shed.finish_half_imports()
     import gc
 
     from earlyfork import _frozen, _root
