@@ -56,6 +56,7 @@ BUDGETS = (
     Budget("blocked, hot R", "caller blocked, every ms / R's fork() without pauses", None, None),
     Budget("blocked, none", "caller blocked, no standby / R's fork()", None, None),
     Budget("rate, none", "rate without standby / R", None, None, True, "/s"),
+    Budget("scale, R", "cost per os.fork(), most live children / 10", None, None),
     Budget("flight, fork", "os.fork(), 16 in flight / sequential R", None, None, True, "/s"),
 )
 

@@ -246,6 +246,9 @@ class Bench:
         few, many = steps["at 10"], steps[last]
         self.say(f"{last}: {many * 1e6:.0f} us each; at 10: {few * 1e6:.0f} us")
         self.keep("scale", many, few)
+        if most <= 1000:  # fds: what os.fork() itself costs then
+            base = self.bare("live", count=most)
+            self.keep("scale, R", mid(base[last]), mid(base["at 10"]))
         extra = {key: found[key] for key in ("ending", "most private", "problem", "limit")}
         return {**steps, **extra}
 

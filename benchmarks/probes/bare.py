@@ -89,6 +89,40 @@ def flight(wish: report.Wish) -> dict[str, object]:
     return {"flight": [(perf_counter() - start) / wish.count]}
 
 
+def live(wish: report.Wish) -> dict[str, object]:
+    """Create, first byte, exit, seen: with 10 and with `count` children alive."""
+    found: dict[str, object] = {}
+    row = []
+    for step in (10, wish.count):
+        while len(row) < step:
+            near, far = socketpair()
+            pid = fork()
+            if not pid:
+                near.close()
+                far.recv(1)
+                _exit(0)
+            far.close()
+            row.append((pid, near))
+        samples = []
+        for _ in range(40):
+            start = perf_counter()
+            near, far = socketpair()
+            pid = fork()
+            if not pid:
+                write(far.fileno(), b"x")
+                _exit(0)
+            near.recv(1)
+            near.close()
+            far.close()
+            waitpid(pid, 0)
+            samples.append(perf_counter() - start)
+        found[f"at {step}"] = samples
+    for pid, near in row:
+        near.close()
+        waitpid(pid, 0)
+    return found
+
+
 def faults(wish: report.Wish) -> dict[str, object]:
     """Page faults of a child, up to the place where user code would begin."""
     import resource
@@ -109,4 +143,5 @@ def faults(wish: report.Wish) -> dict[str, object]:
 
 if __name__ == "__main__":
     figures = {"cycle": cycle, "first": first, "rate": rate, "flight": flight, "faults": faults}
+    figures["live"] = live
     report.main(figures)
