@@ -68,10 +68,15 @@ types: $(VENV)/installed $(VENV)/extra-lint
 coverage: $(VENV)/installed $(VENV)/extra-test $(VENV)/extra-coverage
 	rm -rf .coverage .coverage.*
 	mkdir .coverage
-	PYTHONPATH=src EARLYFORK_PURE=1 $(BIN)/python -m coverage run -m pytest -q -m "not frozen" \
-	  --ignore=tests/hosts --timeout=300 $(PYTEST_ARGS); failed=$$?; \
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	PYTHONPATH=src EARLYFORK_PURE=1 $(MEASURE) -m "not frozen" --ignore=tests/hosts $(PYTEST_ARGS); \
+	  failed=$$?; PYTHONPATH=src $(MEASURE) $(WITH_C) || failed=$$?; \
 	  $(BIN)/python -m coverage combine --quiet; \
 	  $(BIN)/python -m coverage report && exit $$failed
+
+MEASURE = $(BIN)/python -m coverage run -m pytest -q --timeout=300
+# What is there only with the part in C.
+WITH_C := $(addprefix tests/,contract test_quick.py test_up_socket.py test_scale.py test_second_line.py)
 
 # The figures, and the README's picture of them. Wants an idle machine.
 bench: $(VENV)/installed $(VENV)/extra-bench

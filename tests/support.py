@@ -240,7 +240,7 @@ def _measured(path: str | None) -> dict[str, str]:
     return {
         "PYTHONPATH": os.pathsep.join(filter(None, (path, str(_MEASURING)))),
         "COVERAGE_HOME": f"{place}:{sys.implementation.cache_tag}",
-        "EARLYFORK_PURE": "1",  # what C code does has no lines
+        "EARLYFORK_PURE": os.environ.get("EARLYFORK_PURE", ""),
     }
 
 

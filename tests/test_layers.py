@@ -26,7 +26,7 @@ LAYERS = {
         *("_mp_around", "_mp_child", "_mp_popen", "_mp_template"),
     },
     "core": {
-        *("_process", "_channel", "_origin", "_watch", "_status"),
+        *("_process", "_channel", "_linked", "_origin", "_watch", "_status"),
         *("_early", "_asks", "_free", "_shed"),
     },
     "means": {"_launch", "_interpreter", "_names", "_health"},

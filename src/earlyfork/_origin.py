@@ -18,6 +18,7 @@ from earlyfork import (
     _frozen,
     _interpreter,
     _launch,
+    _linked,
     _platform,
     _process,
     _watch,
@@ -493,7 +494,7 @@ def _after_fork_in_child() -> None:
     _now.lock = _thread.RLock()
     _watch.after_fork_in_child()
     parent = os.getppid()
-    _process.after_fork_in_child(parent)
+    _linked.after_fork_in_child(parent)
     for process in _process.living():
         process.begin_anew(parent)
 
@@ -504,6 +505,7 @@ def forget_everything() -> None:
     for process in _process.living():
         process.disown()
     _process.forget_everything()
+    _linked.forget_everything()
     _now = _Defaults()
 
 

@@ -18,7 +18,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING
 
-from earlyfork import _handles, _platform
+from earlyfork import _handles, _linked, _platform
 from earlyfork import _wire as wire
 from earlyfork._channel import Channel
 from earlyfork._children import (
@@ -49,9 +49,6 @@ _run_batches: dict[str, bytes] = {}
 #: All handles, by the fd of their status sockets: a number that is used again takes the place of a
 #: handle that is gone, so the table is never longer than the table of fds.
 _handles_by_fd: dict[int, weakref.ref[Process]] = {}
-#: Watches of linked processes: closing one ends its process, even when its handle was dropped.
-_linked: set[Watch] = set()
-_dropped: list[Watch] = []
 
 
 def living() -> list[Process]:
@@ -63,8 +60,6 @@ def living() -> list[Process]:
 def forget_everything() -> None:
     """In a snapshot: start without handles."""
     _handles_by_fd.clear()
-    _linked.clear()
-    _dropped.clear()
 
 
 class Process(Channel):
@@ -410,44 +405,18 @@ class Process(Channel):
         return self._give_sock()
 
     def _run_with_frames(self, name: str, *, linked: bool) -> None:
-        kind, fds = self._lines() if linked else (b"-", [])
+        kind, fds = _linked.link(self._watch) if linked else (b"-", [])
+        self._in_flight |= {*fds}
         try:
             self._add(wire.RUN, kind + name.encode(), *fds)
             self._flush()
         except BaseException:
             self._in_flight -= {*fds}
-            _linked.discard(self._watch)
-            self._watch.drop_line()
+            _linked.unlink(self._watch)
             raise
         if linked:
             self._is_linked = True
-            forget_dropped()
-
-    def _lines(self) -> tuple[bytes, list[int]]:
-        """What a linked process is told, with the fds by which it and its forker see our end.
-
-        Raises:
-            OSError: no fd to be had here.
-        """
-        ends: tuple[_socket.socket, ...] = ()
-        fds: list[int] = []
-        try:
-            if _platform.has_deadly_sockets:
-                ends = _socket.socketpair()
-                fds += (_platform.above_streams(end.detach()) for end in ends)
-                self._watch.line = _platform.above_streams(os.dup(fds[1]))
-        except OSError as error:
-            for end in ends:
-                end.close()
-            close_all(fds)
-            raise OSError(error.errno, f"nothing linked can be run: {error.strerror}") from error
-        _linked.add(self._watch)  # now, since a child of the host must let go of it
-        kind = b"S" if fds else b"L"
-        pidfd = _platform.pidfd(os.getpid())
-        if pidfd >= 0:
-            fds.append(pidfd)
-        self._in_flight |= {*fds}
-        return kind, fds
+            _linked.forget_dropped()
 
     def _run_clone(self, name: str, *, linked: bool) -> socket.socket:
         """Run in one more clone: this process stays behind, since only it can reap its clones."""
@@ -528,7 +497,7 @@ class Process(Channel):
         if not watch.has_exited(timeout):
             hint = ", and was not run yet" if self._state == wire.OPEN else ""
             raise TimeoutError(f"{self!r} still lives after {timeout} seconds{hint}")
-        _linked.discard(watch)
+        _linked.forget(watch)
         code = watch.returncode
         assert code is not None
         if check and code:
@@ -578,24 +547,17 @@ class Process(Channel):
         """Let go: a process that was not run yet exits with status 0, one that runs goes on."""
         self._release()
         if self._is_linked and self._watch.may_live():
-            self._leave_linked()
+            _linked.drop(self._watch)
             self._watch = Watch(-1, self._watch.known_pid(), None)
-        _linked.discard(self._watch)
+        _linked.forget(self._watch)
         self._watch.close()
         self._state = wire.CLOSED
-
-    def _leave_linked(self) -> None:
-        """The handle of a linked process goes: watch the process until this one ends."""
-        if self._watch.may_live():
-            _dropped.append(self._watch)
-        else:
-            _linked.discard(self._watch)
 
     def __del__(self, _down: Callable[[], bool] = sys.is_finalizing) -> None:
         if not _down():
             self._release()
             if self._is_linked:
-                self._leave_linked()
+                _linked.drop(self._watch)
             return
         # At the interpreter's end the modules may be gone, and the kernel closes everything.
         for sock in (self._sock, self._queue):
@@ -670,23 +632,6 @@ class Process(Channel):
         self._comm = self._pidfd = -1
         self._watch.take_fd()
         self._state = wire.CLOSED
-
-
-def after_fork_in_child(parent: int) -> None:
-    """Linked processes are the parent's, with or without a handle."""
-    for watch in _linked:
-        watch.foreign = watch.foreign or parent
-        watch.drop_line()  # or they would live for as long as this child
-
-
-def forget_dropped() -> None:
-    """Let go of linked processes without a handle that have ended meanwhile."""
-    for watch in _dropped[:]:
-        if not watch.foreign:
-            watch.look()
-        if not watch.may_live():
-            _dropped.remove(watch)
-            _linked.discard(watch)
 
 
 def run_batch(name: str) -> bytes:

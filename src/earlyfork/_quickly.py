@@ -45,9 +45,9 @@ def step(server: Server, said: Any) -> Any:
             raise said
         if said is not None:
             see_to(server, *said)
+        return server.serve() or usual(server)
     except BaseException as error:
         server.fail(error)
-    return server.serve() or usual(server)
 
 
 def usual(server: Server) -> tuple[object, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from earlyfork import _launch, _origin, _process
+from earlyfork import _launch, _linked, _origin, _process
 from earlyfork._errors import LaunchError
 from earlyfork._here import here
 
@@ -55,7 +55,7 @@ class Status(NamedTuple):
 def status() -> Status:
     """What earlyfork sees of this program now."""
     _launch.tidy()
-    _process.forget_dropped()
+    _linked.forget_dropped()
     try:
         interpreter = str(_origin.choose())
     except LaunchError as error:

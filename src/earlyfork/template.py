@@ -14,7 +14,7 @@ import warnings
 from typing import TYPE_CHECKING, cast
 
 import earlyfork
-from earlyfork import _context, _early, _health, _origin, _platform, _process, _shed
+from earlyfork import _context, _early, _health, _linked, _origin, _platform, _process, _shed
 from earlyfork._errors import TemplateError
 from earlyfork._here import here
 
@@ -83,7 +83,7 @@ def _own_fds() -> set[int]:
     found = {_origin.default_comm(), here.lifeline, here.line}
     if here.up is not None:
         found.add(here.up.fileno())
-    for watch in [*(process._watch for process in _process.living()), *_process._linked]:
+    for watch in [*(process._watch for process in _process.living()), *_linked.watches]:
         found |= {watch.fd, watch.line}
         if watch._epoll is not None:
             found.add(watch._epoll.fileno())

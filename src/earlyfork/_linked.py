@@ -1,0 +1,90 @@
+"""Processes that end with this one, and what each of them hangs on (docs/design.md, "Ends").
+
+Their watches are kept here even when their handles are closed or dropped, since closing a watch is
+the end of its process.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+from typing import TYPE_CHECKING
+
+from earlyfork import _platform
+from earlyfork._children import close_all
+
+if TYPE_CHECKING:
+    from earlyfork._watch import Watch
+
+#: Of all linked processes that may live.
+watches: set[Watch] = set()
+#: Those among them whose handles are gone.
+_dropped: list[Watch] = []
+
+
+def link(watch: Watch) -> tuple[bytes, list[int]]:
+    """What a process is told in order to link it, with the fds by which others see our end.
+
+    Raises:
+        OSError: no fd to be had here.
+    """
+    ends: tuple[_socket.socket, ...] = ()
+    fds: list[int] = []
+    try:
+        if _platform.has_deadly_sockets:
+            ends = _socket.socketpair()
+            fds += (_platform.above_streams(end.detach()) for end in ends)
+            watch.line = _platform.above_streams(os.dup(fds[1]))
+    except OSError as error:
+        for end in ends:
+            end.close()
+        close_all(fds)
+        raise OSError(error.errno, f"nothing linked can be run: {error.strerror}") from error
+    watches.add(watch)  # now, since a child of the host must let go of it
+    kind = b"S" if fds else b"L"
+    pidfd = _platform.pidfd(os.getpid())
+    if pidfd >= 0:
+        fds.append(pidfd)
+    return kind, fds
+
+
+def unlink(watch: Watch) -> None:
+    """Its process was not told."""
+    watches.discard(watch)
+    watch.drop_line()
+
+
+def forget(watch: Watch) -> None:
+    """Its process is dead, or was never linked."""
+    watches.discard(watch)
+
+
+def drop(watch: Watch) -> None:
+    """Its handle goes: watch the process until this one ends."""
+    if watch.may_live():
+        _dropped.append(watch)
+    else:
+        watches.discard(watch)
+
+
+def forget_dropped() -> None:
+    """Let go of those without a handle that have ended meanwhile."""
+    for watch in _dropped[:]:
+        if not watch.foreign:
+            watch.look()
+        if not watch.may_live():
+            _dropped.remove(watch)
+            watches.discard(watch)
+
+
+def forget_everything() -> None:
+    """In a snapshot: they are the main program's."""
+    watches.clear()
+    _dropped.clear()
+
+
+def after_fork_in_child(parent: int) -> None:
+    """They are the parent's, with or without a handle."""
+    for watch in watches:
+        watch.foreign = watch.foreign or parent
+        watch.drop_line()  # or they would live for as long as this child
