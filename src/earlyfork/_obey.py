@@ -185,12 +185,18 @@ def _park(server: Server, _payload: bytes) -> None:
 
 
 def _adopt(server: Server, _payload: bytes) -> None:
-    fd = server.fds.pop(0)
+    """Have the forker speak to the new owner, who counts from here on what changes this process.
+
+    The former end travels along: closed here, its hang-up could be seen before this is heard, and
+    a forker without an owner of its own would forget this process.
+    """
+    server.kids.generation = 0
+    fds = [server.fds.pop(0), *server.parked]
+    server.parked.clear()
     try:
-        tell(wire.ADOPT, b"", [fd])
+        tell(wire.ADOPT, b"", fds)
     finally:
-        os.close(fd)
-        close_all(server.parked)
+        close_all(fds)
 
 
 def _link(fds: list[int], *, second_line: bool) -> None:

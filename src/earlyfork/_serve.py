@@ -278,8 +278,8 @@ class Server:
                 pass
             elif op in (wire.IS_READY, wire.ERROR):
                 kids.tell(pid, op, payload)
-            elif op == wire.ADOPT and len(fds) == 1 and is_status(fds[0]):
-                kids.adopt(pid, fds.pop())
+            elif op == wire.ADOPT and len(fds) in (1, 2) and is_status(fds[0]):
+                kids.adopt(pid, fds.pop(0))
             elif op == wire.LINK:
                 lines = 1 if payload == b"S" else 0
                 kids.link(pid, fds[lines:], fds[:lines])

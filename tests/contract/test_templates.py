@@ -11,7 +11,7 @@ import pytest
 import work
 
 import earlyfork
-from support import alive, readable_within, wait_until
+from support import alive, children, comm, readable_within, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,6 +166,43 @@ def test_to_fh_travels_to_another_process(make: Make) -> None:
     assert (answer, status) == (("far",), 0)
     assert pid not in (os.getpid(), other.pid)
     assert other.wait(10) == 0
+
+
+def test_a_clone_changes_hands_while_its_template_ends(make: Make, tmp_path: Path) -> None:
+    """The template stays for those for whom somebody waits, and hears late that this has changed."""
+    fifos = [str(tmp_path / name) for name in ("busy", "go on")]
+    for fifo in fifos:
+        os.mkfifo(fifo)
+    template = make()
+    clone = template.fork().send_arg("state").ready(10)
+    pid = clone.pid
+    template.eval("open(args[0], 'w').close(); open(args[1]).close(); raise SystemExit(7)", *fifos)
+    open(fifos[0]).close()
+    taken = earlyfork.new_from_fh(clone.to_fh())
+    taken.eval("open(args[0], 'w').close()", fifos[1])
+    assert taken.pid == pid
+    assert run(taken) == ("state",)
+    taken.close()
+    assert template.wait(10) == 7
+
+
+def taken_up_with_a_standby(make: Make) -> earlyfork.Process:
+    """Its new owner knows nothing of what was sent before."""
+    process = make().fork().eval("state = 0")
+    taken = earlyfork.new_from_fh(process.to_fh())
+    taken.standby = 1
+    taken.fork().close()
+    wait_until(lambda: "ef-standby" in map(comm, children(taken.pid)))
+    return taken.ready(10)  # by now that one is queued
+
+
+def test_a_standby_of_a_process_that_was_taken_up(make: Make) -> None:
+    assert taken_up_with_a_standby(make).fork().known_pid()
+
+
+def test_a_stale_standby_of_a_process_that_was_taken_up(make: Make) -> None:
+    taken = taken_up_with_a_standby(make).eval("state = 1")
+    taken.fork().eval("assert state == 1, state").ready(10)
 
 
 def test_one_hundred_at_once_each_with_its_own_status(make: Make) -> None:
