@@ -1141,6 +1141,53 @@ def test_it_loads_next_to_nothing(run_script: Run, pure: str) -> None:
     assert "earlyfork._early" in done.stdout
 
 
+@pytest.mark.parametrize("pure", ["", "1"])
+@pytest.mark.parametrize("where", ["everywhere", "but in main"])
+def test_a_hook_that_forbids_to_fork(run_script: Run, pure: str, where: str) -> None:
+    """There is one main program afterwards, with its signals and fds as they were."""
+    done = run_script(
+        """
+        import os, signal, sys
+        MAIN = os.getpid()
+        def hook(event, args):
+            if event == "os.fork" and (sys.argv[1] == "everywhere" or os.getpid() != MAIN):
+                raise RuntimeError("no fork here")
+        sys.addaudithook(hook)
+        before = sorted(os.listdir("/proc/self/fd"))
+        try:
+            import earlyfork
+        except RuntimeError:
+            assert sys.argv[1] == "everywhere"
+        print(os.getpid() == MAIN, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        if "earlyfork" not in sys.modules:
+            assert sorted(os.listdir("/proc/self/fd")) == before
+        """,
+        where,
+        env={"EARLYFORK_PURE": pure},
+    )
+    assert done.stdout == "True set()\n", done
+
+
+@pytest.mark.parametrize("pure", ["", "1"])
+def test_a_handler_that_raises_right_after_the_fork(run_script: Run, pure: str) -> None:
+    """SIGCHLD comes for the process between: the template that nobody has is none."""
+    done = run_script(
+        """
+        import os, signal
+        def handler(number, frame):
+            raise InterruptedError("on purpose")
+        signal.signal(signal.SIGCHLD, handler)
+        before = sorted(os.listdir("/proc/self/fd"))
+        try:
+            import earlyfork
+        except InterruptedError:
+            print("raised", sorted(os.listdir("/proc/self/fd")) == before)
+        """,
+        env={"EARLYFORK_PURE": pure},
+    )
+    assert done.stdout in ("raised True\n", ""), done  # handlers are called when Python likes
+
+
 def test_settings_that_mean_nothing_are_named(run_script: Run) -> None:
     done = run_script(
         "import earlyfork; print(earlyfork.status().early, earlyfork.new().standby)",

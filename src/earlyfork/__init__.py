@@ -4,8 +4,8 @@ As the first line of a main program, `import earlyfork` forks the early template
 new processes of the program then come. Imported by a library it does nothing of the kind: the
 library's processes come from the host's template, or from one that is launched on demand.
 
-This is the only module that acts at import, and with __main__ the only one that reads the
-environment. Everything but the fork is loaded when it is first used.
+This is the only module that acts at import, and with __main__ the only one that reads settings
+from the environment, but for EARLYFORK_PURE. All but the fork is loaded when it is first used.
 """
 
 import _thread
@@ -109,10 +109,13 @@ def _take_over(forked: object) -> None:
 
     _origin.settle(_reason, forked)  # type: ignore[arg-type]
     number = _os.environ.get("EARLYFORK_STANDBY", "")
-    if number.isdecimal():
+    if number.isdecimal() and int(number) <= _process.MOST_STANDBY:
         _process.DEFAULT_STANDBY = int(number)
     elif number:
-        _warn(f"EARLYFORK_STANDBY={number} is ignored: a number of processes is needed")
+        most = _process.MOST_STANDBY
+        _warn(
+            f"EARLYFORK_STANDBY={number} is ignored: a number of processes is needed, 0 to {most}"
+        )
     python = _os.environ.get("EARLYFORK_PYTHON")
     if python:
         _origin.preset_executable(python)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 try:
     if os.environ.get("EARLYFORK_PURE"):
         raise ImportError
-    from earlyfork import _quick as _free
+    from earlyfork import _quick as _forking
 except ImportError:  # no compiler there, or another system
-    from earlyfork import _free  # type: ignore[no-redef]
+    from earlyfork import _free as _forking  # type: ignore[no-redef]
 
 
 class Forked:
@@ -115,28 +115,34 @@ def fork_template(body: "Callable[[int, int], NoReturn]") -> Forked:
         if stream is not None:
             try:
                 stream.flush()
-            except (OSError, ValueError):
-                continue  # broken or closed: nothing in it will be written twice either
+            except Exception:  # noqa: S112 - broken, closed or none at all: nothing to write twice
+                continue
     try:
-        near, far, ours, theirs = _free.two_pairs()
+        near, far, ours, theirs = fds = [*_forking.two_pairs()]
     except OSError as error:
         raise OSError(error.errno, f"no template can be forked: {error.strerror}") from error
-    baseline = _context.Context()
     try:
-        # A template whose main program had closed streams would else hold its own other end.
-        is_template = _free.fork_free(near, ours)
-    except OSError as error:
-        for fd in (near, far, ours, theirs):
+        # A closed stream's number is a socket's here: it differs later, and is made a stream there.
+        baseline = _context.Context()
+        # It closes two: if streams are closed here, a template would else hold its own other end.
+        if _forking.fork_free(near, ours):
+            try:
+                body(_above(far), _above(theirs))
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            finally:
+                os._exit(1)
+        for fd in (far, theirs):
+            fds.remove(fd)
             os.close(fd)
-        raise OSError(error.errno, f"no template could be forked: {error.strerror}") from error
-    if is_template:
-        try:
-            body(_above(far), _above(theirs))
-        finally:
-            os._exit(1)
-    os.close(far)
-    os.close(theirs)
-    return Forked(_above(near), _above(ours), baseline)
+        return Forked(_above(near), _above(ours), baseline)
+    except BaseException as error:  # also one that a signal's handler raises just now
+        for fd in fds:
+            os.close(fd)
+        if isinstance(error, OSError):
+            text = f"no template could be forked: {error.strerror}"
+            raise OSError(error.errno, text) from error
+        raise
 
 
 def _above(fd: int) -> int:

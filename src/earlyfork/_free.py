@@ -37,31 +37,37 @@ def fork_free(near: int, ours: int) -> bool:
         OSError: no process, or no memory.
     """
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+    between = False
     problem = 0
     try:
         pid = os.fork()
-    except OSError as error:
-        pid, problem = -1, error.errno or 1
-    if not pid:
-        os.close(near)
-        os.close(ours)
-        try:
-            pid = os.fork()
-        except OSError as error:
-            os._exit(error.errno or 1)
-        if not pid:
-            return True
-        os._exit(0)
-    if pid > 0:
-        problem = _exit_of(pid)
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+        between = not pid
+        if pid:
+            problem = _exit_of(pid)
+    finally:
+        if not between:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
     if problem:
         raise OSError(problem, os.strerror(problem))
-    return False
+    if not between:
+        return False
+    pid, problem = -1, 1
+    try:
+        os.close(near)
+        os.close(ours)
+        pid = os.fork()
+        problem = 0
+    except OSError as error:
+        problem = error.errno or 1
+    finally:  # whatever is raised here, a second main program must not come of it
+        if pid:
+            os._exit(problem)
+    return True
 
 
 def _exit_of(pid: int) -> int:
     try:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     except ChildProcessError:  # SIGCHLD is ignored here: the kernel took it
         return 0
+    return code if code >= 0 else 4  # killed: as if interrupted (EINTR)

@@ -46,9 +46,9 @@ def flush() -> bool:
     ok = True
     for stream in (sys.stdout, sys.stderr):
         try:
-            if stream is not None and not stream.closed:
+            if stream is not None and not getattr(stream, "closed", False):
                 stream.flush()
-        except (OSError, ValueError):
+        except Exception:  # whatever object stands there
             ok = False
     return ok
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Of all linked processes that may live.
 watches: set[Watch] = set()
 #: Those among them whose handles are gone.
-_dropped: list[Watch] = []
+_dropped: set[Watch] = set()
 
 
 def link(watch: Watch) -> tuple[bytes, list[int]]:
@@ -62,18 +62,18 @@ def forget(watch: Watch) -> None:
 def drop(watch: Watch) -> None:
     """Its handle goes: watch the process until this one ends."""
     if watch.may_live():
-        _dropped.append(watch)
+        _dropped.add(watch)
     else:
         watches.discard(watch)
 
 
 def forget_dropped() -> None:
     """Let go of those without a handle that have ended meanwhile."""
-    for watch in _dropped[:]:
+    for watch in tuple(_dropped):  # several threads may be here
         if not watch.foreign:
             watch.look()
         if not watch.may_live():
-            _dropped.remove(watch)
+            _dropped.discard(watch)
             watches.discard(watch)
 
 

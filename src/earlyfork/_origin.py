@@ -489,11 +489,15 @@ def _hand_over(
 # -- after the host forked itself ----------------------------------------------------------------
 
 
+_pid = os.getpid()
+
+
 def _after_fork_in_child() -> None:
     """A host's own child shares the templates; all other processes belong to its parent."""
+    global _pid
+    parent, _pid = _pid, os.getpid()  # getppid() may be a process between the two
     _now.lock = _thread.RLock()
     _watch.after_fork_in_child()
-    parent = os.getppid()
     _linked.after_fork_in_child(parent)
     for process in _process.living():
         process.begin_anew(parent)

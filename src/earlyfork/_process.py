@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 #: How many standbys a template in steady use keeps; EARLYFORK_STANDBY sets it.
 DEFAULT_STANDBY = 2
+MOST_STANDBY = 10_000
 
 _tokens = itertools.count(1)
 #: The batch that runs a function by its name and nothing else, for names seen before.
@@ -571,8 +572,8 @@ class Process(Channel):
 
     @standby.setter
     def standby(self, number: int) -> None:
-        if number < 0:
-            raise ValueError(f"standby is a number of processes, not {number}")
+        if not 0 <= number <= MOST_STANDBY:
+            raise ValueError(f"standby is a number of processes up to {MOST_STANDBY}, not {number}")
         if self._queue is not None and number != self._standby:
             self._close_queue()
         self._standby = number
@@ -581,9 +582,10 @@ class Process(Channel):
 
     def own_fds(self) -> set[int]:
         """Fds that are this object's, and nobody's leak."""
-        found = {self._comm, self._watch.fd, self._watch.line, self._pidfd, *self._in_flight}
-        found |= {file.fileno() for file in (self._queue, self._watch._epoll) if file is not None}
-        return found
+        found = {self._comm, self._pidfd, *self._in_flight, *(self._fds or ())}
+        if self._queue is not None:
+            found.add(self._queue.fileno())
+        return found | self._watch.own_fds()
 
     def begin_anew(self, parent: int) -> None:
         """In the child of a host that forked itself, maybe while another thread was in here."""
@@ -631,6 +633,7 @@ class Process(Channel):
         self._sock = self._queue = self._out = self._fds = None
         self._comm = self._pidfd = -1
         self._watch.take_fd()
+        self._watch.line = -1
         self._state = wire.CLOSED
 
 

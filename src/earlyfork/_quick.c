@@ -39,7 +39,7 @@ enum { READ, HEAR, DIED, ASKED, CROWDED, MORE, CHILD };
 
 static PyObject *here, *base_socket, *resolve;
 static PyObject *count_callbacks, *text_class, *surround;
-static PyObject *s_flush, *s_detach;
+static PyObject *s_flush, *s_detach, *s_module;
 /* Where the slots of `here` are. */
 static Py_ssize_t at_up, at_lifeline, at_kind, at_doing, at_pending;
 static PyObject *s_threading;
@@ -328,7 +328,9 @@ slot(PyObject *class, const char *name)
 {
     PyObject *member = PyObject_GetAttrString(class, name);
     Py_ssize_t at = 0;
-    if (member != NULL && Py_IS_TYPE(member, &PyMemberDescr_Type))
+    if (member != NULL && Py_IS_TYPE(member, &PyMemberDescr_Type)
+        && (PyObject *)((PyMemberDescrObject *)member)->d_common.d_type == class
+        && ((PyMemberDescrObject *)member)->d_member->type == T_OBJECT_EX)
         at = ((PyMemberDescrObject *)member)->d_member->offset;
     else if (member != NULL)
         PyErr_Format(PyExc_TypeError, "%s is no slot", name);
@@ -350,8 +352,8 @@ set_slot(PyObject *object, Py_ssize_t at, PyObject *value_to_own)
     Py_XDECREF(before);
 }
 
-/* Whether it is one of the stdlib's making; -1: an exception. The module is loaded when this is
- * first asked, and not on the first line of a main program. */
+/* Whether it is the stdlib's own; -1: an exception. The module is loaded when this is first asked,
+ * and not on the first line of a main program. */
 static int
 is_plain(PyObject *socket_class)
 {
@@ -362,19 +364,27 @@ is_plain(PyObject *socket_class)
         if (base_socket == NULL)
             return -1;
     }
-    return (PyObject *)((PyTypeObject *)socket_class)->tp_base == base_socket;
+    if (!PyType_Check(socket_class)
+        || (PyObject *)((PyTypeObject *)socket_class)->tp_base != base_socket)
+        return 0;
+    PyObject *home = PyObject_GetAttr(socket_class, s_module);
+    int plain = home != NULL && PyUnicode_Check(home)
+                && PyUnicode_CompareWithASCIIString(home, "socket") == 0;
+    Py_XDECREF(home);
+    PyErr_Clear();
+    return plain;
 }
 
 /* socket.socket(AF_UNIX, SOCK_STREAM, 0, fd); owns the fd. */
 static PyObject *
 socket_of(PyObject *socket_class, int fd)
 {
-    PyTypeObject *type = (PyTypeObject *)socket_class;
     int plain = is_plain(socket_class);
     if (plain < 0)
         return NULL;
     if (!plain)
         return PyObject_CallFunction(socket_class, "iiii", AF_UNIX, SOCK_STREAM, 0, fd);
+    PyTypeObject *type = (PyTypeObject *)socket_class;
     PyObject *made = type->tp_new(type, empty_tuple, NULL);
     if (made == NULL)
         return NULL;
@@ -581,6 +591,31 @@ apply_surroundings(const char *at, const char *end, const int *fds, int count)
     return failed ? -1 : 0;
 }
 
+/* 1: it could not be written; -1: an exception that is none of a stream's. */
+static int
+flush_stream(PyObject *stream)
+{
+    if (stream == NULL)  /* code that the other stream's flush reached took it away */
+        return 0;
+    Py_INCREF(stream);
+    int failed = 0;
+    PyObject *done = PyObject_CallMethodNoArgs(stream, s_flush);
+    if (done == NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyErr_Clear();
+        PyObject *closed = PyObject_GetAttr(stream, s_closed_stream);
+        int is_closed = closed == NULL ? -1 : PyObject_IsTrue(closed);
+        Py_XDECREF(closed);
+        PyErr_Clear();  /* a detached one does not even know that */
+        failed = is_closed != 1;
+    }
+    else if (done == NULL) {
+        failed = -1;
+    }
+    Py_XDECREF(done);
+    Py_DECREF(stream);
+    return failed;
+}
+
 /* The end of `finish` in _leave.py, when nothing is special about it: 0, or 120 when a stream could
  * not be written; 1: something is special; -1: an exception. */
 static int
@@ -602,21 +637,10 @@ wind_up(void)
             return 1;
     }
     for (int i = 0; i < 2; i++) {
-        PyObject *stream = PySys_GetObject(names[i]);
-        PyObject *done = PyObject_CallMethodNoArgs(stream, s_flush);
-        Py_XDECREF(done);
-        if (done != NULL)
-            continue;
-        if (!PyErr_ExceptionMatches(PyExc_OSError) && !PyErr_ExceptionMatches(PyExc_ValueError))
+        int said = flush_stream(PySys_GetObject(names[i]));
+        if (said < 0)
             return -1;
-        PyErr_Clear();
-        PyObject *closed = PyObject_GetAttr(stream, s_closed_stream);
-        int is_closed = closed == NULL ? -1 : PyObject_IsTrue(closed);
-        Py_XDECREF(closed);
-        if (is_closed < 0)
-            return -1;
-        if (!is_closed)
-            status = 120;
+        status = said ? 120 : status;
     }
     return status;
 }
@@ -972,12 +996,12 @@ turn(PyObject *args, int *is_born)
 {
     Forker f;
     Py_ssize_t batch_size;
-    if (!PyArg_ParseTuple(args, "iiiiiO!O!O!O!O!OnnIddlpy#pO!:usual", &f.comm, &f.wake_in,
+    if (!PyArg_ParseTuple(args, "iiiiiO!O!O!O!O!OnnIddlpy#pO:usual", &f.comm, &f.wake_in,
                           &f.wake_out, &f.up, &f.queue, &PyDict_Type, &f.status, &PySet_Type,
                           &f.waiting, &PyTuple_Type, &f.others, &PyTuple_Type, &f.watched,
                           &PyTuple_Type, &f.births, &f.way_up, &f.standby, &f.crowd,
                           &f.generation, &f.refill_at, &f.refill_after, &f.nursery, &f.root,
-                          &f.fork_batch, &batch_size, &f.careful, &PyType_Type, &f.socket_class))
+                          &f.fork_batch, &batch_size, &f.careful, &f.socket_class))
         return NULL;
     Py_ssize_t count = 3 + PyTuple_GET_SIZE(f.watched);
     struct pollfd few[8], *polled = few;
@@ -1173,7 +1197,7 @@ open_socket(PyObject *self, PyObject *args)
     PyObject *class;
     int fd;
     (void)self;
-    if (!PyArg_ParseTuple(args, "O!i:open_socket", &PyType_Type, &class, &fd))
+    if (!PyArg_ParseTuple(args, "Oi:open_socket", &class, &fd))
         return NULL;
     return socket_of(class, fd);
 }
@@ -1282,12 +1306,16 @@ static int
 set_up(PyObject *module)
 {
     static const struct { PyObject **object; const char *text; } names[] = {
-        {&s_flush, "flush"}, {&s_detach, "detach"},
+        {&s_flush, "flush"}, {&s_module, "__module__"}, {&s_detach, "detach"},
         {&s_threading, "threading"},
         {&s_environ, "environ"}, {&s_data, "_data"}, {&s_io_refs, "_io_refs"},
         {&s_closed, "_closed"}, {&s_worker, "worker"}, {&s_prepared, "prepared"},
         {&s_nothing, ""}, {&s_closed_stream, "closed"},
     };
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError, "what is kept here is the main interpreter's");
+        return -1;
+    }
     static const struct { const char *name; int value; } events[] = {
         {"READ", READ}, {"HEAR", HEAR}, {"DIED", DIED}, {"ASKED", ASKED}, {"CROWDED", CROWDED},
         {"MORE", MORE}, {"CHILD", CHILD},

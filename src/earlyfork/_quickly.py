@@ -45,16 +45,17 @@ def step(server: Server, said: Any) -> Any:
             raise said
         if said is not None:
             see_to(server, *said)
-        return server.serve() or usual(server)
     except BaseException as error:
         server.fail(error)
+    return server.serve() or usual(server)  # which sees to its own errors
 
 
 def usual(server: Server) -> tuple[object, ...]:
     """What the loop needs; `turn` in _quick.c takes it apart."""
     kids = server.kids
     births: tuple[Callable[[], None], ...] = (forget_exit_functions, reseed)
-    if not (atexit._ncallbacks() or LOOKED_AFTER.intersection(sys.modules)):
+    # One by one: an intersection would touch the names of all modules.
+    if not (atexit._ncallbacks() or any(name in sys.modules for name in LOOKED_AFTER)):
         births = ()
     return (
         *(server.comm_fd, kids.wake_in, kids.wake_out, kids.up_fd),

@@ -63,11 +63,14 @@ def fresh_main() -> None:
 
 def half_imported() -> list[str]:
     """Names of modules whose import is under way."""
-    return [
-        name
-        for name, module in list(sys.modules.items())
-        if getattr(getattr(module, "__spec__", None), "_initializing", False)
-    ]
+    found = []
+    for name, module in list(sys.modules.items()):
+        try:
+            if getattr(getattr(module, "__spec__", None), "_initializing", False):
+                found.append(name)
+        except Exception:  # noqa: S112 - somebody's own object, which raises what it likes
+            continue
+    return found
 
 
 def drop_half_imports() -> None:

@@ -346,6 +346,13 @@ class Watch:
 
     # -- the fd -------------------------------------------------------------------------------
 
+    def own_fds(self) -> set[int]:
+        """Fds that are this object's, and nobody's leak."""
+        found = {self.fd, self.line}
+        if self._epoll is not None:
+            found.add(self._epoll.fileno())
+        return found
+
     def take_fd(self) -> int:
         """Give the fd to the caller and stop watching."""
         fd, self.fd = self.fd, -1

@@ -83,16 +83,10 @@ def _own_fds() -> set[int]:
     found = {_origin.default_comm(), here.lifeline, here.line}
     if here.up is not None:
         found.add(here.up.fileno())
-    for watch in [*(process._watch for process in _process.living()), *_linked.watches]:
-        found |= {watch.fd, watch.line}
-        if watch._epoll is not None:
-            found.add(watch._epoll.fileno())
-    for process in _process.living():
-        found.add(process._comm)
-        found.update(process._fds or ())
-        if process._queue is not None:
-            found.add(process._queue.fileno())
-    return found
+    return found.union(
+        *(process.own_fds() for process in _process.living()),
+        *(watch.own_fds() for watch in _linked.watches),
+    )
 
 
 def _snapshot_template(comm: int, status: int, keep: set[int], default: int) -> NoReturn:

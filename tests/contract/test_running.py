@@ -408,6 +408,46 @@ def test_output_that_cannot_be_written_is_status_120(make: Make) -> None:
     assert process.wait(10) == 120
 
 
+STREAMS = {
+    "detached": ("sys.kept = sys.stdout.detach()", 120),
+    "closed": ("sys.stdout.close()", 0),
+    "none": ("sys.stdout = None", 0),
+    "a tee that knows no more than it needs": (
+        (
+            "class Tee:\n"
+            "        def write(self, text): return len(text)\n"
+            "        def flush(self): pass\n"
+            "    sys.stdout = Tee()"
+        ),
+        0,
+    ),
+    "one that can't be flushed": ("sys.stdout = object()", 120),
+    "one whose flush takes it away": (
+        (
+            "class Raw(io.RawIOBase):\n"
+            "        def writable(self): return True\n"
+            "        def write(self, data): return len(data)\n"
+            "        def flush(self):\n"
+            "            if sys.stdout is not sys.__stdout__ and sys.stdout is not None:\n"
+            "                sys.stdout = None\n"
+            "                kept.extend(bytearray(200) for _ in range(2000))\n"
+            "                raise ValueError('on purpose')\n"
+            "    sys.stdout = io.TextIOWrapper(Raw())"
+        ),
+        120,
+    ),
+}
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_whatever_stands_for_stdout_at_the_end(make: Make, stream: str) -> None:
+    """It has no more to say than whether what was written is lost."""
+    change, status = STREAMS[stream]
+    process = make().eval(f"import io, sys\nkept = []\ndef f(sock):\n    {change}")
+    process.run("f").close()
+    assert (process.wait(10), process.error) == (status, None)
+
+
 @pytest.mark.parametrize(
     "loss",
     ["sys.stderr = None", "sys.stderr.close()", "sys.stderr = None; os.close(2)"],
