@@ -117,7 +117,7 @@ def live(wish: report.Wish) -> dict[str, object]:
             waitpid(pid, 0)
             samples.append(perf_counter() - start)
         found[f"at {step}"] = samples
-    for pid, near in row:
+    for pid, near in reversed(row):  # each child holds the near ends of those before it
         near.close()
         waitpid(pid, 0)
     return found
