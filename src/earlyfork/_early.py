@@ -125,7 +125,7 @@ def fork_template(body: "Callable[[int, int], NoReturn]") -> Forked:
         # A closed stream's number is a socket's here: it differs later, and is made a stream there.
         baseline = _context.Context()
         # It closes two: if streams are closed here, a template would else hold its own other end.
-        if _forking.fork_free(near, ours):
+        if _forking.fork_free(near, far, ours):
             try:
                 body(_above(far), _above(theirs))
             except BaseException:

@@ -6,6 +6,7 @@ The two functions of _quick that the main program's first line needs.
 import _signal
 import _socket
 import os
+import select
 
 
 def two_pairs() -> tuple[int, int, int, int]:
@@ -28,10 +29,12 @@ def two_pairs() -> tuple[int, int, int, int]:
     return near, far, ours, theirs
 
 
-def fork_free(near: int, ours: int) -> bool:
+def fork_free(near: int, far: int, ours: int) -> bool:
     """Fork twice, so that what is forked is nobody's child; True there, with all signals blocked.
 
-    It closes `near` and `ours`, and no handler of the main program ever runs in it.
+    It closes `near` and `ours`, and no handler of the main program ever runs in it. It keeps still
+    for 2 ms, or until something comes at `far`: working right away it would slow down the main
+    program's own start.
 
     Raises:
         OSError: no process, or no memory.
@@ -62,6 +65,9 @@ def fork_free(near: int, ours: int) -> bool:
     finally:  # whatever is raised here, a second main program must not come of it
         if pid:
             os._exit(problem)
+    poll = select.poll()
+    poll.register(far, select.POLLIN)
+    poll.poll(2)
     return True
 
 

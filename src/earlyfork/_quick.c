@@ -1110,16 +1110,16 @@ two_pairs(PyObject *self, PyObject *ignored)
 }
 
 PyDoc_STRVAR(fork_free_doc,
-"fork_free(near, ours)\n\n"
+"fork_free(near, far, ours)\n\n"
 "fork_free of _free.py. The process between runs no Python, so next to nothing is copied for it.");
 
 static PyObject *
 fork_free(PyObject *self, PyObject *args)
 {
-    int near, ours, status = 0, problem = 0;
+    int near, far, ours, status = 0, problem = 0;
     sigset_t all, before;
     (void)self;
-    if (!PyArg_ParseTuple(args, "ii:fork_free", &near, &ours) || PySys_Audit("os.fork", NULL) < 0)
+    if (!PyArg_ParseTuple(args, "iii:fork_free", &near, &far, &ours) || PySys_Audit("os.fork", NULL) < 0)
         return NULL;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
@@ -1131,6 +1131,8 @@ fork_free(PyObject *self, PyObject *args)
         pid = fork();
         if (pid != 0)
             _exit(pid < 0 ? errno : 0);
+        struct pollfd asked = {far, POLLIN, 0};
+        poll(&asked, 1, 2);  /* the main program's own start comes first */
         PyOS_AfterFork_Child();
         Py_RETURN_TRUE;
     }

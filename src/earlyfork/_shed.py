@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import NoReturn
 
-#: How long a new early template keeps still, in milliseconds: working right away it would slow
-#: down the main program's own start.
-PAUSE = 2
 #: What a template inherited and dropped: kept, so that nothing of it is ever finalised there.
 _inherited: list[object] = []
 
@@ -23,16 +20,12 @@ _inherited: list[object] = []
 def early_template(comm: int, status: int, *keep: int) -> NoReturn:
     """What an early template does: shed the main program, then serve."""
     import gc
-    import select
 
     close_other_fds({comm, status, *keep})
     fresh_main()
     drop_half_imports()
     sys.argv = [""]
     sys.modules["earlyfork"].__dict__["_reason"] = "this process was made by earlyfork"
-    poll = select.poll()
-    poll.register(comm, select.POLLIN)
-    poll.poll(PAUSE)
     from earlyfork import _frozen, _here, _root
 
     _here.Here.collect_by = _frozen.collect_by()
