@@ -327,6 +327,9 @@ TREES = {
     "a child": "pids = [child(pause)]",
     "a child that ignores SIGTERM": "pids = [child(lambda: (deaf(), pause()))]",
     "a grandchild": "pids = [child(lambda: (child(pause), pause()))]",
+    "a child that goes on forking": (
+        "pids = [child(lambda: ([child(pause) for _ in range(300)], pause()))]"
+    ),
     "a command": "import subprocess; pids = [subprocess.Popen(['sleep', '1000']).pid]",
     "a stopped child": "pids = [child(lambda: os.kill(os.getpid(), signal.SIGSTOP))]",
     "processes of its own": "import earlyfork; inner = earlyfork.new();"

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import _signal
 import os
+import time
+
+#: How long a tree may take to stop, in seconds; one whose disk hangs is taken as it is then.
+PATIENCE = 0.2
 
 
 def children_of(pid: int) -> list[int]:
@@ -23,10 +27,27 @@ def children_of(pid: int) -> list[int]:
 
 
 def grab(pid: int) -> list[int]:
-    """Pidfds of all descendants of a process that is not reaped; the caller closes them."""
-    fds: list[int] = []
+    """Pidfds of all descendants of a process that is not reaped; the caller closes them.
+
+    All are stopped, from the top down, and must be told to go on: who is stopped forks nobody.
+    """
     if not hasattr(os, "pidfd_open"):  # pragma: no cover - macOS, BSD, kernels before 5.3
-        return fds
+        return []
+    try:
+        own = os.pidfd_open(pid)
+    except OSError:  # no fds: what can be found without is the process itself, which others end
+        return []
+    try:
+        return _grab(pid, own, time.monotonic() + PATIENCE)
+    finally:
+        os.close(own)
+
+
+def _grab(pid: int, pidfd: int, deadline: float) -> list[int]:
+    send([pidfd], _signal.SIGSTOP)
+    while _state(pid) in "RSD" and time.monotonic() < deadline:
+        os.sched_yield()  # a fork that is under way ends first
+    fds: list[int] = []
     for child in children_of(pid):
         try:
             fd = os.pidfd_open(child)
@@ -34,10 +55,19 @@ def grab(pid: int) -> list[int]:
             continue
         if child in children_of(pid):  # after it was pinned, so the pid was not given away
             fds.append(fd)
-            fds += grab(child)
+            fds += _grab(child, fd, deadline)
         else:  # pragma: no cover - the pid was given away in the middle of these lines
             os.close(fd)
     return fds
+
+
+def _state(pid: int) -> str:
+    """A letter; T is stopped."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):  # gone, or a system without this file
+        return "X"
 
 
 def send(fds: list[int], number: int) -> None:
@@ -45,5 +75,5 @@ def send(fds: list[int], number: int) -> None:
     for fd in fds:
         try:
             _signal.pidfd_send_signal(fd, number)
-        except ProcessLookupError:
+        except OSError:  # gone, or another user's by now
             continue
