@@ -37,14 +37,14 @@ enum { LARGE = 8192 };
 /* What `turn` returns first. */
 enum { READ, HEAR, DIED, ASKED, CROWDED, MORE, CHILD };
 
-static PyObject *here, *base_socket, *resolve;
+static PyObject *here, *base_socket, *plain_socket, *resolve;
 static PyObject *count_callbacks, *text_class, *surround;
-static PyObject *s_flush, *s_detach, *s_module;
-/* Where the slots of `here` are. */
-static Py_ssize_t at_up, at_lifeline, at_kind, at_doing, at_pending;
+static PyObject *s_flush, *s_detach;
+/* Where the slots of `here` are, and those of a plain socket. */
+static Py_ssize_t at_up, at_lifeline, at_kind, at_doing, at_pending, at_io_refs, at_closed;
 static PyObject *s_threading;
 static PyObject *os_module, *s_environ, *s_data;
-static PyObject *s_io_refs, *s_closed, *s_worker, *s_prepared, *s_nothing, *s_closed_stream;
+static PyObject *s_worker, *s_prepared, *s_nothing, *s_closed_stream;
 static PyObject *zero, *minus_one;
 static PyObject *empty_tuple;
 
@@ -57,7 +57,6 @@ typedef struct {
     PyObject *births;           /* tuple of functions that a new process calls first */
     PyObject *way_up;           /* what a child will speak to */
     PyObject *socket_class;     /* what its function gets */
-    Py_ssize_t at_io_refs, at_closed;
     Py_ssize_t standby, crowd;
     unsigned generation;
     double refill_at, refill_after;
@@ -71,7 +70,6 @@ typedef struct {
 static struct {
     int comm, standby, root;
     PyObject *births, *way_up, *socket_class;
-    Py_ssize_t at_io_refs, at_closed;
     int fds[253];
     char fork_batch[PAD];
     char batch[LARGE];
@@ -285,8 +283,6 @@ be_born(Forker *f, int comm, int standby)
     born.births = f->births;
     born.way_up = f->way_up;
     born.socket_class = f->socket_class;
-    born.at_io_refs = f->at_io_refs;
-    born.at_closed = f->at_closed;
     memcpy(born.fork_batch, f->fork_batch, PAD);
 }
 
@@ -304,14 +300,6 @@ fork_now(void)
     PyOS_AfterFork_Parent();
     errno = error;
     return pid;
-}
-
-static int
-set(PyObject *object, PyObject *name, PyObject *value_to_own)
-{
-    int failed = value_to_own == NULL || PyObject_SetAttr(object, name, value_to_own) < 0;
-    Py_XDECREF(value_to_own);
-    return failed ? -1 : 0;
 }
 
 static PyObject *
@@ -352,11 +340,13 @@ set_slot(PyObject *object, Py_ssize_t at, PyObject *value_to_own)
     Py_XDECREF(before);
 }
 
-/* Whether it is the stdlib's own; -1: an exception. The module is loaded when this is first asked,
- * and not on the first line of a main program. */
+/* Whether it is the stdlib's own, whose slots are known then; -1: an exception. Found out once, when
+ * it is first asked, and not on the first line of a main program: that does without the module. */
 static int
 is_plain(PyObject *socket_class)
 {
+    if (socket_class == plain_socket)
+        return 1;
     if (base_socket == NULL) {
         PyObject *sockets = PyImport_ImportModule("_socket");
         base_socket = sockets == NULL ? NULL : PyObject_GetAttrString(sockets, "socket");
@@ -367,11 +357,15 @@ is_plain(PyObject *socket_class)
     if (!PyType_Check(socket_class)
         || (PyObject *)((PyTypeObject *)socket_class)->tp_base != base_socket)
         return 0;
-    PyObject *home = PyObject_GetAttr(socket_class, s_module);
+    PyObject *home = PyObject_GetAttrString(socket_class, "__module__");
     int plain = home != NULL && PyUnicode_Check(home)
-                && PyUnicode_CompareWithASCIIString(home, "socket") == 0;
+                && PyUnicode_CompareWithASCIIString(home, "socket") == 0
+                && (at_io_refs = slot(socket_class, "_io_refs"))
+                && (at_closed = slot(socket_class, "_closed"));
     Py_XDECREF(home);
     PyErr_Clear();
+    if (plain)
+        plain_socket = new_ref(socket_class);
     return plain;
 }
 
@@ -391,16 +385,12 @@ socket_of(PyObject *socket_class, int fd)
     PyObject *arguments = Py_BuildValue("(iiii)", AF_UNIX, SOCK_STREAM, 0, fd);
     int failed = arguments == NULL || type->tp_base->tp_init(made, arguments, NULL) < 0;
     Py_XDECREF(arguments);
-    if (!failed && born.at_io_refs > 0 && socket_class == born.socket_class) {
-        set_slot(made, born.at_io_refs, new_ref(zero));
-        set_slot(made, born.at_closed, new_ref(Py_False));
-        return made;
-    }
-    if (failed || set(made, s_io_refs, PyLong_FromLong(0)) < 0
-        || set(made, s_closed, new_ref(Py_False)) < 0) {
+    if (failed) {
         Py_DECREF(made);
         return NULL;
     }
+    set_slot(made, at_io_refs, new_ref(zero));
+    set_slot(made, at_closed, new_ref(Py_False));
     return made;
 }
 
@@ -1015,18 +1005,8 @@ turn(PyObject *args, int *is_born)
     polled[1] = (struct pollfd){f.up, POLLIN, 0};
     polled[2] = (struct pollfd){f.comm, POLLIN, 0};
     PyObject *what = NULL;
-    f.at_io_refs = f.at_closed = 0;
-    int plain = is_plain(f.socket_class);
-    if (plain < 0)
+    if (is_plain(f.socket_class) < 0)  /* asked here, so that no child has to find it out */
         goto end;
-    if (plain) {
-        f.at_io_refs = slot(f.socket_class, "_io_refs");
-        f.at_closed = f.at_io_refs ? slot(f.socket_class, "_closed") : 0;
-        if (!f.at_closed) {  /* somebody's own */
-            f.at_io_refs = 0;
-            PyErr_Clear();
-        }
-    }
     for (Py_ssize_t i = 3; i < count; i++) {
         int fd, events;
         if (!PyArg_ParseTuple(PyTuple_GET_ITEM(f.watched, i - 3), "ii", &fd, &events))
@@ -1119,7 +1099,8 @@ fork_free(PyObject *self, PyObject *args)
     int near, far, ours, status = 0, problem = 0;
     sigset_t all, before;
     (void)self;
-    if (!PyArg_ParseTuple(args, "iii:fork_free", &near, &far, &ours) || PySys_Audit("os.fork", NULL) < 0)
+    if (!PyArg_ParseTuple(args, "iii:fork_free", &near, &far, &ours)
+        || PySys_Audit("os.fork", NULL) < 0)
         return NULL;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
@@ -1308,10 +1289,10 @@ static int
 set_up(PyObject *module)
 {
     static const struct { PyObject **object; const char *text; } names[] = {
-        {&s_flush, "flush"}, {&s_module, "__module__"}, {&s_detach, "detach"},
+        {&s_flush, "flush"}, {&s_detach, "detach"},
         {&s_threading, "threading"},
-        {&s_environ, "environ"}, {&s_data, "_data"}, {&s_io_refs, "_io_refs"},
-        {&s_closed, "_closed"}, {&s_worker, "worker"}, {&s_prepared, "prepared"},
+        {&s_environ, "environ"}, {&s_data, "_data"},
+        {&s_worker, "worker"}, {&s_prepared, "prepared"},
         {&s_nothing, ""}, {&s_closed_stream, "closed"},
     };
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {

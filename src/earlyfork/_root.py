@@ -33,11 +33,9 @@ def reset_signals() -> None:
         getattr(_signal, "SIGXFSZ", _signal.SIGPIPE): _signal.SIG_IGN,
     }
     _signal.set_wakeup_fd(-1)
-    for number in range(1, _signal.NSIG):
-        if number in (_signal.SIGKILL, _signal.SIGSTOP):
-            continue
+    for number in _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}:
         wanted = as_python.get(number, _signal.SIG_DFL)
-        if number in _signal.valid_signals() and _signal.getsignal(number) != wanted:
+        if _signal.getsignal(number) != wanted:
             _signal.signal(number, wanted)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, {*BLOCKED, _signal.SIGTERM})
 
