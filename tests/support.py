@@ -195,6 +195,17 @@ def describe(pid: int) -> str:
     return f"{pid} ({state(pid)}) [{comm(pid)}] {line}".rstrip()
 
 
+def assert_all_end_with(
+    process: subprocess.Popen[str], pids: Mapping[str, int], seconds: float
+) -> None:
+    """Kill a main program: these processes, by name, are gone in time, and so is its session."""
+    process.kill()
+    process.wait()
+    for name, pid in pids.items():
+        assert gone_within(pid, seconds), (name, describe(pid))
+    wait_until(lambda: not session(process.pid))
+
+
 # --- scripts --------------------------------------------------------------------------------
 
 

@@ -193,11 +193,7 @@ def test_linked_workers_end_with_a_killed_main_program(
     pids = told(process)
     assert len(pids) == len(LINKED)
     assert all(support.alive(pid) for pid in pids)
-    process.kill()
-    process.wait()
-    for name, pid in zip(LINKED, pids, strict=True):
-        assert support.gone_within(pid, 5), (name, support.describe(pid))
-    support.wait_until(lambda: not support.session(process.pid))
+    support.assert_all_end_with(process, dict(zip(LINKED, pids, strict=True)), 5)
 
 
 def test_a_linked_worker_may_tidy_up(start_script: Start, tmp_path: Path) -> None:

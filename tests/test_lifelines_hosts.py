@@ -378,9 +378,5 @@ def test_the_children_of_a_linked_worker_end_with_it(
         stdin=subprocess.PIPE,
         env=WITH_WORK,
     )
-    pids = told(process)
-    process.kill()
-    process.wait()
-    for pid in pids:
-        assert support.gone_within(pid, 2), support.describe(pid)
-    support.wait_until(lambda: not support.session(process.pid))
+    worker, child = told(process)
+    support.assert_all_end_with(process, {"the worker": worker, "what it made": child}, 2)

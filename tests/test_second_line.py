@@ -122,11 +122,7 @@ sys.stdin.readline()
     pids = told(process)
     assert len(pids) == len(LINKED)
     assert all(support.alive(pid) for pid in pids)
-    process.kill()
-    process.wait()
-    for name, pid in zip(LINKED, pids, strict=True):
-        assert support.gone_within(pid, 5), (name, support.describe(pid))
-    support.wait_until(lambda: not support.session(process.pid))
+    support.assert_all_end_with(process, dict(zip(LINKED, pids, strict=True)), 5)
 
 
 @pytest.mark.parametrize("end", ["held", "closed", "dropped"])
