@@ -11,6 +11,7 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import matrix
 import pytest
 
 import support
@@ -416,6 +417,24 @@ def test_variables_of_the_interpreter_are_obeyed_by_what_is_launched(run_script:
     )
 
 
+def test_what_is_launched_for_one_process_makes_no_others(run_script: Run) -> None:
+    run_script(
+        """
+        import os; os.environ["EARLYFORK"] = "0"
+        import earlyfork, support
+        hold = "import os\\ndef f(s): s.sendall(b'%d' % os.getppid()); s.recv(1)"
+        process = earlyfork.new_exec().eval(hold)
+        sock = process.run("f")
+        forker = int(sock.recv(100))
+        # By the time that a second interpreter has started, standbys would be there.
+        earlyfork.new_exec().ready(10)
+        assert support.children(forker) == [process.pid], support.children(forker)
+        """,
+        check=True,
+        env={"PYTHONPATH": support.python_path(Path(__file__).parent)},
+    )
+
+
 def test_what_is_launched_needs_no_earlyfork_of_its_own(run_script: Run) -> None:
     """Another installation, without it: the child's half comes over the socket."""
     run_script(
@@ -435,6 +454,47 @@ def test_what_is_launched_needs_no_earlyfork_of_its_own(run_script: Run) -> None
         """,
         check=True,
     )
+
+
+def test_another_version_is_launched_and_launches_others(run_script: Run) -> None:
+    """Each compiles the text for itself, and hands on what it compiled."""
+    pythons = matrix.newest_of_each()
+    pythons.pop(sys.version_info[:2], None)
+    if not pythons:
+        pytest.skip("no CPython of another version is here")
+    done = run_script(
+        """
+        import os; os.environ["EARLYFORK"] = "0"
+        import earlyfork, sys
+        SOURCE = '''
+        import sys
+        def say(sock):
+            sock.sendall(b"%d.%d " % sys.version_info[:2])
+            sock.close()
+        def ask(sock, source, path, back):
+            say(sock.dup())
+            sys.path.insert(0, path)
+            import earlyfork
+            for options in ({}, {"executable": back}):
+                process = earlyfork.new_exec(**options).eval(source)
+                with process.run("say") as there, there.makefile("rb") as file:
+                    sock.sendall(file.read())
+                assert process.wait(10) == 0
+            sock.close()
+        '''
+        home = os.path.dirname(os.path.dirname(earlyfork.__file__))
+        for path in sys.argv[1:]:
+            process = earlyfork.new_exec(executable=path).eval(SOURCE)
+            process.send_arg(SOURCE, home, sys.executable)
+            with process.run("ask") as sock, sock.makefile() as file:
+                print(file.read().strip())
+            assert process.wait(10) == 0
+        """,
+        *(python.executable for python in pythons.values()),
+        check=True,
+    )
+    here = "{}.{}".format(*sys.version_info)
+    assert done.stdout.splitlines() == [f"{a}.{b} {a}.{b} {here}" for a, b in pythons]
 
 
 def test_its_files_may_change_while_the_program_runs(run_script: Run, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ LAYERS = {
     "ground": {"_platform", "_fds", "_handles", "_frozen"},
     "child": {
         *("_serve", "_obey", "_guard", "_leave", "_here", "_children", "_context", "_tree"),
-        *("_hot", "_quickly", "_root"),
+        *("_hot", "_later", "_quickly", "_root"),
     },
     "wire": {"_wire", "_errors", "_quick"},
 }
@@ -48,19 +48,13 @@ HEAVY = {
     "logging", "multiprocessing", "pathlib", "pickle", "re", "selectors", "socket", "subprocess",
     "tempfile", "threading", "traceback", "typing",
 }  # fmt: skip
-#: Except for what every worker gets, a socket: it is better loaded in the template than in each.
-NEEDED = {
-    ("_obey", "socket"),
-    ("_obey", "functools"),
-    ("_quickly", "socket"),
-    ("_root", "functools"),
-}
 #: Module: where it may be imported. Anything else about platforms is asked of the ground layer.
 IMPORTED_ONLY_BY = {
     "ctypes": {"ground"},
     "fcntl": {"ground", "child"},  # there in _guard alone
     "msvcrt": {"ground"},
     "struct": {"ground", "child", "wire"},
+    "_struct": {"child", "wire"},
     "multiprocessing": set(),  # drags a runtime hook of PyInstaller into every app; only `mp` may
     "pty": set(),
 }
@@ -153,7 +147,7 @@ def import_violations(
             and module.removeprefix("_").partition("_")[0] != "mp"
         ):
             yield f"{top} is imported only by {', '.join(sorted(allowed)) or 'mp'}"
-        if module in SHIPPED and loading and top in HEAVY and (module, top) not in NEEDED:
+        if module in SHIPPED and loading and top in HEAVY:
             yield f"{top} costs too much in the shipped text: import it where it is used"
 
 

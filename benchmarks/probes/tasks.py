@@ -1,22 +1,23 @@
-"""What the new processes run. Imported before earlyfork, so that every template has it already."""
+"""What the new processes run. Imported before earlyfork, so that every early template has it.
 
-from __future__ import annotations
+Imports nothing: what it takes to load a user's modules is not what is measured.
+"""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
 
 
-def nothing(_sock: socket.socket) -> None:
+def nothing(_sock: "socket.socket") -> None:
     """Be there."""
 
 
-def hello(sock: socket.socket) -> None:
+def hello(sock: "socket.socket") -> None:
     """Send the first byte."""
     sock.send(b"x")
 
 
-def idle(sock: socket.socket) -> None:
+def idle(sock: "socket.socket") -> None:
     """Send the first byte, then wait to be let go."""
     sock.send(b"x")
     sock.recv(1)

@@ -6,18 +6,21 @@ code that was imported into a template may have children of its own.
 
 from __future__ import annotations
 
+import _operator
 import _signal
 import _socket
-import operator
+import _struct as struct  # `struct` itself is one file more to find
 import os
-import select
 import stat
-import struct
 import time
 
 from earlyfork import _tree
 from earlyfork import _wire as wire
 from earlyfork._hot import quick
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 AF_UNIX = _socket.AF_UNIX
 STREAM = _socket.SOCK_STREAM
@@ -32,6 +35,7 @@ UP_HEAD = struct.Struct("!BI")  # op, pid
 QUEUED = struct.Struct("!II")  # generation, pid
 TWO_FDS = struct.Struct("2i")  # the fds of a queued standby: comm, status
 ROOM_FOR_TWO = _socket.CMSG_SPACE(8)
+POLLIN, POLLOUT = 1, 4  # everywhere
 #: A template refills its standbys this long after a request, in seconds: the forking would
 #: otherwise compete with the process that was just asked for.
 REFILL_AFTER = 0.001
@@ -42,6 +46,16 @@ CROWD = 128
 NEVER = float("inf")
 #: What a linked process gets between SIGTERM and SIGKILL, in seconds.
 GRACE = 0.4
+
+
+def poll(polled: Iterable[tuple[int, int]], patience: int | None) -> list[tuple[int, int]]:
+    """Which of these fds have something to say, waiting so many milliseconds for it."""
+    import select  # here, since the loop in C does without it
+
+    waiting = select.poll()
+    for fd, events in polled:
+        waiting.register(fd, events)
+    return waiting.poll(patience)
 
 
 def message_pair() -> tuple[_socket.socket, _socket.socket]:
@@ -169,7 +183,7 @@ def is_status(fd: int) -> bool:
 
 
 #: A handler that costs no frame of Python.
-_do_nothing = operator.is_
+_do_nothing = _operator.is_
 
 
 class FdsLost(wire.ProtocolError):
@@ -197,8 +211,8 @@ class Children:
         #: Whether somebody shut the way up down.
         self.deaf = False
 
-    def arm(self, comm: int) -> None:
-        """Make what a forker needs: the children's way up, a wakeup, a poll over all of it."""
+    def arm(self) -> None:
+        """Make what a forker needs: the children's way up and a wakeup."""
         self.up_in, self.up_out = message_pair()
         try:
             self.wake_in, self.wake_out = status_pair()
@@ -211,11 +225,6 @@ class Children:
             self.up_in.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
         self.up_fd = self.up_in.fileno()
         self.listen()
-        self.poll = select.poll()
-        # Polled in this order: whoever is found dead has been heard before, or is in this round.
-        self.poll.register(self.wake_in, select.POLLIN)
-        self.poll.register(self.up_fd, select.POLLIN)
-        self.poll.register(comm, select.POLLIN)
         self.armed = True
 
     def listen(self) -> None:
@@ -281,8 +290,6 @@ class Children:
             os.close(status)
             return True
         self.status[pid] = status
-        if self.lingering:
-            self.poll.register(status, 0)
         os.close(comm)
         return False
 
@@ -291,10 +298,25 @@ class Children:
         """Whether this forker is about to end, is ending somebody, or hears nothing any more."""
         return self.lingering or self.deaf or bool(self.doomed)
 
-    def polled(self) -> list[tuple[int, int]]:
-        """What `link` has asked the poll for beyond the usual: fds and events."""
-        own = self.status.values() if self.watched else ()
-        return [(fd, 0 if fd in own else select.POLLIN) for fd in self.watched]
+    def owners(self) -> list[tuple[int, int]]:
+        """What is polled beyond the usual, to see owners end: fds and events."""
+        polled = {}
+        if self.watched:
+            own = {*self.status.values()}
+            polled = {fd: 0 if fd in own else POLLIN for fd in self.watched}
+        if self.lingering:  # POLLHUP comes unasked
+            polled |= {fd: 0 for pid, fd in self.status.items() if pid not in self.doomed}
+        return [*polled.items()]
+
+    def poll(self, comm: int, patience: int | None) -> list[tuple[int, int]]:
+        """Wait for something to happen to a child, to an owner or in `comm`."""
+        # In this order: whoever is found dead has been heard before, or is in this round.
+        polled = [(self.wake_in, POLLIN)]
+        if not self.deaf:
+            polled.append((self.up_fd, POLLIN))
+        if comm >= 0:
+            polled.append((comm, POLLIN))
+        return poll(polled + self.owners(), patience)
 
     @property
     def crowded(self) -> bool:
@@ -372,10 +394,8 @@ class Children:
         """Whether something waits to be heard: what a dead child said comes before its death."""
         if self.deaf:
             return False
-        poll = select.poll()
-        poll.register(self.up_fd, select.POLLIN)
         try:
-            return bool(poll.poll(0))
+            return bool(poll([(self.up_fd, POLLIN)], 0))
         except OSError:  # no memory: the death can't wait
             return False
 
@@ -402,8 +422,6 @@ class Children:
     def _drop(self, pid: int) -> None:
         self._unwatch(pid)
         status = self.status.pop(pid)
-        if self.lingering and pid not in self.doomed:
-            self.poll.unregister(status)
         os.close(status)
         close_all(self.lines.pop(pid, []))
         self.waiting.discard(pid)
@@ -419,16 +437,13 @@ class Children:
 
     def adopt(self, pid: int, status: int) -> None:
         """A child was taken up by another owner, who waits at `status`."""
-        if self.lingering:
-            self.poll.unregister(self.status[pid])
-            self.poll.register(status, 0)
         os.close(self.status[pid])
         self.status[pid] = status
         write_status(status, wire.PID, b"%d" % pid)
 
     def owners_left(self) -> bool:
         """Whether somebody still waits for a child; forgets children for whom nobody does."""
-        for fd, _ in self.poll.poll(0):
+        for fd, _ in self.poll(-1, 0):
             if fd in self.watched:
                 self.orphaned(fd)
             elif fd not in (self.wake_in, self.up_fd):
@@ -443,9 +458,6 @@ class Children:
         if self.queue is not None:
             self.queue.close()
             self.queue = None
-        for pid, fd in self.status.items():
-            if pid not in self.doomed:
-                self.poll.register(fd, 0)  # POLLHUP comes unasked
 
     def abandon(self, status: int) -> None:
         """Nobody waits at this status socket any more; those who must end stay until they have."""
@@ -468,17 +480,12 @@ class Children:
             self.lines.setdefault(pid, []).extend(lines)
         for fd in owner:
             self.watched[fd] = pid
-            self.poll.register(fd, select.POLLIN)
         self.watched[self.status[pid]] = pid
-        if not self.lingering:
-            self.poll.register(self.status[pid], 0)
 
     def orphaned(self, fd: int) -> None:
         """An owner ended: begin the end of the process that is linked to it."""
         pid = self.watched[fd]
         self._unwatch(pid)
-        if self.lingering:
-            self.poll.unregister(self.status[pid])
         self.doomed[pid] = time.monotonic() + GRACE
         self.trees[pid] = _tree.grab(pid)
         for number in (_signal.SIGTERM, _signal.SIGCONT):  # who is stopped must go on to see it
@@ -490,10 +497,7 @@ class Children:
         for fd in [fd for fd, linked in self.watched.items() if linked == pid]:
             del self.watched[fd]
             if fd != status:
-                self.poll.unregister(fd)
                 os.close(fd)
-            elif not self.lingering:
-                self.poll.unregister(fd)
 
     def overdue(self) -> None:
         """SIGKILL those whose grace is over, with all that they have started."""

@@ -9,11 +9,10 @@ thread is needed, and a process that prepares nothing pays nothing. For a linked
 
 from __future__ import annotations
 
+import _operator
 import _signal
 import _socket
-import operator
 import os
-import select
 
 from earlyfork import _wire as wire
 from earlyfork._hot import quick
@@ -34,7 +33,7 @@ BLOCKED = {
     _signal.SIGHUP,
 }
 #: Called with two arguments, in C, and does nothing.
-do_nothing = operator.is_
+do_nothing = _operator.is_
 #: Frames for which others may wait: whoever was told one of them is not ended with its owner. All
 #: that carry fds are among them, since nothing behind those can be peeked at.
 LASTING = (
@@ -99,6 +98,8 @@ def fall_with(fd: int) -> None:
 
 def hung_up(fd: int) -> bool:
     """Whether nobody holds the other end."""
+    import select  # here, since few processes ask
+
     poll = select.poll()
     poll.register(fd, 0)
     return bool(poll.poll(0))

@@ -7,10 +7,9 @@ inherited by every fork and put right there.
 from __future__ import annotations
 
 import os
-import select
 import sys
 
-from earlyfork._children import DONTWAIT, NOSIGNAL, UP_HEAD, rights, write_status
+from earlyfork._children import DONTWAIT, NOSIGNAL, POLLOUT, UP_HEAD, poll, rights, write_status
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -76,9 +75,7 @@ def tell(op: int, payload: bytes, fds: list[int] | None = None) -> None:
     try:
         here.up.sendmsg(message, ancillary, NOSIGNAL | DONTWAIT)
     except BlockingIOError:
-        poll = select.poll()
-        poll.register(here.up, select.POLLOUT)
-        poll.poll(5000)
+        poll([(here.up.fileno(), POLLOUT)], 5000)
         here.up.sendmsg(message, ancillary, NOSIGNAL | DONTWAIT)
 
 

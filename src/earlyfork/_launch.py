@@ -15,50 +15,77 @@ from earlyfork import _context, _frozen, _interpreter, _platform
 from earlyfork._errors import LaunchError
 from earlyfork._hot import quick
 
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import CodeType
+
 #: The child's text, in the order of its imports.
 TEXTS = (
-    *("_wire", "_hot", "_context", "_tree", "_children", "_here", "_leave", "_guard", "_obey"),
-    *("_serve", "_quickly", "_root"),
+    *("_wire", "_hot", "_context", "_tree", "_children", "_here", "_leave", "_guard"),
+    *("_later", "_obey", "_serve", "_quickly", "_root"),
 )
 
-#: Reads and runs BOOT. Short, since `ps` shows it.
-FIRST = "import os,sys;exec(os.read(int(sys.argv[1]),int(sys.argv[4])))"
-#: Reads a marshalled (magic, path, environment, file of _quick, [(name, file, source, code)]) of
-#: argv[3] bytes, and serves. An interpreter of another build does without _quick.
+#: Reads and runs BOOT, as code if this is an interpreter of the same version. Short, since `ps`
+#: shows it.
+FIRST = (
+    "import os,sys,marshal as m,_frozen_importlib_external as x;"
+    "s,c=(os.read(int(sys.argv[1]),int(n))for n in sys.argv[3:5]);"
+    "exec(m.loads(c)if x.MAGIC_NUMBER.hex()==sys.argv[5]else s,{})"
+)
+#: Reads two marshalled things, each behind eight bytes of length, and serves: (magic, path,
+#: environment, file of _quick, [(name, file, source)]), and the code of the same modules, which is
+#: for interpreters of the same version. One of another build does without _quick.
 #: The package `earlyfork` is there while the texts are run and not after, so that an installed one
-#: can be imported later, which then finds these modules already loaded.
+#: can be imported later, which then finds these modules already loaded. It is also what the texts
+#: import from `__future__`, which is one file less to find.
 BOOT = """\
-import sys,os,marshal
-c,s,n=map(int,sys.argv[1:4])
-b=b''
-while len(b)<n:
- d=os.read(c,n-len(b))
- if not d:os._exit(1)
- b+=d
-m,p,e,z,t=marshal.loads(b)
+import sys,os,marshal,gc
+g=gc.isenabled()
+gc.disable()
 import _imp,_frozen_importlib as y,_frozen_importlib_external as x
-if p and m==x.MAGIC_NUMBER:sys.path[:]=p
+c,s=map(int,sys.argv[1:3])
+def r(n):
+ b=[]
+ while n:
+  d=os.read(c,n)
+  if not d:os._exit(1)
+  b.append(d)
+  n-=len(d)
+ return b''.join(b)
+h,l=(r(int.from_bytes(r(8),'big'))for _ in'12')
+m,p,e,z,t=marshal.loads(h)
+if m==x.MAGIC_NUMBER:
+ l=marshal.loads(l)
+ if p:sys.path[:]=p
+else:
+ d=__import__('zlib').decompress
+ l=[compile(d(w)if type(w)is bytes else w,f,'exec')for _,f,w in t]
 p=type(sys)('earlyfork')
 p.__path__=[]
-sys.modules['earlyfork']=p
+p.annotations=None
+u=sys.modules
+u['earlyfork']=p
+f=u.setdefault('__future__',p)is p
 if z and z.endswith(_imp.extension_suffixes()[0]):
  try:
   q=_imp.create_dynamic(y.ModuleSpec('earlyfork._quick',None,origin=z))
   _imp.exec_dynamic(q)
   q.__file__=z
-  p._quick=sys.modules[q.__name__]=q
+  p._quick=u[q.__name__]=q
  except ImportError:pass
-for k,f,w,o in t:
- q=type(sys)('earlyfork.'+k)
- q.__file__=f
+for w,o in zip(t,l):
+ q=type(sys)('earlyfork.'+w[0])
+ q.__file__=w[1]
  q.__package__='earlyfork'
- q.__text__=(k,f,w,o)
- sys.modules[q.__name__]=q
- if m!=x.MAGIC_NUMBER and type(w) is bytes:w=__import__('zlib').decompress(w)
- exec(marshal.loads(o) if m==x.MAGIC_NUMBER else compile(w,f,'exec'),q.__dict__)
- setattr(p,k,q)
-del sys.modules['earlyfork']
-if os.fork():os._exit(0)
+ q.__text__=w,o
+ u[q.__name__]=q
+ exec(o,q.__dict__)
+ setattr(p,w[0],q)
+del u['earlyfork']
+if f:del u['__future__']
+gc.freeze()
+if g:gc.enable()
 q.serve_launched(c,s,e)
 """
 
@@ -106,7 +133,7 @@ def _start(choice: _interpreter.Choice, env: dict[str, str] | None) -> Launched:
         result.status, status = pair()
         os.set_blocking(result.status, False)
         os.set_blocking(status, False)
-        blob = b""
+        boot = b""
         if choice.frozen:
             command = [choice.path]
             environment = _frozen.launch_environment(environment)
@@ -116,10 +143,9 @@ def _start(choice: _interpreter.Choice, env: dict[str, str] | None) -> Launched:
             environment[_frozen.MARKER] = marker
         else:
             environment = _frozen.plain_environment(environment)
-            result.baseline.env = {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}
-            blob = child_text(result.baseline.env)
-            numbers = (str(number) for number in (comm, status, len(blob), len(BOOT)))
-            command = [choice.path, *interpreter_flags(), "-c", FIRST, *numbers]
+            boot, magic = boot_code()
+            words = [*map(str, (comm, status, len(BOOT), len(boot))), magic.hex()]
+            command = [choice.path, *interpreter_flags(), "-c", FIRST, *words]
         try:
             process = subprocess.Popen(command, env=environment, pass_fds=(comm, status))
         except OSError as error:
@@ -134,9 +160,11 @@ def _start(choice: _interpreter.Choice, env: dict[str, str] | None) -> Launched:
             result.starter = process.pid
         process.returncode = 0  # waited for by its pid, in `collect`
         theirs.close()
-        if blob:
+        if boot:  # to be read when it has started
             try:
-                _send_all(result.comm, BOOT.encode() + blob)
+                raw = {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}
+                result.baseline.env = raw
+                _send_all(result.comm, b"".join((BOOT.encode(), boot, *child_text(raw))))
             except BaseException:  # no memory, Ctrl-C: it sees the end of its text, and ends
                 _left.add(process.pid)
                 raise
@@ -206,31 +234,52 @@ def packed(source: str) -> str | bytes:
     return zlib.compress(source.encode(), 1)
 
 
-_texts: list[tuple[str, str, str | bytes, bytes]] = []
+class _Text:
+    """What stays the same of what is sent."""
+
+    boot = codes = b""
+    sources: tuple[tuple[str, str, str | bytes], ...] = ()
 
 
-def child_text(env: dict[bytes, bytes]) -> bytes:
-    """The child's half, as source and as code for interpreters of this very version."""
+def boot_code() -> tuple[bytes, bytes]:
+    """BOOT as code, and the version of Python that it is for."""
     import marshal
     from importlib.util import MAGIC_NUMBER
 
-    if not _texts:
-        import importlib
+    if not _Text.boot:
+        _Text.boot = marshal.dumps(compile(BOOT, "<earlyfork>", "exec", dont_inherit=True))
+    return _Text.boot, MAGIC_NUMBER
 
-        for name in TEXTS:
-            module = importlib.import_module(f"earlyfork.{name}")
-            if "__text__" in module.__dict__:  # launched ourselves: hand on what we were handed
-                _texts.append(module.__dict__["__text__"])
-                continue
-            loader = module.__spec__.loader  # type: ignore[union-attr]
-            try:
-                source = loader.get_source(module.__name__)  # type: ignore[union-attr]
-            except ImportError as error:
-                raise (error.__cause__ or error) from None  # no fd left to read it, say
-            code = loader.get_code(module.__name__)  # type: ignore[union-attr]
-            _texts.append((name, module.__file__ or name, packed(source), marshal.dumps(code)))
+
+def child_text(env: dict[bytes, bytes]) -> Iterator[bytes]:
+    """The child's half as BOOT reads it: as source, and as code for this very version."""
+    import marshal
+    from importlib.util import MAGIC_NUMBER
+
+    if not _Text.codes:
+        _Text.sources, codes = zip(*_read_modules(), strict=True)
+        _Text.codes = marshal.dumps([*codes])
     # A freezer's path means nothing to an interpreter.
     foreign = _frozen.owns_path()
     path = [] if foreign else [str(entry) for entry in sys.path]
     in_c = "" if foreign or quick is None else quick.__file__
-    return marshal.dumps((MAGIC_NUMBER, path, env, in_c, _texts))
+    for part in (marshal.dumps((MAGIC_NUMBER, path, env, in_c, _Text.sources)), _Text.codes):
+        yield len(part).to_bytes(8, "big")
+        yield part
+
+
+def _read_modules() -> Iterator[tuple[tuple[str, str, str | bytes], CodeType]]:
+    import importlib
+
+    for name in TEXTS:
+        module = importlib.import_module(f"earlyfork.{name}")
+        if "__text__" in module.__dict__:  # launched ourselves: hand on what we were handed
+            yield module.__dict__["__text__"]
+            continue
+        loader = module.__spec__.loader  # type: ignore[union-attr]
+        try:
+            source = loader.get_source(module.__name__)  # type: ignore[union-attr]
+        except ImportError as error:
+            raise (error.__cause__ or error) from None  # no fd left to read it, say
+        code = loader.get_code(module.__name__)  # type: ignore[union-attr]
+        yield (name, module.__file__ or name, packed(source)), code

@@ -9,22 +9,24 @@ from __future__ import annotations
 import _signal
 import _socket
 import os
-import socket
 import sys
-from functools import partial
 
 from earlyfork import _context, _guard
 from earlyfork import _wire as wire
 from earlyfork._children import close_all
 from earlyfork._here import here, resolve, set_name, tell
+from earlyfork._later import socket_class
 from earlyfork._leave import flush
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from functools import partial
     from typing import Any
 
     from earlyfork._serve import Server
+else:
+    from _functools import partial  # `functools` would load `collections` and more
 
 
 def _guarded(server: Server) -> Callable[[], None]:
@@ -85,8 +87,8 @@ def _fd(server: Server, payload: bytes) -> None:
     here.pending.append(REVIVE[kind](server.fds.pop(0), *details))
 
 
-def _socket_from(fd: int) -> socket.socket:
-    return socket.socket(fileno=fd)
+def _socket_from(fd: int) -> _socket.socket:
+    return socket_class()(fileno=fd)
 
 
 def _file_from(fd: int, mode: str, encoding: str, errors: str, newline: str, buffering: str) -> Any:
@@ -137,7 +139,7 @@ def _queue(server: Server, payload: bytes) -> None:
     """In a nursery: make the standbys of the process that it stands in for."""
     kids = server.kids
     if not kids.armed:
-        kids.arm(server.comm_fd)
+        kids.arm()
     kids.queue = _socket.socket(fileno=server.fds.pop(0))
     kids.standby = int(payload)
     kids.plan_refill(0)
@@ -230,7 +232,7 @@ def _run(server: Server, payload: bytes, mask: Iterable[int] = ()) -> Callable[[
     discard_pending()
     _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
     function = resolve(name)
-    comm = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, server.comm.detach())
+    comm = socket_class()(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, server.comm.detach())
     values, here.pending = here.pending, []
     here.kind = "worker"
     return partial(function, comm, *values)  # in C: no frame of ours under the user's

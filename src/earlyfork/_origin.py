@@ -363,7 +363,8 @@ def new_exec(
 
 
 def _first_of(root: Process) -> Process:
-    """A process from a template that was just launched, if it is what it should be."""
+    """The process of a template that was launched for it, if it is what it should be."""
+    root.standby = 0
     try:
         return root.fork()
     except TemplateDied as error:

@@ -1021,19 +1021,25 @@ end:
 }
 
 PyDoc_STRVAR(serve_doc,
-"serve(step)\n\n"
+"serve(step, first)\n\n"
 "Serve as a forker, and run what a process is told to run. `step` does all that is not usual: given\n"
-"what happened it says what to run, or, as a tuple, what the loop needs to go on. After the run the\n"
-"process ends here, with status 0, when there is nothing special about its end; else this returns.");
+"what happened it says what to run, or, as a tuple, what the loop needs to go on; `first` is such a\n"
+"tuple, or None. After the run the process ends here, with status 0, when there is nothing special\n"
+"about its end; else this returns.");
 
 static PyObject *
-serve(PyObject *self, PyObject *step)
+serve(PyObject *self, PyObject *args)
 {
-    PyObject *job, *said = new_ref(Py_None);
+    PyObject *step, *first, *job, *said = NULL;
     (void)self;
+    if (!PyArg_ParseTuple(args, "OO:serve", &step, &first))
+        return NULL;
     for (;;) {
-        job = PyObject_CallOneArg(step, said);
-        Py_DECREF(said);
+        if (said == NULL && PyTuple_Check(first))
+            job = new_ref(first);
+        else
+            job = PyObject_CallOneArg(step, said == NULL ? Py_None : said);
+        Py_XDECREF(said);
         if (job == NULL)
             return NULL;
         if (!PyTuple_Check(job))
@@ -1272,7 +1278,7 @@ know(PyObject *self, PyObject *args)
 }
 
 static PyMethodDef methods[] = {
-    {"serve", serve, METH_O, serve_doc},
+    {"serve", serve, METH_VARARGS, serve_doc},
     {"two_pairs", two_pairs, METH_NOARGS, two_pairs_doc},
     {"fork_free", fork_free, METH_VARARGS, fork_free_doc},
     {"take", take, METH_VARARGS, take_doc},

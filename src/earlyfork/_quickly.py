@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import _io
 import atexit
-import socket
 import sys
 
 from earlyfork import _wire as wire
 from earlyfork._children import CROWD, REFILL_AFTER
 from earlyfork._here import here, resolve
 from earlyfork._hot import quick
+from earlyfork._later import socket_class
 from earlyfork._leave import forget_exit_functions, reseed
 from earlyfork._obey import SURROUND
 
@@ -60,10 +60,10 @@ def usual(server: Server) -> tuple[object, ...]:
     return (
         *(server.comm_fd, kids.wake_in, kids.wake_out, kids.up_fd),
         -1 if kids.queue is None else kids.queue.fileno(),
-        *(kids.status, kids.waiting, tuple(server.others()), tuple(kids.polled()), births),
+        *(kids.status, kids.waiting, tuple(server.others()), tuple(kids.owners()), births),
         *(kids.up_out, kids.standby, CROWD, kids.generation, kids.refill_at),
         *(REFILL_AFTER, server.nursery_pid, server.root or server.is_nursery, PLAIN_FORK),
-        *(kids.careful, socket.socket),
+        *(kids.careful, socket_class()),
     )
 
 

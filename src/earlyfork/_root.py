@@ -9,20 +9,23 @@ import _signal
 import _socket
 import os
 import sys
-from functools import partial
 
-from earlyfork import _context, _quickly
+from earlyfork import _context, _later, _quickly
 from earlyfork import _wire as wire
 from earlyfork._children import AF_UNIX, STREAM, write_status
 from earlyfork._guard import BLOCKED
 from earlyfork._here import here, set_name
 from earlyfork._hot import quick
 from earlyfork._leave import finish
-from earlyfork._serve import Server
+from earlyfork._serve import Server, _kept
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
+    from functools import partial
+    from types import ModuleType
     from typing import NoReturn
+else:
+    from _functools import partial  # `functools` would load `collections` and more
 
 
 def reset_signals() -> None:
@@ -40,10 +43,24 @@ def reset_signals() -> None:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, {*BLOCKED, _signal.SIGTERM})
 
 
-def serve_root(comm: int, status: int, default: int = -1, *, can_ask: bool = True) -> NoReturn:
+def fresh_main() -> None:
+    """An empty `__main__`: without a file, else multiprocessing would run the wrong one again."""
+    _kept.append(sys.modules["__main__"])
+    main: ModuleType = type(sys)("__main__")
+    main.__dict__["__builtins__"] = sys.modules["builtins"]
+    main.__dict__["__annotations__"] = {}  # noqa: RUF063 - set, not read
+    main.__spec__ = None
+    sys.modules["__main__"] = main
+
+
+def serve_root(
+    comm: int, status: int, default: int = -1, *, can_ask: bool = True, launched: bool = False
+) -> NoReturn:
     """Be a root template: serve `comm` until its last holder is gone.
 
-    `default` is a snapshot's way to the clean template that its main program had.
+    `default` is a snapshot's way to the clean template that its main program had. One that was
+    launched forks itself free of the main program: at the last moment, since all that is touched
+    after a fork is copied.
     """
     reset_signals()
     set_name("ef-template")
@@ -54,9 +71,17 @@ def serve_root(comm: int, status: int, default: int = -1, *, can_ask: bool = Tru
     here.lifeline = status
     if default >= 0:
         server.default = _socket.socket(AF_UNIX, STREAM, 0, default)
+    _later.socket_class()  # loaded now, if it is to be, and not when somebody waits
+    first = None
+    if launched:
+        server.be_forker()
+        if quick is not None:
+            first = _quickly.usual(server)
+        if os.fork():
+            os._exit(0)
     write_status(status, wire.PID, b"%d" % os.getpid())
     if quick is not None:
-        finish(partial(quick.serve, partial(_quickly.step, server)))
+        finish(partial(quick.serve, partial(_quickly.step, server), first))
     job = server.serve()
     assert job is not None
     del server
@@ -71,4 +96,6 @@ def serve_launched(comm: int, status: int, env: dict[bytes, bytes]) -> NoReturn:
         _context.apply_env(changes)
     _context.fill_streams()
     sys.argv = [""]
-    serve_root(comm, status)
+    fresh_main()
+    _later.put_off()
+    serve_root(comm, status, launched=True)

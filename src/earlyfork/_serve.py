@@ -13,7 +13,7 @@ import errno
 import gc
 import os
 
-from earlyfork import _context
+from earlyfork import _context, _later
 from earlyfork import _wire as wire
 from earlyfork._children import (
     AF_UNIX,
@@ -130,7 +130,7 @@ class Server:
         """Wait for something to happen around this forker; True when comm can be read."""
         kids = self.kids
         readable = died = False
-        for fd, _ in kids.poll.poll(kids.patience()):
+        for fd, _ in kids.poll(self.comm_fd, kids.patience()):
             if fd == self.comm_fd:
                 readable = True
             elif fd == kids.wake_in:
@@ -248,7 +248,6 @@ class Server:
             except FdsLost:  # no room for what was asked; who asked sees the end of its socket
                 continue
             if not message and sender is None:  # somebody shut it down: nothing more will be heard
-                kids.poll.unregister(kids.up_fd)
                 kids.deaf = True
                 return
             if len(message) < UP_HEAD.size:
@@ -306,18 +305,22 @@ class Server:
             write_status(status, wire.NO_FORK, b"%d" % (error.errno or 0))
         close_all(fds)
 
-    def fork(self, comm: int, status: int) -> None:
-        """Fork a process that serves `comm`."""
+    def be_forker(self) -> None:
+        """Make what a forker needs, if this is none yet."""
         if not self.kids.armed:
             if self.root and here.baseline is None:
                 here.baseline = _context.Context()
-            try:
-                self.kids.arm(self.comm_fd)
-            except OSError as error:  # no fds: whoever asked is told, and may ask again
-                write_status(status, wire.NO_FORK, b"%d" % (error.errno or 0))
-                close_all([comm, status])
-                return
+            self.kids.arm()
             gc.freeze()
+
+    def fork(self, comm: int, status: int) -> None:
+        """Fork a process that serves `comm`."""
+        try:
+            self.be_forker()
+        except OSError as error:  # no fds: whoever asked is told, and may ask again
+            write_status(status, wire.NO_FORK, b"%d" % (error.errno or 0))
+            close_all([comm, status])
+            return
         kids = self.kids
         if kids.crowded and self.leave_to_nursery() and self.pass_on(comm, status):
             return
@@ -328,6 +331,7 @@ class Server:
             set_name("ef-prepared")
         else:
             kids.plan_refill(REFILL_AFTER)
+            _later.ahead()
 
     # -- many children ------------------------------------------------------------------------
 
@@ -409,7 +413,6 @@ class Server:
         flush()
         self.drop_nursery()
         if kids.armed:
-            kids.poll.unregister(self.comm_fd)
             kids.linger()
         self.comm.close()
         self.comm_fd = -1

@@ -10,7 +10,6 @@ from earlyfork import _context
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
-    from types import ModuleType
     from typing import NoReturn
 
 #: What a template inherited and dropped: kept, so that nothing of it is ever finalised there.
@@ -22,13 +21,13 @@ def early_template(comm: int, status: int, *keep: int) -> NoReturn:
     import gc
 
     close_other_fds({comm, status, *keep})
-    fresh_main()
     drop_half_imports()
     sys.argv = [""]
     sys.modules["earlyfork"].__dict__["_reason"] = "this process was made by earlyfork"
     from earlyfork import _frozen, _here, _root
 
     _here.Here.collect_by = _frozen.collect_by()
+    _root.fresh_main()
     gc.freeze()
     _root.serve_root(comm, status)
 
@@ -41,17 +40,6 @@ def close_other_fds(keep: set[int]) -> None:
         if fd not in keep:
             os.close(fd)
     _context.fill_streams()
-
-
-def fresh_main() -> None:
-    """An empty `__main__`: without a file, else multiprocessing would run the wrong one again."""
-    old = sys.modules["__main__"]
-    _inherited.append(old)
-    main: ModuleType = type(sys)("__main__")
-    main.__dict__["__builtins__"] = sys.modules["builtins"]
-    main.__dict__["__annotations__"] = {}  # noqa: RUF063 - set, not read
-    main.__spec__ = None
-    sys.modules["__main__"] = main
 
 
 def half_imported() -> list[str]:

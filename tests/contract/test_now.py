@@ -117,3 +117,4 @@ def test_main_is_fresh(make_now: Make) -> None:
     seen = work.got(make_now().run(work.surroundings))
     assert seen["argv"] == [""]
     assert "__file__" not in seen["main"]
+    assert [name for name in seen["main"] if not name.startswith("__")] == []

@@ -1,0 +1,223 @@
+"""`socket` in a launched interpreter: loaded when somebody needs it, and nobody can tell."""
+
+from __future__ import annotations
+
+import _socket
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+import support
+from earlyfork import _later
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+
+#: A main program whose processes are fresh interpreters. No .pth file of the machine loads anything
+#: there, since `site` is left out.
+HEAD = """
+import os; os.environ["EARLYFORK"] = "0"
+import earlyfork, socket, sys
+
+def run(source, make=earlyfork.new_exec):
+    p = make().eval(source)
+    sock = p.run("f")
+    assert p.wait(20) == 0
+    sock.close()
+    p.close()
+"""
+
+
+@pytest.fixture
+def run_there(run_script: Run) -> Callable[[str], list[str]]:
+    """Runs `f(sock)` of a text in a fresh interpreter; the lines that were printed."""
+
+    def run(source: str, rest: str = "") -> list[str]:
+        program = f"{HEAD}\nrun({source!r})\n{rest}"
+        env = {"PYTHONPATH": support.python_path()}
+        done = run_script(program, flags=("-S",), env=env, check=True)
+        assert done.stderr == ""
+        return done.stdout.splitlines()
+
+    return run
+
+
+def test_it_is_not_loaded_before_it_is_needed(run_there: Callable[..., list[str]]) -> None:
+    lines = run_there(
+        """
+import sys
+def f(s):
+    s.send(b"x")
+    s.settimeout(10)
+    print(s.fileno() > 2, s.proto, s.timeout, "enum" in sys.modules)
+"""
+    )
+    assert lines == ["True 0 10.0 False"]
+
+
+#: Each is the first thing that is done to the socket, and must give what it gives anywhere.
+USES = [
+    "s.family",
+    "s.type",
+    "s.proto",
+    "s.close()",
+    "s.detach() > 2",
+    "s.dup().close()",
+    "s.makefile('rb').closed",
+    "s.get_inheritable()",
+    "s.set_inheritable(False)",
+    "s.__enter__() is s",
+    "s.__exit__()",
+    "s.accept.__qualname__",
+    "s.sendfile.__qualname__",
+    "s.nonsense",
+    "s.__reduce_ex__(2)",
+    "[name for name in dir(s)]",
+    "repr(s).partition('fd=')[::2][1].partition(',')[2]",
+    "type(s)().type",
+    "type(s)(fileno=s.detach()).family",
+    "[type(s).__name__, type(s).__module__, type(s).__qualname__]",
+    "isinstance(s, __import__('socket').socket)",
+    "__import__('socket').socket is type(s)",
+    "__import__('copy').copy(s)",
+    "__import__('socket').socket(s.family, s.type, 0, s.detach()).type",
+]
+USE = """
+def answer(s):
+    try:
+        return repr({use})
+    except Exception as error:
+        return repr(error)
+def f(s):
+    print(answer(s))
+    import socket, sys
+    print(type(s) is socket.socket, isinstance(s, socket.socket), s._closed in (True, False))
+    print(sorted(vars(socket.socket)) == sorted(full), "__getattr__" in vars(socket))
+"""
+
+
+@pytest.mark.parametrize("use", USES)
+def test_whatever_is_done_first_gives_what_it_gives_anywhere(
+    use: str, run_there: Callable[..., list[str]]
+) -> None:
+    source = f"full = {sorted(vars(socket.socket))!r}\n" + USE.format(use=use)
+    rest = f"""
+a, b = socket.socketpair()
+space = {{}}
+exec({source!r}, space)
+space["f"](a)
+a.close(); b.close()
+"""
+    lines = run_there(source, rest)
+    assert lines[:3] == lines[3:]
+    assert lines[1:3] == ["True True True", "True False"]
+
+
+def test_no_name_that_differs_is_forgotten() -> None:
+    # Looked up on an object, what C does not have is found by __getattr__.
+    for name, value in vars(socket.socket).items():
+        if name in ("__doc__", "__module__", "__slots__", "__firstlineno__", "__weakref__"):
+            continue
+        special = name.startswith("__") and name.endswith("__") and callable(value)
+        if special or hasattr(_socket.socket, name):
+            assert name in vars(_later.EarlySocket), name
+    assert set(_later.EarlySocket.__slots__) == set(socket.socket.__slots__)
+    assert socket.socket.__base__ is _later.EarlySocket.__base__ is _socket.socket
+
+
+def test_threads_that_import_it_at_once_all_find_it_whole(
+    run_there: Callable[..., list[str]],
+) -> None:
+    lines = run_there(
+        """
+def f(s):
+    import _thread, sys
+    sys.setswitchinterval(1e-6)
+    found, ready = [], []
+    def look():
+        import socket
+        from socket import AddressFamily, create_server
+        found.append((socket.socket is type(s), str(socket.socket.__init__.__name__), len(dir(s))))
+    def thread():
+        try:
+            look()
+        except BaseException as error:
+            found.append(repr(error))
+    for _ in range(20):
+        _thread.start_new_thread(thread, ())
+    import time
+    while len(found) < 20:
+        time.sleep(0)
+    print(set(found) == {(True, "__init__", len(dir(s)))} or found)
+"""
+    )
+    assert lines == ["True"]
+
+
+def test_when_it_cant_be_loaded_who_asks_again_may_fare_better(
+    run_there: Callable[..., list[str]],
+) -> None:
+    lines = run_there(
+        """
+def f(s):
+    import resource, sys
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    for _ in range(2):
+        try:
+            import socket
+            socket.AF_INET  # an import of what is in sys.modules passes over errors
+        except OSError as error:
+            print(error.strerror)
+    try:
+        s.family
+    except OSError as error:
+        print(error.strerror)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    import socket
+    print(type(s) is socket.socket, s.family == socket.AF_UNIX)
+"""
+    )
+    assert lines == ["Too many open files"] * 3 + ["True True"]
+
+
+def test_a_signal_handler_in_the_middle_of_the_loading_gets_the_half_in_c(
+    run_there: Callable[..., list[str]],
+) -> None:
+    lines = run_there(
+        """
+def f(s):
+    import signal, sys
+    def handler(*_):
+        # One that asks for more than there is gets an error, and not a socket that is half done.
+        for name in ("family", "makefile"):
+            try:
+                print(getattr(s, name))
+            except AttributeError as error:
+                print("no", error)
+        print(s.send(b"x"))
+    signal.signal(signal.SIGUSR1, handler)
+    class Finder:
+        def find_spec(name, path, target=None):
+            if name == "selectors":
+                signal.raise_signal(signal.SIGUSR1)
+    sys.meta_path.insert(0, Finder)
+    import socket
+    print(type(s) is socket.socket, s.family == socket.AF_UNIX, s.makefile("rb").closed)
+"""
+    )
+    assert lines == ["1", "no makefile", "1", "True True False"]
+
+
+def test_a_forker_loads_it_for_all_that_it_forks_later(run_there: Callable[..., list[str]]) -> None:
+    source = """
+import sys
+def f(s):
+    print("selectors" in sys.modules)
+"""
+    rest = f"run({source!r}, earlyfork.new)\n" * 2 + f"run({source!r})"
+    assert run_there(source, rest) == ["False", "False", "True", "False"]
