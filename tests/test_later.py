@@ -53,10 +53,13 @@ import sys
 def f(s):
     s.send(b"x")
     s.settimeout(10)
-    print(s.fileno() > 2, s.proto, s.timeout, "enum" in sys.modules)
+    print(s.fileno() > 2, s.proto, s.timeout)
+    with s:
+        s.close()
+    print(s.fileno(), s.detach(), "selectors" in sys.modules)
 """
     )
-    assert lines == ["True 0 10.0 False"]
+    assert lines == ["True 0 10.0", "-1 -1 False"]
 
 
 #: Each is the first thing that is done to the socket, and must give what it gives anywhere.
@@ -183,6 +186,25 @@ def f(s):
 """
     )
     assert lines == ["Too many open files"] * 3 + ["True True"]
+
+
+def test_where_it_cant_be_found_any_more_the_error_says_what_to_do(
+    run_there: Callable[..., list[str]],
+) -> None:
+    lines = run_there(
+        """
+def f(s):
+    import sys
+    sys.path.clear()  # as after chroot
+    for use in ("import socket; socket.AF_UNIX", "from socket import AF_UNIX", "s.family"):
+        try:
+            exec(use, {"s": s})
+        except ModuleNotFoundError as error:
+            print(error.name, "must import it before" in str(error))
+    s.close()
+"""
+    )
+    assert lines == ["socket True"] * 3
 
 
 def test_a_signal_handler_in_the_middle_of_the_loading_gets_the_half_in_c(

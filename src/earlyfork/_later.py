@@ -60,13 +60,26 @@ class EarlySocket(_socket.socket):
             return getattr(self, name)
         raise AttributeError(name)
 
+    # What most functions do is as in `socket.socket`.
+
+    def close(self) -> None:
+        self._closed = True
+        if self._io_refs <= 0:
+            super().close()
+
+    def detach(self) -> int:
+        self._closed = True
+        return super().detach()
+
+    def __enter__(self) -> EarlySocket:  # noqa: PYI034 - Self came with 3.11
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     # What C has too, and what is looked up on the class only.
-    close = _late("close")
-    detach = _late("detach")
     family = _late_property("family")
     type = _late_property("type")
-    __enter__ = _late("__enter__")
-    __exit__ = _late("__exit__")
     __repr__ = _late("__repr__")
     __dir__ = _late("__dir__")
     __getstate__ = _late("__getstate__")
@@ -114,6 +127,12 @@ def load() -> bool:
         _loading = True
         try:
             spec = machinery._find_spec("socket", None)  # type: ignore[attr-defined]
+            if spec is None:
+                raise ModuleNotFoundError(
+                    "No module named 'socket' can be found any more: whoever locks this process up "
+                    "must import it before",
+                    name="socket",
+                )
             spec._initializing = True
             machinery._exec(spec, module)  # type: ignore[attr-defined]
             _fill(module.__dict__)

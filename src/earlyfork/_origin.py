@@ -341,6 +341,10 @@ def new_exec(
         ValueError, FileNotFoundError: `executable` is no absolute path, or nothing is there.
         OSError: no fd or process to be had, or no such `cwd`.
 
+    In the new interpreter `socket` is loaded when it is first imported, or when the function uses
+    its socket for more than to send, receive and close. One that first gives up the stdlib's files
+    (chroot, a sandbox) has to import it before.
+
     From AnyEvent::Fork's `new_exec`. There it makes a direct child; here what is launched forks
     itself free and then forks the process, so that this one is watched like every other.
     """
