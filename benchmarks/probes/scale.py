@@ -7,7 +7,7 @@ import os
 import resource
 import sys
 
-needed = int(sys.argv[2].partition("=")[2]) * 3 + 200
+needed = int(sys.argv[2].partition("=")[2]) + 500  # of a worker that lives on, status alone
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 if soft < needed:
     try:
@@ -29,14 +29,12 @@ SAMPLE = 40
 PATIENCE = 240
 
 
-def add(row: list[tuple[earlyfork.Process, object]]) -> float:
-    """One more: the time until its first byte."""
-    start = perf_counter()
-    process = earlyfork.new()
-    sock = process.run("tasks.idle")
-    sock.recv(1)
-    row.append((process, sock))
-    return perf_counter() - start
+def add(row: list[earlyfork.Process], held: int) -> None:
+    """One more that lives until a pipe ends."""
+    process = earlyfork.new().send_fh(held)
+    with process.run("tasks.held") as sock:
+        sock.recv(1)
+    row.append(process)
 
 
 def sample() -> list[float]:
@@ -55,7 +53,8 @@ def sample() -> list[float]:
 
 def live(wish: report.Wish) -> dict[str, object]:
     """Create, run, exit: at 10, 100, 1000 ... live workers, up to `count`."""
-    row: list[tuple[earlyfork.Process, object]] = []
+    row: list[earlyfork.Process] = []
+    held, holder = os.pipe()
     result: dict[str, object] = {}
     steps = [n for n in (10, 100, 1000, 3000, 10_000) if n < wish.count] + [wish.count]
     problem = ""
@@ -65,20 +64,19 @@ def live(wish: report.Wish) -> dict[str, object]:
             while len(row) < step:
                 if perf_counter() - begin > PATIENCE:
                     raise TimeoutError(f"no more were made after {PATIENCE} s")
-                add(row)
+                add(row, held)
         except OSError as error:
             problem = f"{len(row)}: {error}"
             break
         result[f"at {step}"] = sample()
     private = 0
-    for process, _ in row[:: max(1, len(row) // 20)]:
+    for process in row[:: max(1, len(row) // 20)]:
         with open(f"/proc/{process.pid}/smaps_rollup") as file:  # noqa: PTH123
             lines = [line.split() for line in file if line.startswith("Private_")]
         private = max(private, sum(int(words[1]) for words in lines) * 1024)
     start = perf_counter()
-    for _, sock in row:
-        sock.close()  # type: ignore[attr-defined]
-    for process, _ in row:
+    os.close(holder)
+    for process in row:
         process.wait()
     ending = (perf_counter() - start) / max(1, len(row))
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -23,6 +23,15 @@ def idle(sock: "socket.socket") -> None:
     sock.recv(1)
 
 
+def held(sock: "socket.socket", fd: int) -> None:
+    """Send the first byte and hang up, then wait for the end of a pipe."""
+    import os
+
+    sock.send(b"x")
+    sock.close()
+    os.read(fd, 1)
+
+
 # The same for multiprocessing, loky and trio-parallel, which have their own channels.
 
 
