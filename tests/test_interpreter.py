@@ -497,6 +497,47 @@ def test_another_version_is_launched_and_launches_others(run_script: Run) -> Non
     assert done.stdout.splitlines() == [f"{a}.{b} {a}.{b} {here}" for a, b in pythons]
 
 
+def test_another_version_without_zlib_is_launched(run_script: Run, tmp_path: Path) -> None:
+    """The text travels as it is then."""
+    pythons = matrix.newest_of_each()
+    pythons.pop(sys.version_info[:2], None)
+    if not pythons:
+        pytest.skip("no CPython of another version is here")
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "zlib.py").write_text("raise ImportError('none here')")
+    run_script(
+        """
+        import os; os.environ["EARLYFORK"] = "0"
+        import sys; sys.modules["zlib"] = None
+        import earlyfork
+        env = {**os.environ, "PYTHONPATH": sys.argv[2]}
+        earlyfork.new_exec(executable=sys.argv[1], env=env).ready(10)
+        """,
+        next(iter(pythons.values())).executable,
+        str(tmp_path / "without"),
+        check=True,
+    )
+
+
+def test_what_is_launched_by_a_host_that_stops_there_ends_quietly(run_script: Run) -> None:
+    done = run_script(
+        """
+        import os; os.environ["EARLYFORK"] = "0"
+        import earlyfork
+        from earlyfork import _launch
+        def stop(*_, **__):
+            raise KeyboardInterrupt
+        _launch.child_text = stop
+        try:
+            earlyfork.new_exec()
+        except KeyboardInterrupt:
+            print("stopped")
+        """,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("stopped\n", "")
+
+
 def test_its_files_may_change_while_the_program_runs(run_script: Run, tmp_path: Path) -> None:
     """An upgrade under a running program: what is launched speaks the program's protocol."""
     copy = tmp_path / "copy" / "earlyfork"

@@ -14,6 +14,7 @@ from earlyfork import _later
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
+    from pathlib import Path
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -56,10 +57,10 @@ def f(s):
     print(s.fileno() > 2, s.proto, s.timeout)
     with s:
         s.close()
-    print(s.fileno(), s.detach(), "selectors" in sys.modules)
+    print(s.fileno(), s.detach(), "socket" in sys.modules, "selectors" in sys.modules)
 """
     )
-    assert lines == ["True 0 10.0", "-1 -1 False"]
+    assert lines == ["True 0 10.0", "-1 -1 False False"]
 
 
 #: Each is the first thing that is done to the socket, and must give what it gives anywhere.
@@ -170,22 +171,17 @@ def f(s):
     import resource, sys
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-    for _ in range(2):
+    for use in ("import socket", "from socket import AF_UNIX", "s.family", "s.makefile"):
         try:
-            import socket
-            socket.AF_INET  # an import of what is in sys.modules passes over errors
+            exec(use, {"s": s})
         except OSError as error:
             print(error.strerror)
-    try:
-        s.family
-    except OSError as error:
-        print(error.strerror)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     import socket
     print(type(s) is socket.socket, s.family == socket.AF_UNIX)
 """
     )
-    assert lines == ["Too many open files"] * 3 + ["True True"]
+    assert lines == ["Too many open files"] * 4 + ["True True"]
 
 
 def test_where_it_cant_be_found_any_more_the_error_says_what_to_do(
@@ -196,7 +192,7 @@ def test_where_it_cant_be_found_any_more_the_error_says_what_to_do(
 def f(s):
     import sys
     sys.path.clear()  # as after chroot
-    for use in ("import socket; socket.AF_UNIX", "from socket import AF_UNIX", "s.family"):
+    for use in ("import socket", "from socket import AF_UNIX", "s.family", "s.makefile"):
         try:
             exec(use, {"s": s})
         except ModuleNotFoundError as error:
@@ -204,7 +200,154 @@ def f(s):
     s.close()
 """
     )
-    assert lines == ["socket True"] * 3
+    assert lines == ["socket False"] * 2 + ["socket True"] * 2
+
+
+def test_a_module_of_the_users_that_is_named_so_is_left_alone(
+    run_there: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "socket.py").write_text("VALUE = 1\nsocket = 'not a class'\n")
+    lines = run_there(
+        f"""
+def f(s):
+    import sys
+    sys.path.insert(0, {str(folder)!r})
+    import socket
+    print(socket.VALUE, socket.socket, socket.__loader__.__class__.__name__, s.send(b"x"))
+    try:
+        s.makefile
+    except AttributeError as error:
+        print(error)
+"""
+    )
+    assert lines[0] == "1 not a class SourceFileLoader 1"
+    assert lines[1] == "'socket' object has no attribute 'makefile'"
+
+
+def test_a_subclass_made_before_is_one_after(run_there: Callable[..., list[str]]) -> None:
+    lines = run_there(
+        """
+def f(s):
+    class Mine(type(s)):
+        family = property(lambda self: ("mine", super().family))
+        def __repr__(self):
+            return "mine"
+    mine = Mine(fileno=s.detach())
+    print(mine, mine.family[0], int(mine.family[1]))
+    import socket
+    print(mine, isinstance(mine, socket.socket), mine.makefile("rb").closed)
+"""
+    )
+    assert lines == ["mine mine 1", "mine True False"]
+
+
+def test_an_exception_of_a_signal_handler_comes_out_of_the_import(
+    run_there: Callable[..., list[str]],
+) -> None:
+    lines = run_there(
+        """
+def f(s):
+    import signal, sys
+    def handler(*_):
+        sys.meta_path.remove(Finder)
+        sys.exit("told to end")
+    signal.signal(signal.SIGTERM, handler)
+    class Finder:
+        def find_spec(name, path, target=None):
+            if name == "selectors":
+                signal.raise_signal(signal.SIGTERM)
+    sys.meta_path.insert(0, Finder)
+    try:
+        import socket
+    except SystemExit as error:
+        print(error)
+    import socket
+    print(type(s) is socket.socket, s.family == socket.AF_UNIX)
+"""
+    )
+    assert lines == ["told to end", "True True"]
+
+
+#: Does something at the n-th step of what puts the halves together, for each n, in a child each.
+STEPS = """
+import os, sys, _thread
+def steps(function, action, look, by):
+    def trace(frame, event, _):
+        nonlocal left
+        if frame.f_code.co_name != function or not frame.f_code.co_filename.endswith("_later.py"):
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                sys.settrace(None)
+                action()
+        return trace
+    for step in range(1, 10_000, by):
+        reader, writer = os.pipe()
+        if not os.fork():
+            try:
+                left = step
+                sys.settrace(trace)
+                try:
+                    import socket
+                    reached = left <= 0
+                except KeyboardInterrupt:
+                    reached = True
+                sys.settrace(None)
+                os.write(writer, repr(look()).encode() if reached else b"the end")
+            except BaseException as error:
+                os.write(writer, repr(error).encode())
+            os._exit(0)
+        os.close(writer)
+        said = os.read(reader, 1000).decode()
+        os.close(reader)
+        os.wait()
+        if said == "the end":
+            return
+        yield said
+"""
+
+
+def test_to_put_the_halves_together_may_be_interrupted_anywhere(
+    run_there: Callable[..., list[str]],
+) -> None:
+    lines = run_there(
+        STEPS
+        + """
+def f(s):
+    def look():
+        import socket
+        return s.family == socket.AF_UNIX, s.makefile("rb").closed, repr(s)[:14]
+    for function, by in (("_fill", 9), ("exec_module", 1)):
+        said = [*steps(function, _thread.interrupt_main, look, by)]
+        print(len(said) > 2, set(said))
+"""
+    )
+    assert lines == ["True {\"(True, False, '<socket.socket')\"}"] * 2
+
+
+def test_who_uses_the_socket_meanwhile_finds_either_half(
+    run_there: Callable[..., list[str]],
+) -> None:
+    lines = run_there(
+        STEPS
+        + """
+def f(s):
+    found = []
+    def use():
+        s.close, s.detach, s.recv, s.fileno()
+        found.append(s.family == 1)
+        with s:
+            pass
+    def look():
+        return found, s.fileno()
+    said = [*steps("_fill", use, look, 9)]
+    print(len(said) > 10, set(said))
+"""
+    )
+    assert lines == ["True {'([True], -1)'}"]
 
 
 def test_a_signal_handler_in_the_middle_of_the_loading_gets_the_half_in_c(
@@ -232,14 +375,25 @@ def f(s):
     print(type(s) is socket.socket, s.family == socket.AF_UNIX, s.makefile("rb").closed)
 """
     )
-    assert lines == ["1", "no makefile", "1", "True True False"]
+    assert lines == [
+        "1",
+        "no 'socket' object has no attribute 'makefile'",
+        "1",
+        "True True False",
+    ]
 
 
-def test_a_forker_loads_it_for_all_that_it_forks_later(run_there: Callable[..., list[str]]) -> None:
-    source = """
+def test_a_process_that_is_cloned_loads_it_for_its_clones(
+    run_there: Callable[..., list[str]],
+) -> None:
+    look = """
 import sys
 def f(s):
     print("selectors" in sys.modules)
 """
-    rest = f"run({source!r}, earlyfork.new)\n" * 2 + f"run({source!r})"
-    assert run_there(source, rest) == ["False", "False", "True", "False"]
+    rest = f"""
+run({look!r}, earlyfork.new)  # that template stays
+template = earlyfork.new_exec()
+run({look!r}, template.fork)
+"""
+    assert run_there(look, rest) == ["False", "True", "True"]

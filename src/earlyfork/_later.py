@@ -1,15 +1,15 @@
 """The stdlib's `socket`, loaded when somebody needs it.
 
 Part of the child's text. To load it (enums, selectors, collections) takes half as long as all of an
-interpreter's start, and a function that only sends and receives does without. So in an interpreter
-that was launched, `sys.modules` has a placeholder at first, and the class of the function's socket
-is here. An `import socket` makes the placeholder the module and gives the class the half that is
-written in Python; so does any use of that half. It *is* `socket.socket`, and only fills up late.
+interpreter's start, and a function that sends, receives and closes does without. So in an
+interpreter that was launched for one process, the class of the function's socket is here, and has
+the half that is written in C. When `socket` is imported, or that socket is used for more, the class
+gets the half that is written in Python and stands in the module in the place of its own: it *is*
+`socket.socket`, and only fills up late.
 """
 
 from __future__ import annotations
 
-import _frozen_importlib as machinery
 import _socket
 import sys
 
@@ -17,30 +17,25 @@ TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+    from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
 
-#: What of the import system is used here without being promised; importlib.reload uses it too.
-NEEDED = ("_ModuleLockManager", "_exec", "_find_spec")
-
-#: What stands for the module until that is loaded.
-_placeholder: ModuleType | None = None
-_loading = False
-
+_full = True
 
 # A signal handler may come in the middle of the loading: it gets the half in C.
 
 
 def _late(name: str) -> Callable[..., Any]:
     def method(self: EarlySocket, *args: object) -> Any:
-        return getattr(type(self) if load() else _socket.socket, name)(self, *args)
+        return getattr(EarlySocket if load() else _socket.socket, name)(self, *args)
 
     return method
 
 
 def _late_property(name: str) -> Any:
     def value(self: EarlySocket) -> Any:
-        return getattr(type(self) if load() else _socket.socket, name).__get__(self)
+        return getattr(EarlySocket if load() else _socket.socket, name).__get__(self)
 
     return property(value)
 
@@ -58,7 +53,7 @@ class EarlySocket(_socket.socket):
     def __getattr__(self, name: str) -> Any:
         if load():
             return getattr(self, name)
-        raise AttributeError(name)
+        raise AttributeError(f"'socket' object has no attribute {name!r}")
 
     # What most functions do is as in `socket.socket`.
 
@@ -86,95 +81,106 @@ class EarlySocket(_socket.socket):
 
 
 EarlySocket.__module__, EarlySocket.__name__, EarlySocket.__qualname__ = ("socket",) * 3
-_OURS = [name for name in vars(EarlySocket) if name not in ("__slots__", *EarlySocket.__slots__)]
+#: Its layout, and what it is called: to set that again has effects from 3.13 on.
+_KEPT = ("__slots__", "__module__", *EarlySocket.__slots__)
+_OURS = [name for name in vars(EarlySocket) if name not in _KEPT]
+
+
+class _Finder:
+    """On `sys.meta_path` until `socket` has been imported: has that fill the class here."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: ModuleType | None = None) -> Any:
+        if name != "socket" or target is not None:
+            return None
+        for finder in sys.meta_path:
+            find: Any = getattr(finder, "find_spec", None)
+            spec = None if finder is _Finder or find is None else find(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Loader(spec.loader)
+                return spec
+        return None
+
+
+class _Loader:
+    """The loader of `socket`, which leaves no trace of itself in the module."""
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+
+    def create_module(self, spec: ModuleSpec) -> Any:
+        return self.real.create_module(spec)
+
+    def exec_module(self, module: Any) -> None:
+        module.__loader__ = module.__spec__.loader = self.real
+        self.real.exec_module(module)
+        if getattr(vars(module).get("socket"), "__base__", None) is _socket.socket:
+            _fill(vars(module))  # else it is the user's, and only named so
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
 
 
 def put_off() -> None:
     """Have `socket` loaded later, unless it is loaded already."""
-    global _placeholder
-    if "socket" not in sys.modules and all(hasattr(machinery, name) for name in NEEDED):
-        _placeholder = sys.modules["socket"] = type(sys)("socket")
-        _empty(_placeholder)
-
-
-def _empty(placeholder: ModuleType) -> None:
-    # Without __spec__, too: each import of a module that is there looks that up first.
-    placeholder.__dict__.clear()
-    placeholder.__dict__.update(__name__="socket", __getattr__=_look_up)
-
-
-def _look_up(name: str) -> Any:
-    """What is not in the placeholder (PEP 562)."""
-    module = _placeholder or sys.modules["socket"]
-    load()
-    if name in module.__dict__:
-        return module.__dict__[name]
-    raise AttributeError(f"module 'socket' has no attribute {name!r}")
+    global _full
+    if "socket" not in sys.modules:
+        _full = False
+        sys.meta_path.insert(0, _Finder)
 
 
 def load() -> bool:
-    """Have the placeholder be the module; False if that goes on further up this very stack."""
-    global _placeholder, _loading
-    module = _placeholder
-    if module is None:
-        return True
-    # As an import does it: another thread that imports `socket` now waits until all is there.
-    with machinery._ModuleLockManager("socket"):  # type: ignore[attr-defined]
-        if module is not _placeholder:  # another thread has done it
-            return True
-        if _loading:
-            return False
-        _loading = True
+    """Load `socket`; False if that goes on further up this very stack."""
+    if not _full:
         try:
-            spec = machinery._find_spec("socket", None)  # type: ignore[attr-defined]
-            if spec is None:
-                raise ModuleNotFoundError(
-                    "No module named 'socket' can be found any more: whoever locks this process up "
-                    "must import it before",
-                    name="socket",
-                )
-            spec._initializing = True
-            machinery._exec(spec, module)  # type: ignore[attr-defined]
-            _fill(module.__dict__)
-            spec._initializing = False
-        except BaseException:  # too many open files, say: who asks again may fare better
-            _empty(module)
-            raise
-        finally:
-            _loading = False
-        _placeholder = None
-    return True
+            import socket  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"{error}: it can't be found any more; a function that gives up its view of the "
+                "files must import it before",
+                name=error.name,
+            ) from None
+    return _full
 
 
 def ahead() -> None:
-    """Load it in a forker, for all that it forks from now on."""
+    """Load it in a process that is about to be cloned, for all clones."""
     try:
         load()
-    except (ImportError, OSError):  # no fds left, say: each of them does it itself then
+    except Exception:  # no fds left, say: each of them does it itself then
         return
 
 
 def _fill(space: dict[str, Any]) -> None:
-    """Give the class here what the one in the module has, and put it in the place of that one."""
+    """Give the class here what the one in the module has, and put it in the place of that one.
+
+    May be interrupted at any line, and done again; whoever uses the class meanwhile finds either
+    half of each name. What is new comes first, since what is replaced makes use of it.
+    """
+    global _full
     full = space["socket"]
-    for name in _OURS:
-        if name not in vars(full):
-            delattr(EarlySocket, name)
-    for name, value in vars(full).items():
-        if name in EarlySocket.__slots__:
-            continue
-        function = getattr(value, "fget", value)
-        for cell in getattr(function, "__closure__", None) or ():
-            if cell.cell_contents is full:  # what super() without arguments looks at
-                cell.cell_contents = EarlySocket
-        setattr(EarlySocket, name, value)
+    for ours in (False, True):
+        for name, value in vars(full).items():
+            if name in _KEPT or (name in _OURS) is not ours:
+                continue
+            function = getattr(value, "fget", value)
+            for cell in getattr(function, "__closure__", None) or ():
+                if cell.cell_contents is full:  # what super() without arguments looks at
+                    cell.cell_contents = EarlySocket
+            setattr(EarlySocket, name, value)
     space["socket"] = EarlySocket
-    del space["__getattr__"]
+    _full = True
+    for name in _OURS:
+        if name not in vars(full) and name in vars(EarlySocket):
+            delattr(EarlySocket, name)
+    if _Finder in sys.meta_path:
+        sys.meta_path.remove(_Finder)
 
 
 def socket_class() -> type[socket.socket]:
     """`socket.socket`, full or not."""
-    if _placeholder is not None:
+    if not _full:
         return EarlySocket  # type: ignore[return-value]
     import socket
 

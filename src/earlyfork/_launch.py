@@ -31,11 +31,11 @@ TEXTS = (
 FIRST = (
     "import os,sys,marshal as m,_frozen_importlib_external as x;"
     "s,c=(os.read(int(sys.argv[1]),int(n))for n in sys.argv[3:5]);"
-    "exec(m.loads(c)if x.MAGIC_NUMBER.hex()==sys.argv[5]else s,{})"
+    "exec(m.loads(c)if c and x.MAGIC_NUMBER.hex()==sys.argv[5]else s,{})"
 )
 #: Reads two marshalled things, each behind eight bytes of length, and serves: (magic, path,
-#: environment, file of _quick, [(name, file, source)]), and the code of the same modules, which is
-#: for interpreters of the same version. One of another build does without _quick.
+#: environment, file of _quick, alone, [(name, file, source)]), and the code of the same modules,
+#: which is for interpreters of the same version. One of another build does without _quick.
 #: The package `earlyfork` is there while the texts are run and not after, so that an installed one
 #: can be imported later, which then finds these modules already loaded. It is also what the texts
 #: import from `__future__`, which is one file less to find.
@@ -54,13 +54,11 @@ def r(n):
   n-=len(d)
  return b''.join(b)
 h,l=(r(int.from_bytes(r(8),'big'))for _ in'12')
-m,p,e,z,t=marshal.loads(h)
+m,p,e,z,a,t=marshal.loads(h)
 if m==x.MAGIC_NUMBER:
  l=marshal.loads(l)
  if p:sys.path[:]=p
-else:
- d=__import__('zlib').decompress
- l=[compile(d(w)if type(w)is bytes else w,f,'exec')for _,f,w in t]
+else:l=[compile(__import__('zlib').decompress(w)if type(w)is bytes else w,f,'exec')for _,f,w in t]
 p=type(sys)('earlyfork')
 p.__path__=[]
 p.annotations=None
@@ -86,7 +84,7 @@ del u['earlyfork']
 if f:del u['__future__']
 gc.freeze()
 if g:gc.enable()
-q.serve_launched(c,s,e)
+q.serve_launched(c,s,e,alone=a)
 """
 
 
@@ -101,8 +99,15 @@ class Launched:
         self.starter = self.comm = self.status = -1
 
 
-def launch(choice: _interpreter.Choice, env: dict[str, str] | None = None) -> Launched:
+def launch(
+    choice: _interpreter.Choice, env: dict[str, str] | None = None, *, alone: bool = False
+) -> Launched:
     """Start a root template; does not wait for it.
+
+    Args:
+        choice: what to start.
+        env: its environment, if not this process's own.
+        alone: whether a single process will come from it.
 
     Raises:
         LaunchError: the program can't be executed; names its path and the system's reason.
@@ -110,13 +115,13 @@ def launch(choice: _interpreter.Choice, env: dict[str, str] | None = None) -> La
     """
     tidy()
     try:
-        return _start(choice, env)
+        return _start(choice, env, alone=alone)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OSError(error.errno, f"{choice} can't be launched: {reason}") from error
 
 
-def _start(choice: _interpreter.Choice, env: dict[str, str] | None) -> Launched:
+def _start(choice: _interpreter.Choice, env: dict[str, str] | None, *, alone: bool) -> Launched:
     import subprocess  # here, since most programs never get here
 
     result = Launched(choice)
@@ -164,7 +169,9 @@ def _start(choice: _interpreter.Choice, env: dict[str, str] | None) -> Launched:
             try:
                 raw = {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}
                 result.baseline.env = raw
-                _send_all(result.comm, b"".join((BOOT.encode(), boot, *child_text(raw))))
+                _send_all(
+                    result.comm, b"".join((BOOT.encode(), boot, *child_text(raw, alone=alone)))
+                )
             except BaseException:  # no memory, Ctrl-C: it sees the end of its text, and ends
                 _left.add(process.pid)
                 raise
@@ -224,8 +231,8 @@ def collect(starter: int, *, block: bool) -> int | None:
 def packed(source: str) -> str | bytes:
     """The source, compressed where that can be done.
 
-    Few need it, and all has to fit into a socket's buffer: else a launch would wait for the
-    interpreter to begin.
+    Few need it, and all has to fit into a socket's buffer (219 kB here, of which it leaves 30 for
+    the environment): else a launch would wait for the interpreter to begin.
     """
     try:
         import zlib
@@ -251,7 +258,7 @@ def boot_code() -> tuple[bytes, bytes]:
     return _Text.boot, MAGIC_NUMBER
 
 
-def child_text(env: dict[bytes, bytes]) -> Iterator[bytes]:
+def child_text(env: dict[bytes, bytes], *, alone: bool = False) -> Iterator[bytes]:
     """The child's half as BOOT reads it: as source, and as code for this very version."""
     import marshal
     from importlib.util import MAGIC_NUMBER
@@ -263,7 +270,8 @@ def child_text(env: dict[bytes, bytes]) -> Iterator[bytes]:
     foreign = _frozen.owns_path()
     path = [] if foreign else [str(entry) for entry in sys.path]
     in_c = "" if foreign or quick is None else quick.__file__
-    for part in (marshal.dumps((MAGIC_NUMBER, path, env, in_c, _Text.sources)), _Text.codes):
+    head = (MAGIC_NUMBER, path, env, in_c, alone, _Text.sources)
+    for part in (marshal.dumps(head), _Text.codes):
         yield len(part).to_bytes(8, "big")
         yield part
 

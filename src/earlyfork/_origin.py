@@ -178,7 +178,9 @@ def choose(given: str | None = None) -> _interpreter.Choice:
     return _interpreter.choose(given, _now.executable)
 
 
-def launch_root(executable: str | None = None, env: dict[str, str] | None = None) -> Process:
+def launch_root(
+    executable: str | None = None, env: dict[str, str] | None = None, *, alone: bool = False
+) -> Process:
     """A root template in a new interpreter."""
     if not _platform.can_fork:
         raise EarlyForkError(
@@ -198,7 +200,7 @@ def launch_root(executable: str | None = None, env: dict[str, str] | None = None
             "a setuid app can't launch itself: it obeys no marker, since anybody could have set "
             "it. Make `import earlyfork` the first line of its main program"
         )
-    return root_process(_launch.launch(choice, env), "exec")
+    return root_process(_launch.launch(choice, env, alone=alone), "exec")
 
 
 def _app_obeys_marker() -> bool:
@@ -354,7 +356,7 @@ def new_exec(
     raw = _context.raw_environment() if env is None else _environment(env)
     folder = -1 if cwd is None else _platform.open_directory(cwd)
     try:
-        root = launch_root(path, None if env is None else dict(env))
+        root = launch_root(path, None if env is None else dict(env), alone=True)
         process = _first_of(root)
     except BaseException:
         if folder >= 0:

@@ -74,9 +74,11 @@ def serve_root(
     _later.socket_class()  # loaded now, if it is to be, and not when somebody waits
     first = None
     if launched:
-        server.be_forker()
-        if quick is not None:
-            first = _quickly.usual(server)
+        try:
+            server.be_forker()
+            first = None if quick is None else _quickly.usual(server)
+        except OSError:  # no fds: whoever asks is told
+            first = None
         if os.fork():
             os._exit(0)
     write_status(status, wire.PID, b"%d" % os.getpid())
@@ -88,8 +90,8 @@ def serve_root(
     finish(job)
 
 
-def serve_launched(comm: int, status: int, env: dict[bytes, bytes]) -> NoReturn:
-    """The same in an interpreter that was launched for it."""
+def serve_launched(comm: int, status: int, env: dict[bytes, bytes], *, alone: bool) -> NoReturn:
+    """The same in an interpreter that was launched for it; `alone`: for a single process."""
     # The interpreter may have changed its environment when it started (PEP 538: LC_CTYPE).
     changes = _context.env_changes(_context.raw_environment(), env)
     if changes:
@@ -97,5 +99,6 @@ def serve_launched(comm: int, status: int, env: dict[bytes, bytes]) -> NoReturn:
     _context.fill_streams()
     sys.argv = [""]
     fresh_main()
-    _later.put_off()
+    if alone:
+        _later.put_off()
     serve_root(comm, status, launched=True)

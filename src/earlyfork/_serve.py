@@ -310,6 +310,8 @@ class Server:
         if not self.kids.armed:
             if self.root and here.baseline is None:
                 here.baseline = _context.Context()
+            if not self.root:
+                _later.ahead()
             self.kids.arm()
             gc.freeze()
 
@@ -331,7 +333,6 @@ class Server:
             set_name("ef-prepared")
         else:
             kids.plan_refill(REFILL_AFTER)
-            _later.ahead()
 
     # -- many children ------------------------------------------------------------------------
 
