@@ -103,7 +103,7 @@ def live(wish: report.Wish) -> dict[str, object]:
                 _exit(0)
             row.append(pid)
         samples = []
-        for _ in range(40):
+        for _ in range(300):
             start = perf_counter()
             near, far = socketpair()
             pid = fork()

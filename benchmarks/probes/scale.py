@@ -24,7 +24,7 @@ import earlyfork
 
 from time import perf_counter
 
-SAMPLE = 40
+SAMPLE = 300
 #: Seconds after which no more workers are added: what was reached is told.
 PATIENCE = 240
 
