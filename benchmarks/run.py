@@ -484,7 +484,8 @@ def measure(bench: Bench, options: argparse.Namespace, extra: dict[str, Any]) ->
         bench.pictured()
     most = 10_000 if options.scale else 300 if bench.quick else 1000
     bench.say(f"{most} live workers")
-    extra["scale"] = [bench.scale(most) for _ in range(1 if bench.quick else 3 if options.scale else 2)]
+    rounds = 1 if bench.quick else 3 if options.scale else 2
+    extra["scale"] = [bench.scale(most) for _ in range(rounds)]
     if options.count:
         bench.say("counting")
         extra["count"] = count.count(bench.stage)
