@@ -37,7 +37,7 @@ enum { LARGE = 8192 };
 /* What `turn` returns first. */
 enum { READ, HEAR, DIED, ASKED, CROWDED, MORE, CHILD };
 
-static PyObject *here, *base_socket, *plain_socket, *resolve;
+static PyObject *here, *base_socket, *base_detach, *plain_socket, *resolve;
 static PyObject *count_callbacks, *text_class, *surround;
 static PyObject *s_flush, *s_detach;
 /* Where the slots of `here` are, and those of a plain socket. */
@@ -351,8 +351,11 @@ is_plain(PyObject *socket_class)
         PyObject *sockets = PyImport_ImportModule("_socket");
         base_socket = sockets == NULL ? NULL : PyObject_GetAttrString(sockets, "socket");
         Py_XDECREF(sockets);
-        if (base_socket == NULL)
+        base_detach = base_socket == NULL ? NULL : PyObject_GetAttr(base_socket, s_detach);
+        if (base_detach == NULL) {
+            Py_CLEAR(base_socket);
             return -1;
+        }
     }
     if (!PyType_Check(socket_class)
         || (PyObject *)((PyTypeObject *)socket_class)->tp_base != base_socket)
@@ -646,11 +649,13 @@ run_job(PyObject *job)
     return wind_up();
 }
 
-/* Without the frames of its `close`. */
+/* Without the frames of its `close`, or of a `detach` in Python. */
 static void
 close_socket(PyObject *sock)
 {
-    PyObject *number = PyObject_CallMethodNoArgs(sock, s_detach);
+    int plain = Py_TYPE(sock) == (PyTypeObject *)plain_socket;
+    PyObject *number = plain ? PyObject_CallOneArg(base_detach, sock)
+                             : PyObject_CallMethodNoArgs(sock, s_detach);
     int fd = number == NULL ? -1 : (int)PyLong_AsLong(number);
     Py_XDECREF(number);
     if (fd >= 0)
