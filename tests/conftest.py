@@ -279,6 +279,21 @@ def end_processes(pids: list[int]) -> None:
             os.waitpid(pid, os.WNOHANG)
 
 
+@pytest.fixture(scope="session")
+def other_pythons() -> dict[tuple[int, int], str]:
+    """The newest interpreter of each other version, by version; skips where there is none."""
+    import matrix  # here: this file is also run where that is not (test_no_leaks.py)
+
+    found = {
+        version: python.executable
+        for version, python in matrix.newest_of_each().items()
+        if version != sys.version_info[:2]
+    }
+    if not found:
+        pytest.skip("no CPython of another version is here")
+    return found
+
+
 @pytest.fixture(scope="session", autouse=True)
 def settled() -> None:
     """What the end of one test does for the next, done for the first."""

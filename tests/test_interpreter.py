@@ -11,7 +11,6 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matrix
 import pytest
 
 import support
@@ -456,12 +455,10 @@ def test_what_is_launched_needs_no_earlyfork_of_its_own(run_script: Run) -> None
     )
 
 
-def test_another_version_is_launched_and_launches_others(run_script: Run) -> None:
+def test_another_version_is_launched_and_launches_others(
+    run_script: Run, other_pythons: dict[tuple[int, int], str]
+) -> None:
     """Each compiles the text for itself, and hands on what it compiled."""
-    pythons = matrix.newest_of_each()
-    pythons.pop(sys.version_info[:2], None)
-    if not pythons:
-        pytest.skip("no CPython of another version is here")
     done = run_script(
         """
         import os; os.environ["EARLYFORK"] = "0"
@@ -490,19 +487,17 @@ def test_another_version_is_launched_and_launches_others(run_script: Run) -> Non
                 print(file.read().strip())
             assert process.wait(10) == 0
         """,
-        *(python.executable for python in pythons.values()),
+        *other_pythons.values(),
         check=True,
     )
     here = "{}.{}".format(*sys.version_info)
-    assert done.stdout.splitlines() == [f"{a}.{b} {a}.{b} {here}" for a, b in pythons]
+    assert done.stdout.splitlines() == [f"{a}.{b} {a}.{b} {here}" for a, b in other_pythons]
 
 
-def test_another_version_without_zlib_is_launched(run_script: Run, tmp_path: Path) -> None:
+def test_another_version_without_zlib_is_launched(
+    run_script: Run, tmp_path: Path, other_pythons: dict[tuple[int, int], str]
+) -> None:
     """The text travels as it is then."""
-    pythons = matrix.newest_of_each()
-    pythons.pop(sys.version_info[:2], None)
-    if not pythons:
-        pytest.skip("no CPython of another version is here")
     (tmp_path / "without").mkdir()
     (tmp_path / "without" / "zlib.py").write_text("raise ImportError('none here')")
     run_script(
@@ -513,7 +508,7 @@ def test_another_version_without_zlib_is_launched(run_script: Run, tmp_path: Pat
         env = {**os.environ, "PYTHONPATH": sys.argv[2]}
         earlyfork.new_exec(executable=sys.argv[1], env=env).ready(10)
         """,
-        next(iter(pythons.values())).executable,
+        next(iter(other_pythons.values())),
         str(tmp_path / "without"),
         check=True,
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
+    RunThere = Callable[..., list[str]]
 
 #: A main program whose processes are fresh interpreters. No .pth file of the machine loads anything
 #: there, since `site` is left out.
@@ -34,7 +35,7 @@ def run(source, make=earlyfork.new_exec):
 
 
 @pytest.fixture
-def run_there(run_script: Run) -> Callable[[str], list[str]]:
+def run_there(run_script: Run) -> RunThere:
     """Runs `f(sock)` of a text in a fresh interpreter; the lines that were printed."""
 
     def run(source: str, rest: str = "") -> list[str]:
@@ -47,7 +48,7 @@ def run_there(run_script: Run) -> Callable[[str], list[str]]:
     return run
 
 
-def test_it_is_not_loaded_before_it_is_needed(run_there: Callable[..., list[str]]) -> None:
+def test_it_is_not_loaded_before_it_is_needed(run_there: RunThere) -> None:
     lines = run_there(
         """
 import sys
@@ -105,9 +106,7 @@ def f(s):
 
 
 @pytest.mark.parametrize("use", USES)
-def test_whatever_is_done_first_gives_what_it_gives_anywhere(
-    use: str, run_there: Callable[..., list[str]]
-) -> None:
+def test_whatever_is_done_first_gives_what_it_gives_anywhere(use: str, run_there: RunThere) -> None:
     source = f"full = {sorted(vars(socket.socket))!r}\n" + USE.format(use=use)
     rest = f"""
 a, b = socket.socketpair()
@@ -134,36 +133,34 @@ def test_no_name_that_differs_is_forgotten() -> None:
 
 
 def test_threads_that_import_it_at_once_all_find_it_whole(
-    run_there: Callable[..., list[str]],
+    run_there: RunThere,
 ) -> None:
     lines = run_there(
         """
 def f(s):
-    import _thread, sys
+    import sys, threading
     sys.setswitchinterval(1e-6)
-    found, ready = [], []
+    found = []
     def look():
-        import socket
-        from socket import AddressFamily, create_server
-        found.append((socket.socket is type(s), str(socket.socket.__init__.__name__), len(dir(s))))
-    def thread():
         try:
-            look()
+            import socket
+            from socket import AddressFamily, create_server
+            found.append((socket.socket is type(s), socket.socket.__init__.__name__, len(dir(s))))
         except BaseException as error:
             found.append(repr(error))
-    for _ in range(20):
-        _thread.start_new_thread(thread, ())
-    import time
-    while len(found) < 20:
-        time.sleep(0)
-    print(set(found) == {(True, "__init__", len(dir(s)))} or found)
+    threads = [threading.Thread(target=look) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(len(found), set(found) == {(True, "__init__", len(dir(s)))} or found)
 """
     )
-    assert lines == ["True"]
+    assert lines == ["20 True"]
 
 
 def test_when_it_cant_be_loaded_who_asks_again_may_fare_better(
-    run_there: Callable[..., list[str]],
+    run_there: RunThere,
 ) -> None:
     lines = run_there(
         """
@@ -185,7 +182,7 @@ def f(s):
 
 
 def test_where_it_cant_be_found_any_more_the_error_says_what_to_do(
-    run_there: Callable[..., list[str]],
+    run_there: RunThere,
 ) -> None:
     lines = run_there(
         """
@@ -204,7 +201,7 @@ def f(s):
 
 
 def test_a_module_of_the_users_that_is_named_so_is_left_alone(
-    run_there: Callable[..., list[str]], tmp_path: Path
+    run_there: RunThere, tmp_path: Path
 ) -> None:
     folder = tmp_path / "theirs"
     folder.mkdir()
@@ -226,7 +223,7 @@ def f(s):
     assert lines[1] == "'socket' object has no attribute 'makefile'"
 
 
-def test_a_subclass_made_before_is_one_after(run_there: Callable[..., list[str]]) -> None:
+def test_a_subclass_made_before_is_one_after(run_there: RunThere) -> None:
     lines = run_there(
         """
 def f(s):
@@ -243,22 +240,30 @@ def f(s):
     assert lines == ["mine mine 1", "mine True False"]
 
 
-def test_an_exception_of_a_signal_handler_comes_out_of_the_import(
-    run_there: Callable[..., list[str]],
-) -> None:
-    lines = run_there(
-        """
-def f(s):
-    import signal, sys
-    def handler(*_):
-        sys.meta_path.remove(Finder)
-        sys.exit("told to end")
-    signal.signal(signal.SIGTERM, handler)
+#: Has a signal arrive when `socket` is half loaded.
+SIGNALLED = """
+import signal, sys
+def in_the_middle(handler):
     class Finder:
         def find_spec(name, path, target=None):
             if name == "selectors":
+                sys.meta_path.remove(Finder)
                 signal.raise_signal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, handler)
     sys.meta_path.insert(0, Finder)
+"""
+
+
+def test_an_exception_of_a_signal_handler_comes_out_of_the_import(
+    run_there: RunThere,
+) -> None:
+    lines = run_there(
+        SIGNALLED
+        + """
+def f(s):
+    def handler(*_):
+        sys.exit("told to end")
+    in_the_middle(handler)
     try:
         import socket
     except SystemExit as error:
@@ -311,7 +316,7 @@ def steps(function, action, look, by):
 
 
 def test_to_put_the_halves_together_may_be_interrupted_anywhere(
-    run_there: Callable[..., list[str]],
+    run_there: RunThere,
 ) -> None:
     lines = run_there(
         STEPS
@@ -329,7 +334,7 @@ def f(s):
 
 
 def test_who_uses_the_socket_meanwhile_finds_either_half(
-    run_there: Callable[..., list[str]],
+    run_there: RunThere,
 ) -> None:
     lines = run_there(
         STEPS
@@ -351,12 +356,12 @@ def f(s):
 
 
 def test_a_signal_handler_in_the_middle_of_the_loading_gets_the_half_in_c(
-    run_there: Callable[..., list[str]],
+    run_there: RunThere,
 ) -> None:
     lines = run_there(
-        """
+        SIGNALLED
+        + """
 def f(s):
-    import signal, sys
     def handler(*_):
         # One that asks for more than there is gets an error, and not a socket that is half done.
         for name in ("family", "makefile"):
@@ -365,12 +370,7 @@ def f(s):
             except AttributeError as error:
                 print("no", error)
         print(s.send(b"x"))
-    signal.signal(signal.SIGUSR1, handler)
-    class Finder:
-        def find_spec(name, path, target=None):
-            if name == "selectors":
-                signal.raise_signal(signal.SIGUSR1)
-    sys.meta_path.insert(0, Finder)
+    in_the_middle(handler)
     import socket
     print(type(s) is socket.socket, s.family == socket.AF_UNIX, s.makefile("rb").closed)
 """
@@ -384,7 +384,7 @@ def f(s):
 
 
 def test_a_process_that_is_cloned_loads_it_for_its_clones(
-    run_there: Callable[..., list[str]],
+    run_there: RunThere,
 ) -> None:
     look = """
 import sys

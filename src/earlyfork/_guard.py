@@ -15,6 +15,7 @@ import _socket
 import os
 
 from earlyfork import _wire as wire
+from earlyfork._children import poll
 from earlyfork._hot import quick
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -98,11 +99,7 @@ def fall_with(fd: int) -> None:
 
 def hung_up(fd: int) -> bool:
     """Whether nobody holds the other end."""
-    import select  # here, since few processes ask
-
-    poll = select.poll()
-    poll.register(fd, 0)
-    return bool(poll.poll(0))
+    return bool(poll([(fd, 0)], 0))
 
 
 def something_lasting_waits(comm: _socket.socket) -> bool:

@@ -137,9 +137,8 @@ def _fork(server: Server, payload: bytes) -> None:
 
 def _queue(server: Server, payload: bytes) -> None:
     """In a nursery: make the standbys of the process that it stands in for."""
+    server.be_forker()
     kids = server.kids
-    if not kids.armed:
-        kids.arm()
     kids.queue = _socket.socket(fileno=server.fds.pop(0))
     kids.standby = int(payload)
     kids.plan_refill(0)

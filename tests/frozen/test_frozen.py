@@ -21,7 +21,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import matrix
 import pytest
 
 import support
@@ -279,13 +278,11 @@ def test_real_interpreter_is_launched_by_an_app(app: App) -> None:
 
 
 @only_onefile
-def test_interpreter_of_another_version_is_launched_by_an_app(app: App) -> None:
+def test_interpreter_of_another_version_is_launched_by_an_app(
+    app: App, other_pythons: dict[tuple[int, int], str]
+) -> None:
     # That one can't use the app's byte code: the hook must have collected earlyfork's source.
-    pythons = matrix.newest_of_each()
-    pythons.pop(sys.version_info[:2], None)
-    if not pythons:
-        pytest.skip("no CPython of another version is here")
-    path = next(iter(pythons.values())).executable
+    path = next(iter(other_pythons.values()))
     assert app.play("foreign", path) == {"said": path, "returncode": 0}
 
 
