@@ -1,9 +1,9 @@
 """PyInstaller hook: what an app that uses earlyfork must hold beyond what its imports show.
 
 - All private modules of earlyfork: some are imported by name. Public ones are imported by whoever
-  uses them, and so are those that belong to its multiprocessing start method.
+  uses them.
 - The source of the package: what is launched gets it as text.
-- The modules that the app and its libraries name to earlyfork as strings (see `_names`).
+- The modules that the app and its libraries name to earlyfork as strings (see `_scan`).
 
 Must not import earlyfork.
 """
@@ -14,7 +14,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from _earlyfork_pyinstaller import _names
+from _earlyfork_pyinstaller import _scan
 from PyInstaller import log
 
 logger = log.getLogger(__name__)
@@ -35,7 +35,7 @@ MODULES = _modules()
 hiddenimports = [
     name
     for name in MODULES
-    if name.startswith("earlyfork._") and not name.startswith(("earlyfork.__", "earlyfork._mp_"))
+    if name.startswith("earlyfork._") and not name.startswith("earlyfork.__")
 ]
 module_collection_mode = "pyz+py"
 
@@ -49,7 +49,7 @@ def hook(api: Any) -> None:
         scanned |= fresh.keys()
         for user, code in fresh.items():
             try:
-                found = _names.scan(Path(code.co_filename).read_bytes())
+                found = _scan.scan(Path(code.co_filename).read_bytes())
             except OSError:  # compiled only
                 unknown.append(user)
                 continue

@@ -190,7 +190,8 @@ def test_no_interpreter_is_broken_or_degraded(run_script: Callable[..., Any]) ->
         done = run_script(
             """
             import earlyfork
-            from earlyfork import _interpreter, doctor
+            from earlyfork import doctor
+            from earlyfork._origin import interpreter as _interpreter
             import os, sys, sysconfig
             sys.executable = sys._base_executable = ""
             sys.prefix = sys.base_prefix = sys.exec_prefix = sys.base_exec_prefix = "/nowhere"

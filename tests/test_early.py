@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import support
-from earlyfork import _hot
+from earlyfork._shared import quick as _hot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -1134,7 +1134,7 @@ def test_it_loads_next_to_nothing(run_script: Run, pure: str) -> None:
     )
     own = {"earlyfork", "earlyfork._early", "earlyfork._context"}
     if pure or _hot.quick is None:
-        own |= {"earlyfork._free", "_socket", "select"}
+        own |= {"earlyfork._fork_free", "_socket", "select"}
     else:
         own |= {"earlyfork._quick"}
     assert {*done.stdout.split()} <= own

@@ -100,7 +100,7 @@ class Session(RuleBasedStateMachine):
     def run(self, which: int) -> None:
         if which in self.models:
             process, values, total = self.models.pop(which)
-            process.eval("import earlyfork._here as h; h.here.pending.append(total)")
+            process.eval("import earlyfork._child.here as h; h.here.pending.append(total)")
             with process:
                 assert work.got(process.run("work.echo")) == (*values, total)
                 assert process.wait(20) == 0

@@ -63,7 +63,7 @@ HURTS = {
     ),
     "a GPU's device": (
         # There is none here: /dev/null stands for it.
-        "from earlyfork import _health; _health.GPUS = ('/dev/null',); a = open('/dev/null')",
+        "from earlyfork._origin import health; health.GPUS = ('/dev/null',); a = open('/dev/null')",
         ["fd {a.fileno()}: /dev/null: a GPU"],
         "before the first use of the GPU",
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 import pytest
-from _earlyfork_pyinstaller import _names
+from _earlyfork_pyinstaller import _scan
 
 NAMED = {
     "run_dotted": ('p.run("pkg.mod.func")', ["pkg.mod"]),
@@ -75,7 +75,7 @@ NAMED = {
 @pytest.mark.parametrize("case", NAMED)
 def test_finds_names(case: str) -> None:
     source, modules = NAMED[case]
-    found = _names.scan(textwrap.dedent(source))
+    found = _scan.scan(textwrap.dedent(source))
     # ast.walk goes level by level, so the order is not the source's.
     assert sorted(name.module for name in found.named) == sorted(modules)
     assert found.unknown == []
@@ -97,7 +97,7 @@ UNKNOWN = {
 @pytest.mark.parametrize("case", UNKNOWN)
 def test_tells_the_line_of_what_cannot_be_known(case: str) -> None:
     source = UNKNOWN[case]
-    found = _names.scan(source)
+    found = _scan.scan(source)
     assert found.named == []
     assert found.unknown == [source.count("\n") + 1]
 
@@ -116,14 +116,14 @@ def test_tells_the_line_of_what_cannot_be_known(case: str) -> None:
     ],
 )
 def test_a_function_given_as_such_needs_no_hint(source: str) -> None:
-    assert _names.scan(source) == _names.Found([], [])
+    assert _scan.scan(source) == _scan.Found([], [])
 
 
 def test_lines_are_the_source_s() -> None:
-    found = _names.scan('x = 1\np.require(\n    "a",\n    "b.c",\n)\n')
-    assert found.named == [_names.Named("a", 3), _names.Named("b.c", 4)]
+    found = _scan.scan('x = 1\np.require(\n    "a",\n    "b.c",\n)\n')
+    assert found.named == [_scan.Named("a", 3), _scan.Named("b.c", 4)]
 
 
 def test_reads_the_encoding_that_the_source_declares() -> None:
     source = '# coding: latin-1\np.require("m\xfc")\n'.encode("latin-1")
-    assert [name.module for name in _names.scan(source).named] == ["m\xfc"]
+    assert [name.module for name in _scan.scan(source).named] == ["m\xfc"]

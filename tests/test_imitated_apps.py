@@ -308,7 +308,7 @@ def test_a_marker_of_another_user_is_ignored(run_script: Run, dumpable: int, dou
     done = run_script(
         f"""
         import earlyfork
-        from earlyfork import _errors, _frozen, _platform  # while they can be read
+        from earlyfork._ground import errors, frozen, marker, stack  # while they can be read
         import ctypes, os, socket, warnings
         near, far = socket.socketpair()
         fd = far.fileno()
@@ -316,7 +316,7 @@ def test_a_marker_of_another_user_is_ignored(run_script: Run, dumpable: int, dou
         os.setresuid(65534, 65534, 0)
         ctypes.CDLL(None).prctl(4, {dumpable}, 0, 0, 0)  # PR_SET_DUMPABLE: as after exec
         try:
-            assert _frozen.marker() is None
+            assert marker.take() is None
         finally:
             os.setresuid(0, 0, 0)
         """,
@@ -368,5 +368,5 @@ def test_multiprocessing_has_no_second_run_of_the_binary(run_app: Run, early: st
         """,
         env={"EARLYFORK": early},
     )
-    assert done.stdout == "42 __mp_main__\n0 earlyfork._mp_c\n", done
+    assert done.stdout == "42 __mp_main__\n0 earlyfork.mp.ch\n", done
     assert done.stderr == ""

@@ -519,10 +519,10 @@ def test_what_is_launched_by_a_host_that_stops_there_ends_quietly(run_script: Ru
         """
         import os; os.environ["EARLYFORK"] = "0"
         import earlyfork
-        from earlyfork import _launch
+        from earlyfork._origin import child_text as _launch
         def stop(*_, **__):
             raise KeyboardInterrupt
-        _launch.child_text = stop
+        _launch.modules = stop
         try:
             earlyfork.new_exec()
         except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import support
-from earlyfork import _later
+from earlyfork._child import late_socket as _later
 
 if TYPE_CHECKING:
     import subprocess
@@ -281,7 +281,7 @@ import os, sys, _thread
 def steps(function, action, look, by):
     def trace(frame, event, _):
         nonlocal left
-        if frame.f_code.co_name != function or not frame.f_code.co_filename.endswith("_later.py"):
+        if frame.f_code.co_name != function or not frame.f_code.co_filename.endswith("late_socket.py"):
             return None
         if event == "line":
             left -= 1

@@ -692,7 +692,7 @@ def test_a_main_module_that_fails_says_so_in_the_worker(
     done = run_script(source)
     assert (done.stdout, done.returncode) == ("1\n", 0)
     assert done.stderr.strip().endswith("ValueError: not twice")
-    assert "_mp_child.py" not in done.stderr
+    assert "mp/child.py" not in done.stderr
 
 
 def test_without_a_main_file(origin: str) -> None:

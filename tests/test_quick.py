@@ -16,7 +16,9 @@ import work
 
 import earlyfork
 import support
-from earlyfork import _context, _hot, _wire
+from earlyfork import _context
+from earlyfork._shared import quick as _hot
+from earlyfork._shared import wire as _wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +79,7 @@ def test_a_launched_interpreter_of_another_build_does_without(run_script: Run) -
         """
         import os; os.environ['EARLYFORK'] = '0'
         import earlyfork, work
-        from earlyfork import _hot
+        from earlyfork._shared import quick as _hot
         _hot.quick.__file__ = "/nowhere/_quick.another-build.so"
         print(work.got(earlyfork.new().run(work.what_serves)))
         _hot.quick.__file__ = "/nowhere/_quick" + __import__("_imp").extension_suffixes()[0]
@@ -246,7 +248,7 @@ def test_standbys_are_refilled_while_those_taken_live() -> None:
 
     def is_standby() -> bool:
         process = template.fork()
-        known = process.known_pid() is not None
+        known = process._watch.known_pid() is not None
         living.append((process, process.run(work.hold)))
         assert living[-1][1].recv(1) == b"!"
         return known

@@ -351,14 +351,15 @@ def test_the_host_forks_while_another_thread_asks_a_template(run_script: Run, or
         {ORIGINS[origin]}
         import earlyfork
         import support, threading, warnings, work
-        from earlyfork import _origin
+        from earlyfork._origin import default as _origin
+        from earlyfork._shared.sockets import Fds
         warnings.simplefilter("ignore")  # 3.12 and later warn of any fork beside threads
         assert work.got(earlyfork.new().run(work.echo)) == ()
         template = _origin._now.template
         here, far = os.pipe()
-        template._in_flight |= {{far}}
+        template._in_flight += (Fds([far]),)
         template._watch.suspect = True
-        thread = threading.Thread(target=template.gone)  # polls for a second
+        thread = threading.Thread(target=template._standbys.gone, args=(template,))  # polls for a second
         thread.start()
         support.wait_until(lambda: not template._watch.suspect)  # and so polls
         pid = os.fork()

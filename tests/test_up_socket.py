@@ -20,8 +20,8 @@ WITH_WORK = {"PYTHONPATH": support.python_path()}
 PROGRAM = """
 import earlyfork
 import os, support, warnings, work
-from earlyfork import _wire as wire
-from earlyfork._children import UP_HEAD
+from earlyfork._shared import wire
+from earlyfork._shared.payloads import UP_HEAD
 warnings.simplefilter("error")
 
 CODE = '''
@@ -41,7 +41,7 @@ def made(kind):
     if kind == "socket": return socket.socketpair()[1].detach()
     raise LookupError(kind)
 def says(sock, messages):
-    from earlyfork._here import here
+    from earlyfork._child.here import here
     for message, kinds in messages:
         fds = [made(kind) for kind in kinds]
         if fds:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earlyfork import _wire as wire
+from earlyfork._shared import payloads, wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +69,7 @@ def reads(stream: bytes, sizes: Iterable[int]) -> Iterable[bytes]:
 def feed(
     decoder: wire.Decoder, stream: bytes, fds: list[int] | None = None, at_most: int = 1 << 31
 ) -> list[Batch]:
-    """Decode a stream as `_serve` reads it: never more than is wanted; fds come with byte 1."""
+    """Decode a stream as `server` reads it: never more than is wanted; fds come with byte 1."""
     found = []
     at = 0
     while at < len(stream):
@@ -92,7 +92,7 @@ def test_the_numbers_are_pinned() -> None:
         if name.isupper()
         and type(value) is int
         and value < 128
-        and name not in {"VERSION", "MAX_FDS"}
+        and name not in {"VERSION", "MAX_FDS", "CLOSE"}  # the last never travels
     }
     assert found == OPS
     assert (wire.VERSION, wire.MAGIC, wire.PAD, wire.MAX_FDS) == (1, b"eF", 256, 253)
@@ -121,8 +121,8 @@ def test_golden_bytes_of_a_bulk_batch() -> None:
 
 
 def test_golden_bytes_of_values() -> None:
-    assert wire.pack_values((b"\0", "ä")) == b"\5\0\0\0\1\0" + b"\6\0\0\0\2\xc3\xa4"
-    assert wire.pack_value(7)[0] == OPS["ARG_PICKLE"]
+    assert payloads.pack_values((b"\0", "ä")) == b"\5\0\0\0\1\0" + b"\6\0\0\0\2\xc3\xa4"
+    assert payloads.pack_value(7)[0] == OPS["ARG_PICKLE"]
 
 
 # -- splits --------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def test_the_limits_themselves_are_allowed() -> None:
 
 def test_an_op_is_no_value() -> None:
     with pytest.raises(wire.ProtocolError, match="op 10 is no value"):
-        wire.unpack_values(wire.frame(wire.RUN))
+        payloads.unpack_values(wire.frame(wire.RUN))
 
 
 @given(st.binary(min_size=256, max_size=600), st.integers(1, 300))
@@ -316,7 +316,7 @@ values = st.recursive(
 
 @given(st.lists(values).map(tuple))
 def test_values_round_trip(row: tuple[object, ...]) -> None:
-    again = wire.unpack_values(wire.pack_values(row))
+    again = payloads.unpack_values(payloads.pack_values(row))
     assert again == row
     assert [type(value) for value in again] == [type(value) for value in row]
 
@@ -328,7 +328,7 @@ class Text(str):
 
 
 def test_subclasses_keep_their_class() -> None:
-    (again,) = wire.unpack_values(wire.pack_values((Text("x"),)))
+    (again,) = payloads.unpack_values(payloads.pack_values((Text("x"),)))
     assert type(again) is Text
 
 
@@ -339,21 +339,31 @@ COMMAND_OPS = {OPS[name] for name in COMMANDS}
 
 @given(st.lists(st.integers(0, 100), max_size=12))
 def test_sessions_follow_the_table(ops: list[int]) -> None:
-    """The model: any command while open, nothing after RUN, and nothing that is no command."""
+    """The model: any command while open, nothing after RUN or PARK, and nothing that is none."""
+    ends = {OPS["RUN"]: "running", OPS["PARK"]: "handed over"}
     state = wire.OPEN
-    running = False
+    ended = False
     for op in ops:
-        allowed = op in COMMAND_OPS and not running
+        allowed = op in COMMAND_OPS and not ended
         assert ((state, op) in wire.NEXT) == allowed
         if not allowed:
             continue
         state = wire.NEXT[state, op]
-        running = op == OPS["RUN"]
-        assert state == ("running" if running else "open")
+        ended = op in ends
+        assert state == ends.get(op, "open")
 
 
-def test_nothing_follows_the_last_states() -> None:
-    assert {state for state, _ in wire.NEXT} == {wire.OPEN}
+def test_a_root_template_takes_what_others_do_but_what_ends_or_moves_it() -> None:
+    refused = {OPS[name] for name in ("RUN", "PARK", "ADOPT")}
+    assert {op for op in COMMAND_OPS if (wire.ROOT, op) in wire.NEXT} == COMMAND_OPS - refused
+    assert all(wire.NEXT[wire.ROOT, op] == wire.ROOT for op in COMMAND_OPS - refused)
+
+
+def test_nothing_but_the_end_follows_the_last_states() -> None:
+    following = {(state, op) for state, op in wire.NEXT if state not in {wire.OPEN, wire.ROOT}}
+    last = {(state, wire.CLOSE) for state in (wire.RUNNING, wire.HANDED, wire.CLOSED)}
+    assert following == last
+    assert all(wire.NEXT[key] == wire.CLOSED for key in last)
 
 
 def test_what_changes_a_process_voids_its_standbys() -> None:

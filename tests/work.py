@@ -228,7 +228,7 @@ def crowd(sock: socket.socket, template: int) -> None:
     import socket
 
     import earlyfork
-    from earlyfork._here import here
+    from earlyfork._child.here import here
 
     assert here.up is not None
     here.up.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # as little as can be
@@ -349,7 +349,7 @@ class Namespace:
 
 def what_serves(sock: socket.socket) -> None:
     """Send what of earlyfork's hot path is in C here."""
-    from earlyfork import _hot
+    from earlyfork._shared import quick as _hot
 
     give(sock, repr(_hot.quick))
 

@@ -20,11 +20,13 @@ def _pyi_rthook() -> None:
     def serve() -> None:
         import sys
 
-        from earlyfork import _frozen, _shed
+        from earlyfork._ground import marker
 
-        fds = _frozen.marker()
-        if fds is not None:
-            _shed.serve_marker(fds)
+        found = marker.take()
+        if found is not None:
+            from earlyfork._origin import shed
+
+            shed.serve_marker(*found)
         # A forged marker. The app may begin with `import earlyfork`: that must still do its work.
         for name in list(sys.modules):
             if name.partition(".")[0] == "earlyfork":

@@ -26,9 +26,11 @@ __all__ = [
     "TemplateDied",
     "TemplateError",
     "command_environment",
+    "is_frozen",
     "new",
     "new_exec",
     "new_from_fh",
+    "rehearse",
     "run_args",
     "set_executable",
     "sibling",
@@ -36,16 +38,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Process": "_process",
-    "Status": "_status",
-    "command_environment": "_frozen",
-    "new": "_origin",
-    "new_exec": "_origin",
-    "new_from_fh": "_origin",
-    "run_args": "_here",
-    "set_executable": "_origin",
-    "sibling": "_origin",
-    "status": "_status",
+    "Process": "_owner.process",
+    "Status": "_origin.status",
+    "command_environment": "_ground.frozen",
+    "is_frozen": "_ground.frozen",
+    "new": "_origin.new",
+    "new_exec": "_origin.new",
+    "new_from_fh": "_origin.new",
+    "rehearse": "_child.here",
+    "run_args": "_child.here",
+    "set_executable": "_origin.default",
+    "sibling": "_origin.new",
+    "status": "_origin.status",
 }
 #: What happened at the import, for `status`.
 _reason = ""
@@ -57,7 +61,8 @@ TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from earlyfork._errors import (
+    from earlyfork._child.here import rehearse, run_args
+    from earlyfork._ground.errors import (
         EarlyForkError,
         EarlyForkWarning,
         LaunchError,
@@ -68,11 +73,11 @@ if TYPE_CHECKING:
         TemplateDied,
         TemplateError,
     )
-    from earlyfork._frozen import command_environment
-    from earlyfork._here import run_args
-    from earlyfork._origin import new, new_exec, new_from_fh, set_executable, sibling
-    from earlyfork._process import Process
-    from earlyfork._status import Status, status
+    from earlyfork._ground.frozen import command_environment, is_frozen
+    from earlyfork._origin.default import set_executable
+    from earlyfork._origin.new import new, new_exec, new_from_fh, sibling
+    from earlyfork._origin.status import Status, status
+    from earlyfork._owner.process import Process
 
 
 def __getattr__(name: str) -> object:
@@ -81,7 +86,7 @@ def __getattr__(name: str) -> object:
     _settle()
     import importlib
 
-    module = importlib.import_module(f"earlyfork.{_HOMES.get(name, '_errors')}")
+    module = importlib.import_module(f"earlyfork.{_HOMES.get(name, '_ground.errors')}")
     value = getattr(module, name)
     globals()[name] = value
     return value
@@ -105,35 +110,39 @@ def _settle() -> None:
 
 
 def _take_over(forked: object) -> None:
-    from earlyfork import _origin, _process
+    from earlyfork._origin import default, host_fork
+    from earlyfork._owner import standbys
 
-    _origin.settle(_reason, forked)  # type: ignore[arg-type]
+    host_fork.look_after()
+    default.settle(_reason, forked)  # type: ignore[arg-type]
     number = _os.environ.get("EARLYFORK_STANDBY", "")
-    if number.isdecimal() and int(number) <= _process.MOST_STANDBY:
-        _process.DEFAULT_STANDBY = int(number)
+    most = standbys.MOST_STANDBY
+    if number.isdecimal() and int(number) <= most:
+        standbys.DEFAULT_STANDBY = int(number)
     elif number:
-        most = _process.MOST_STANDBY
         _warn(
             f"EARLYFORK_STANDBY={number} is ignored: a number of processes is needed, 0 to {most}"
         )
     python = _os.environ.get("EARLYFORK_PYTHON")
     if python:
-        _origin.preset_executable(python)
+        default.preset_executable(python)
 
 
 def _at_import() -> str:
     """Fork the early template if the main program asks for it; say why, or why not."""
     if not hasattr(_os, "fork"):
         return "this system has no fork"
-    here = _sys.modules.get("earlyfork._here")
+    here = _sys.modules.get("earlyfork._child.here")
     if here is not None and here.here.kind:
         return "this process was made by earlyfork"
     if "EARLYFORK_SERVE" in _os.environ:
-        from earlyfork import _frozen, _shed
+        from earlyfork._ground import marker
 
-        fds = _frozen.marker()
-        if fds is not None:
-            _shed.serve_marker(fds)
+        found = marker.take()
+        if found is not None:
+            from earlyfork._origin import shed
+
+            shed.serve_marker(*found)
     wish = _os.environ.get("EARLYFORK", "")
     if wish not in ("", "0", "1"):
         _warn(f"EARLYFORK={wish} is ignored: 0 forbids the early template and 1 demands it")
@@ -155,9 +164,9 @@ def _fork_early() -> str:
         return "this process belongs to multiprocessing"
     count = _early.thread_count()
     if count > 1 and not (count == 2 and _early.is_nuitka_onefile()):
-        from earlyfork import _platform
+        from earlyfork._ground.platform import thread_names
 
-        names = ", ".join(_platform.thread_names())
+        names = ", ".join(thread_names())
         text = f"other threads run already ({names}), and a fork would copy their locks"
         _warn(
             f"import earlyfork comes too late for an early template: {text}; processes are "
@@ -173,15 +182,15 @@ def _fork_early() -> str:
 
 
 def _serve(comm: int, status: int) -> "NoReturn":
-    from earlyfork import _shed
+    from earlyfork._origin import shed
 
-    _shed.early_template(comm, status)
+    shed.early_template(comm, status)
 
 
 def _warn(text: str) -> None:
-    from earlyfork import _platform
+    from earlyfork._ground.stack import warn
 
-    _platform.warn(text)
+    warn(text)
 
 
 _reason = _at_import()

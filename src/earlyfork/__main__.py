@@ -9,6 +9,7 @@ import runpy
 import sys
 
 import earlyfork
+from earlyfork._shared.surroundings import fresh_main
 
 RUN_USAGE = "python -m earlyfork run [-h] (SCRIPT | -m MODULE) [ARG ...]"
 
@@ -61,7 +62,7 @@ def _run_module(name: str, args: list[str]) -> int:
     """What `python -m` does, which is a function of runpy: it also says what is missing."""
     sys.argv[:] = ["-m", *args]
     sys.path[0] = os.getcwd()
-    _fresh_main()
+    _replaced.append(fresh_main())
     runpy._run_module_as_main(name)  # type: ignore[attr-defined]
     return 0
 
@@ -84,19 +85,11 @@ def _run_script(path: str, args: list[str]) -> int:
     place = os.path.abspath(path)
     with io.open_code(place) as file:
         code = compile(file.read(), place, "exec", dont_inherit=True)
-    namespace = _fresh_main()
+    _replaced.append(fresh_main())
+    namespace = sys.modules["__main__"].__dict__
     namespace["__file__"] = place
     exec(code, namespace)
     return 0
-
-
-def _fresh_main() -> dict[str, object]:
-    """An empty `__main__` in our place; its namespace."""
-    main_module = type(sys)("__main__")
-    main_module.__dict__["__builtins__"] = sys.modules["builtins"]
-    _replaced.append(sys.modules["__main__"])
-    sys.modules["__main__"] = main_module
-    return main_module.__dict__
 
 
 #: Our own `__main__`, whose functions are still on the stack.

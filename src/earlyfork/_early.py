@@ -2,7 +2,7 @@
 
 Runs on the line that imports earlyfork, so it loads as little as possible, and does without what
 other modules may well import: `__future__`, `_socket`, the ground layer. What is only asked now and
-then is in _asks, what the template does in _shed; both load it themselves.
+then is in _importer, what the template does in _origin.shed; both are loaded when they are needed.
 """
 
 import os
@@ -21,7 +21,7 @@ try:
         raise ImportError
     from earlyfork import _quick as _forking
 except ImportError:  # no compiler there, or another system
-    from earlyfork import _free as _forking  # type: ignore[no-redef]
+    from earlyfork import _fork_free as _forking  # type: ignore[no-redef]
 
 
 class Forked:
@@ -64,9 +64,9 @@ def main_program_asks(names: list[str]) -> bool:
     """
     if not names or names[0] == "__main__":
         return bool(names)
-    from earlyfork import _asks
+    from earlyfork import _importer
 
-    return _asks.for_main(names)
+    return _importer.for_main(names)
 
 
 def is_multiprocessing_child() -> bool:
@@ -148,6 +148,6 @@ def fork_template(body: "Callable[[int, int], NoReturn]") -> Forked:
 def _above(fd: int) -> int:
     if fd > 2:
         return fd
-    from earlyfork import _platform
+    from earlyfork._ground.fds import above_streams
 
-    return _platform.above_streams(fd)
+    return above_streams(fd)

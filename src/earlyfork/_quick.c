@@ -676,7 +676,7 @@ rehearse(void)
         close(ends[1]);
         return 0;
     }
-    static const char name[] = "earlyfork._here.rehearsal";
+    static const char name[] = "earlyfork._child.here.rehearsal";
     PyObject *job = job_for(ends[0], name, sizeof name - 1);
     int failed = job == NULL || run_job(job) < 0;
     if (failed && PyErr_ExceptionMatches(PyExc_OSError)) {

@@ -15,11 +15,17 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import earlyfork
-from earlyfork import _frozen, _interpreter, _origin, _platform, _process
-from earlyfork._errors import EarlyForkError, LaunchError
+from earlyfork._ground import frozen, platform
+from earlyfork._ground.errors import EarlyForkError, LaunchError
+from earlyfork._ground.fds import listens, open_fds, target
+from earlyfork._origin import default, interpreter
+from earlyfork._origin.health import own_fds
+from earlyfork._owner import inside
 
 if TYPE_CHECKING:
     import socket
+
+    from earlyfork._owner.process import Process
 
 __all__ = ["BROKEN", "DEGRADED", "HEALTHY", "Launch", "Report", "report"]
 
@@ -119,11 +125,11 @@ def report(*, timeout: float = 10.0) -> Report:
         timeout: how many seconds that process has to answer.
     """
     seen = earlyfork.status()
-    fds, threads = tuple(_shared_fds()), tuple(_platform.thread_names())
+    fds, threads = tuple(_shared_fds()), tuple(platform.thread_names())
     problems: list[str] = []
     health = HEALTHY
     try:
-        choice: _interpreter.Choice | None = _origin.choose()
+        choice: interpreter.Choice | None = default.choose()
     except LaunchError as error:
         choice = None
         launch = Launch(works=False, seconds=0.0, problem=str(error))
@@ -149,7 +155,7 @@ def report(*, timeout: float = 10.0) -> Report:
         seen.reason,
         _program(),
         str(choice or ""),
-        tuple(_interpreter.passed_over(choice)),
+        tuple(interpreter.passed_over(choice)),
         launch,
         threads,
         fds,
@@ -166,7 +172,7 @@ def _program() -> dict[str, object]:
     virtual = sys.prefix if sys.prefix != sys.base_prefix else ""
     return {
         "python": ".".join(map(str, sys.version_info[:3])) + f" on {os.uname().sysname}",
-        "frozen": _frozen.kind() or "no",
+        "frozen": frozen.kind() or "no",
         "venv": virtual or "no",
         "sys.executable": sys.executable,
         "sys.orig_argv": list(getattr(sys, "orig_argv", [])),
@@ -182,7 +188,7 @@ def _try(timeout: float) -> Launch:
         return Launch(works, round(time.monotonic() - begun, 4), problem)
 
     try:
-        root = _origin.launch_root()
+        root = default.launch_root()
         process = root.fork()
         with process.eval(PROBE).run("tell") as sock:
             facts = _answer(sock, begun + timeout)
@@ -199,7 +205,7 @@ def _try(timeout: float) -> Launch:
     if said["version"] != list(sys.version_info[:3]):
         theirs, ours = (".".join(map(str, v)) for v in (said["version"], sys.version_info[:3]))
         return result(f"what is launched is Python {theirs}, this is {ours}", works=True)
-    if said["prefix"] != sys.prefix and not _frozen.is_frozen():
+    if said["prefix"] != sys.prefix and not frozen.is_frozen():
         text = f"what is launched lives in {said['prefix']}, this in {sys.prefix}"
         return result(text, works=True)
     done = result("", works=True)
@@ -208,9 +214,9 @@ def _try(timeout: float) -> Launch:
     return done
 
 
-def _end(root: _process.Process) -> None:
+def _end(root: Process) -> None:
     """Kill what was launched and says nothing; as long as it is our child, its pid is its own."""
-    starter = root._watch.starter
+    starter = inside.watch_of(root).starter
     if starter > 0:
         os.kill(starter, signal.SIGKILL)
     root.close()
@@ -237,9 +243,9 @@ def _answer(sock: socket.socket, deadline: float) -> bytes | None:
 
 def _shared_fds() -> list[str]:
     """Open files above the streams, as people would name them; not earlyfork's own."""
-    own = _own_fds()
+    own = own_fds()
     found = []
-    for fd in _platform.open_fds():
+    for fd in open_fds():
         if fd in own:
             continue
         try:
@@ -251,13 +257,6 @@ def _shared_fds() -> list[str]:
     return found
 
 
-def _own_fds() -> set[int]:
-    fds = set()
-    for process in _process.living():
-        fds |= process.own_fds()
-    return fds
-
-
 def _describe(fd: int, mode: int) -> str:
     if stat.S_ISSOCK(mode):
         import socket
@@ -265,14 +264,11 @@ def _describe(fd: int, mode: int) -> str:
         with socket.socket(fileno=os.dup(fd)) as sock:
             family = getattr(sock.family, "name", sock.family)
             try:
-                if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                if listens(fd):
                     return f"listening {family} socket {sock.getsockname()!r}"
                 return f"{family} socket connected to {sock.getpeername()!r}"
             except OSError:
                 return f"{family} socket"
     if stat.S_ISFIFO(mode):
         return "pipe"
-    try:
-        return os.readlink(f"/proc/self/fd/{fd}")
-    except OSError:  # no /proc
-        return "file" if stat.S_ISREG(mode) else "device or other"
+    return target(fd) or ("file" if stat.S_ISREG(mode) else "device or other")

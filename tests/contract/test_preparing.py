@@ -17,7 +17,7 @@ import pytest
 import work
 
 import earlyfork
-from earlyfork import _wire as wire
+from earlyfork._shared import payloads, wire
 from support import eof_within, gone_within
 
 if TYPE_CHECKING:
@@ -404,7 +404,7 @@ def test_half_of_a_command_is_none(make: Make) -> None:
 def test_an_error_before_foreign_bytes_is_an_end_and_no_reset(make: Make) -> None:
     """What is left in the socket is read away, whatever it is."""
     process = make().ready(10)
-    command = wire.frame(wire.EVAL, wire.pack_values(("<sent>", "raise SystemExit(3)")))
+    command = wire.frame(wire.EVAL, payloads.pack_values(("<sent>", "raise SystemExit(3)")))
     with process.to_fh() as sock:
         sock.sendall(wire.batch(command) + b"no frame" * 10_000)
         sock.settimeout(10)

@@ -17,7 +17,7 @@ import pytest
 import work
 
 import earlyfork
-from earlyfork import _wire as wire
+from earlyfork._shared import wire
 from support import alive, comm, gone_within, readable_within, state, wait_until
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ def test_signal_state_is_a_fresh_interpreters(make: Make) -> None:
 def test_no_server_frame_lies_under_user_code(make: Make) -> None:
     names = work.got(make().run(work.stack))
     assert not [name for name in names if ".serve" in name and "serve_" not in name]
-    assert names[:2] == ["work.stack", "earlyfork._leave.finish"]
+    assert names[:2] == ["work.stack", "earlyfork._child.ending.finish"]
 
 
 def test_a_worker_holds_its_own_fds_only(make: Make) -> None:

@@ -197,7 +197,7 @@ def taken_up_with_a_standby(make: Make) -> earlyfork.Process:
 
 
 def test_a_standby_of_a_process_that_was_taken_up(make: Make) -> None:
-    assert taken_up_with_a_standby(make).fork().known_pid()
+    assert taken_up_with_a_standby(make).fork()._watch.known_pid()
 
 
 def test_a_stale_standby_of_a_process_that_was_taken_up(make: Make) -> None:

@@ -47,7 +47,7 @@ SHORT = -1
 #: The most that one step of a scenario may take, in seconds: far more than it ever needs.
 STEP = 8
 #: The second one, from its rehearsal, is kept by a standby that could not take on its own.
-STANDBY = ("ef-standby", "earlyfork._here")
+STANDBY = ("ef-standby", "earlyfork._child.here")
 CONTROL = struct.Struct("9i")
 #: How often the same call fails again, to see whether each time leaves something in memory, and how
 #: often that is tried: free lists and caches grow for a while, and then no more.

@@ -22,15 +22,15 @@ THOROUGH = "EARLYFORK_FAULTS" in os.environ
 SESSION = """
 import earlyfork
 import _socket, json, os, signal, socket, support, sys, warnings, work
-from earlyfork import _wire as wire
-from earlyfork._children import rights
+from earlyfork._shared import payloads, wire
+from earlyfork._shared.sockets import rights
 
 warnings.simplefilter("ignore", earlyfork.EarlyForkWarning)
 FRAMES = [
     ([wire.frame(wire.REQUIRE, b"work")], 0, b""),
     ([wire.frame(wire.FD, b"fd"), wire.frame(wire.ARG_STR, b"text")], 1, b""),
     ([wire.frame(wire.ARG_BYTES)], 0, bytes(300)),
-    ([wire.frame(wire.EVAL, wire.pack_values(("<f>", "def f(sock, *_): sock.recv(1)")))], 0, b""),
+    ([wire.frame(wire.EVAL, payloads.pack_values(("<f>", "def f(sock, *_): sock.recv(1)")))], 0, b""),
     ([wire.frame(wire.FORK, b"0")], 2, b""),
     ([wire.frame(wire.READY, b"1")], 0, b""),
     ([wire.frame(wire.RUN, b"-f")], 0, b""),

@@ -10,8 +10,8 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["earlyfork._wire"]):
-    from earlyfork import _wire as wire
+with atheris.instrument_imports(include=["earlyfork._shared.wire"]):
+    from earlyfork._shared import payloads, wire
 
 
 def decode(data: bytes, at_most: int) -> int:
@@ -47,7 +47,7 @@ def one(data: bytes) -> None:
             assert b"".join(wire.frame(op, payload) for op, payload in found) == rest
         # Pickles are obeyed, by design: values come from the owner alone. They are left out.
         elif all(op != wire.ARG_PICKLE for op, _ in wire.frames(rest)):
-            wire.unpack_values(rest)
+            payloads.unpack_values(rest)
     except wire.ProtocolError:
         return
     except UnicodeDecodeError:  # of a text that is none: the server reports it as any error
@@ -68,7 +68,7 @@ def seeds() -> list[bytes]:
         wire.batch(wire.frame(wire.REQUIRE, b"os")),
         wire.batch(wire.frame(wire.FD, b"fd") + wire.frame(wire.ARG_STR, b"x"), 1),
         wire.batch(wire.frame(wire.ARG_BYTES), 0, 5) + b"12345",
-        wire.batch(wire.frame(wire.EVAL, wire.pack_values(("<f>", "x = 1", b"b")))),
+        wire.batch(wire.frame(wire.EVAL, payloads.pack_values(("<f>", "x = 1", b"b")))),
         wire.batch(b"".join(wire.frame(wire.ARG_STR, b"a" * 100) for _ in range(5))),
         wire.batch(wire.frame(wire.RUN, b"-os.getpid")),
     ]
@@ -76,7 +76,7 @@ def seeds() -> list[bytes]:
         *(b"\7" + batch for batch in batches),
         b"\7" + b"".join(batches),
         b"\xb0" + wire.frame(1, b"abc") + wire.frame(2),
-        b"\xe0" + wire.pack_values((b"bytes", "text")),
+        b"\xe0" + payloads.pack_values((b"bytes", "text")),
     ]
 
 

@@ -1,0 +1,253 @@
+"""What each frame does to the process that serves: the table OBEY.
+
+Each function takes the server and the frame's payload; the one for RUN
+returns what is to be run.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import os
+import sys
+
+from earlyfork._child import guard
+from earlyfork._child.ending import flush
+from earlyfork._child.here import here, resolve, set_name, tell
+from earlyfork._child.late_socket import socket_class
+from earlyfork._shared import payloads, wire
+from earlyfork._shared.sockets import Fds
+from earlyfork._shared.surroundings import apply_env, apply_path, apply_stdio
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from functools import partial
+    from typing import Any
+
+    from earlyfork._child.server import Server
+else:
+    from _functools import partial  # `functools` would load `collections` and more
+
+
+def _guarded(server: Server) -> Callable[[], None]:
+    """Watch over the owner while code that was sent runs."""
+    told = any(op in guard.LASTING for op, _ in server.todo)
+    end_guard = guard.begin(server.comm, needed=told or bool(server.kids.status))
+
+    def stop() -> None:
+        end_guard()
+        server.kids.careful = True
+        flush()  # or each process that is forked from here would write it again
+        if server.kids.armed:
+            server.kids.listen()  # asyncio, among others, takes the wakeup fd away
+
+    return stop
+
+
+def _require(server: Server, payload: bytes) -> None:
+    stop = _guarded(server)
+    try:
+        __import__(payload.decode())
+    finally:
+        stop()
+
+
+def _eval(server: Server, payload: bytes) -> None:
+    filename, source, *args = payloads.unpack_values(payload)
+    code = compile(str(source), str(filename), "exec", dont_inherit=True)
+    main = sys.modules["__main__"].__dict__
+    hidden = {"args": main["args"]} if "args" in main else {}
+    main["args"] = tuple(args)
+    stop = _guarded(server)
+    try:
+        exec(code, main)
+    except BaseException:
+        import linecache  # so that the traceback shows the lines that were sent
+
+        lines = str(source).splitlines(keepends=True)
+        linecache.cache[str(filename)] = (len(str(source)), None, lines, str(filename))
+        raise
+    finally:
+        stop()
+        main.pop("args", None)
+        main.update(hidden)
+
+
+def _call(server: Server, payload: bytes) -> None:
+    stop = _guarded(server)
+    try:
+        name, *args = payloads.unpack_values(payload)
+        resolve(str(name))(*args)
+    finally:
+        stop()
+
+
+def _fd(server: Server, payload: bytes) -> None:
+    kind, *details = payloads.unpack_words(payload)
+    here.pending.append(REVIVE[kind](server.fds.take(), *details))
+
+
+def _socket_from(fd: int) -> _socket.socket:
+    return socket_class()(fileno=fd)
+
+
+def _file_from(fd: int, mode: str, encoding: str, errors: str, newline: str, buffering: str) -> Any:
+    return open(  # the user closes it
+        fd,
+        mode,
+        buffering=int(buffering),
+        encoding=encoding or None,
+        errors=errors or None,
+        newline=None if newline == "None" else newline,
+    )
+
+
+def _connection_from(fd: int, readable: str, writable: str) -> Any:
+    # Named in two parts: a plain import would drag multiprocessing into every frozen app.
+    module = __import__("multiprocessing." + "connection", fromlist=["Connection"])
+    return module.Connection(fd, readable=bool(readable), writable=bool(writable))
+
+
+REVIVE: dict[str, Callable[..., object]] = {
+    "fd": int,
+    "socket": _socket_from,
+    "file": _file_from,
+    "connection": _connection_from,
+}
+
+
+def _value(op: int) -> Callable[[Server, bytes], None]:
+    def take(_server: Server, payload: bytes) -> None:
+        here.pending.append(payloads.unpack_value(op, payload))
+
+    return take
+
+
+def _fork(server: Server, payload: bytes) -> None:
+    asked = Fds((server.fds.take(), server.fds.take()))
+    if server.fds:
+        if server.kids.queue is not None:
+            server.kids.queue.close()
+        server.drop_nursery()
+        server.kids.queue = _socket.socket(fileno=server.fds.take())
+        server.kids.standby = payloads.unpack_number(payload)
+    server.kids.waiting.clear()  # whoever asks this way found none
+    server.fork(asked)
+
+
+def _queue(server: Server, payload: bytes) -> None:
+    """In a nursery: make the standbys of the process that it stands in for."""
+    server.be_forker()
+    kids = server.kids
+    kids.queue = _socket.socket(fileno=server.fds.take())
+    kids.standby = payloads.unpack_number(payload)
+    kids.plan_refill(0)
+
+
+def _ready(_server: Server, payload: bytes) -> None:
+    tell(wire.IS_READY, payload)
+
+
+def _env(payload: bytes, _fds: Fds) -> None:
+    apply_env(payload)
+
+
+def _cwd(_payload: bytes, fds: Fds) -> None:
+    fd = fds.take()
+    os.fchdir(fd)
+    os.close(fd)
+
+
+def _path(payload: bytes, _fds: Fds) -> None:
+    apply_path(payload)
+
+
+#: Frames about the surroundings, which change nothing of the server: called with the payload and
+#: the fds of the batch, of which they take their own.
+SURROUND: dict[int, Callable[[bytes, Fds], None]] = {
+    wire.ENV: _env,
+    wire.CWD: _cwd,
+    wire.PATH: _path,
+    wire.STDIO: apply_stdio,
+}
+
+
+def _surround(op: int) -> Callable[[Server, bytes], None]:
+    apply = SURROUND[op]
+    return lambda server, payload: apply(payload, server.fds)
+
+
+def _park(server: Server, _payload: bytes) -> None:
+    """Hold the owner's end of the status socket while nobody owns this process.
+
+    It keeps a forker that has nothing else to do from going away.
+    """
+    server.parked.append(server.fds.take())
+
+
+def _adopt(server: Server, _payload: bytes) -> None:
+    """Have the forker speak to the new owner, who counts from here on what changes this process.
+
+    The former end travels along: closed here, its hang-up could be seen before this is heard, and
+    a forker without an owner of its own would forget this process.
+    """
+    server.kids.generation = 0
+    with Fds((server.fds.take(), *server.parked)) as fds:
+        server.parked.clear()
+        tell(wire.ADOPT, b"", fds)
+
+
+def _link(fds: Fds, *, second_line: bool) -> None:
+    """Have this process end with its owner: by its forker, and by the kernel should that be dead.
+
+    The first two fds are the ends of a socketpair, if there is a second line. This process keeps
+    the near end. The far one is held by the owner and, so that there is time to obey SIGTERM, by
+    the forker; here it is closed last, so nobody's end in between is missed.
+    """
+    if second_line:
+        here.line = fds.take()
+        guard.fall_with(here.line)
+    tell(wire.LINK, payloads.SECOND_LINE if second_line else b"", fds)
+    fds.close()
+
+
+def discard_pending() -> None:
+    """Drop the terminal's signals that came while nobody here was meant, lest they hit later."""
+    for number in _signal.sigpending():
+        handler = _signal.getsignal(number)
+        _signal.signal(number, _signal.SIG_IGN)
+        _signal.signal(number, handler)
+
+
+def _run(server: Server, payload: bytes, mask: Iterable[int] = ()) -> Callable[[], object]:
+    name, link = payloads.unpack_run(payload)
+    if link != payloads.UNLINKED:
+        _link(server.fds, second_line=link == payloads.SECOND_LINE)
+    set_name(name)
+    here.doing = name
+    discard_pending()
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+    function = resolve(name)
+    comm = socket_class()(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, server.comm.detach())
+    values, here.pending = here.pending, []
+    here.kind = "worker"
+    return partial(function, comm, *values)  # in C: no frame of ours under the user's
+
+
+OBEY: dict[int, Callable[..., Callable[[], object] | None]] = {
+    wire.REQUIRE: _require,
+    wire.EVAL: _eval,
+    wire.CALL: _call,
+    wire.FD: _fd,
+    wire.ARG_BYTES: _value(wire.ARG_BYTES),
+    wire.ARG_STR: _value(wire.ARG_STR),
+    wire.ARG_PICKLE: _value(wire.ARG_PICKLE),
+    wire.FORK: _fork,
+    wire.READY: _ready,
+    wire.RUN: _run,
+    **{op: _surround(op) for op in SURROUND},
+    wire.ADOPT: _adopt,
+    wire.PARK: _park,
+    wire.QUEUE: _queue,
+}

@@ -1,0 +1,191 @@
+"""How a process that earlyfork made ends: what an exception means, what is run, what is flushed.
+
+Nothing that was inherited from the template is finalised.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import atexit
+import os
+import sys
+
+from earlyfork._child.here import here, tell
+from earlyfork._shared import payloads, wire
+from earlyfork._shared.sockets import AF_UNIX, DONTWAIT, STREAM, Fds, receive
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+
+def forget_exit_functions() -> None:
+    """In a new child: what the template registered is the template's, not to be run once a child.
+
+    multiprocessing's own is the exception: it looks at pids itself, and without it queues lose
+    items and semaphores leak.
+    """
+    atexit._clear()
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        atexit.register(util._exit_function)
+
+
+def reseed() -> None:
+    """Give a new process its own random stream where a library does not see to that itself.
+
+    CPython's `random` reseeds after a fork; numpy's global generator does not.
+    """
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+
+
+def flush() -> bool:
+    """Write out the standard streams; False if that failed."""
+    ok = True
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None and not getattr(stream, "closed", False):
+                stream.flush()
+        except Exception:  # whatever object stands there
+            ok = False
+    return ok
+
+
+def conclude(error: BaseException) -> int:
+    """What an exception that nobody caught means for the process: its exit status."""
+    if isinstance(error, SystemExit):
+        code = error.code
+        if code is None:
+            return 0
+        if isinstance(code, int):
+            return code & 0xFF if -(1 << 63) <= code < 1 << 63 else 0xFF
+        print_error(f"{code}\n")
+        return 1
+    text, summary = describe(error)
+    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    limit = wire.MAX_TEXT // 2
+    shown = text if len(text) <= limit else f"{text[: limit // 2]}\n[...]\n{text[-limit // 2 :]}"
+    try:
+        tell(wire.ERROR, payloads.pack_error(name[:500], summary[:5000], shown))
+    except OSError:  # the forker is gone: stderr is what is left
+        text += "(Nobody but this stream hears of it: the process that should be told has ended.)\n"
+    if sys.excepthook is sys.__excepthook__:
+        doing = f"run {here.doing}" if here.doing else "being prepared"
+        print_error(f"earlyfork: process {os.getpid()} ({doing}):\n{text}")
+    else:
+        sys.excepthook(type(error), error, error.__traceback__)
+    return 1
+
+
+def describe(error: BaseException) -> tuple[str, str]:
+    """The traceback as it is printed, without frames of ours, and its last line."""
+    tb = error.__traceback__
+    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        tb = tb.tb_next  # the reader's own code begins after these
+    error.__traceback__ = tb
+    try:
+        import traceback  # only now: it is not cheap
+    except BaseException:  # a process that gave up its rights may not read the stdlib any more
+        summary = f"{type(error).__name__}: {error}"
+        return f"{summary}\n", summary
+    text = "".join(traceback.format_exception(type(error), error, tb))
+    summary = "".join(traceback.format_exception_only(type(error), error)).strip()
+    return text + advice(error), summary
+
+
+# As the code of this file says it: in a launched interpreter there is no file.
+_PACKAGE = os.path.dirname(os.path.dirname(describe.__code__.co_filename)) + os.sep
+
+
+def advice(error: BaseException) -> str:
+    """What the reader of a traceback may not know."""
+    known = sorted(name for name in vars(sys.modules["__main__"]) if name[:1] != "_")
+    if isinstance(error, AttributeError) and "__main__" in str(error):
+        if known:
+            return f"(__main__ there has: {', '.join(known)}.)\n"
+        return (
+            "(A clean process has an empty __main__: what the main program defines is not in it. "
+            "Move it to a module, or fork from a snapshot: earlyfork.template.)\n"
+        )
+    if isinstance(error, ModuleNotFoundError) and error.name and here.collect_by:
+        return f"({here.collect_by.format(error.name)}.)\n"
+    return ""
+
+
+def print_error(text: str) -> None:
+    """Write to stderr whatever its state."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (AttributeError, OSError, ValueError):  # None, closed or broken
+        try:
+            os.write(2, text.encode("utf-8", "backslashreplace"))
+        except OSError:
+            return
+
+
+def finish(job: Callable[[], object]) -> NoReturn:
+    """Run the user's function as the last thing this process does.
+
+    What the function registered is run (threads that are no daemons, atexit, flushed streams);
+    what was inherited from the template is not finalised.
+    """
+    code = interrupted = 0
+    try:
+        job()
+    except BaseException as error:
+        code = conclude(error)
+        interrupted = isinstance(error, KeyboardInterrupt)
+    del job
+    try:
+        if "threading" in sys.modules:
+            sys.modules["threading"]._shutdown()
+        atexit._run_exitfuncs()
+    except BaseException as error:
+        conclude(error)
+    if not flush() and not code:
+        code = 120  # the interpreter's own status for streams that could not be written
+    if interrupted:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+        os.kill(os.getpid(), _signal.SIGINT)
+    os._exit(code)
+
+
+def drain(comm: _socket.socket, decoder: wire.Decoder) -> None:
+    """Read what is left, also by processes that were asked for here and will never be.
+
+    A socket that is closed with unread bytes resets its peer instead of ending it. Files that the
+    user sent are closed and not touched: others may share them.
+    """
+    try:
+        comm.shutdown(_socket.SHUT_RD)
+        while True:
+            data, fds, _ = receive(comm, decoder.wants, DONTWAIT)
+            if not data:
+                break
+            batch = decoder.feed(data, fds)
+            if batch is None:
+                continue
+            frames, found = batch
+            with Fds(found) as fds:
+                if fds and any(op == wire.FORK for op, _ in frames):  # it holds nothing else
+                    asked = _socket.socket(AF_UNIX, STREAM, 0, fds.take())
+                    read_away(asked)
+                    asked.close()
+    except (OSError, wire.ProtocolError):  # nothing more, or nothing that could be obeyed
+        read_away(comm)
+    Fds(decoder.fds).close()
+
+
+def read_away(comm: _socket.socket) -> None:
+    """Read and forget; the kernel closes fds that nobody takes."""
+    try:
+        comm.shutdown(_socket.SHUT_RD)
+        while comm.recv(1 << 16, DONTWAIT):
+            continue
+    except OSError:  # nothing more
+        return

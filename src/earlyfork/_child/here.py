@@ -1,0 +1,131 @@
+"""What a process that earlyfork made knows of itself, and how it talks to its forker.
+
+Its one object, `here`, is inherited by every fork and put right there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from earlyfork._shared import payloads
+from earlyfork._shared.sockets import DONTWAIT, NOSIGNAL, POLLOUT, Fds, poll, rights, write_status
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    import _socket
+    import socket
+    from collections.abc import Callable
+    from typing import Any
+
+    from earlyfork import _context
+
+
+class Here:
+    """What code in a process that earlyfork made can ask about that process."""
+
+    #: In a frozen app, what to do about a module that it does not have, with {0} for its name.
+    #: On the class, since it stays the same when all else begins anew.
+    collect_by = ""
+    # Slots, where _quick.c finds them at once.
+    __slots__ = (
+        *("baseline", "can_ask", "doing", "kind", "lifeline", "line", "pending", "rehearse", "up"),
+    )
+
+    def __init__(self) -> None:
+        self.kind = ""  # "template", "prepared" or "worker"; empty: not made by earlyfork
+        self.up: _socket.socket | None = None
+        #: A root's own end of its status socket: who holds the other end sees it die.
+        self.lifeline = -1
+        #: In a linked worker: the socket by whose end the kernel ends it.
+        self.line = -1
+        #: What this process was told to run, for its error messages.
+        self.doing = ""
+        self.pending: list[object] = []
+        self.baseline: _context.Context | None = None
+        #: Whether a request for a new process that is sent up finds a clean template.
+        self.can_ask = False
+        #: What standbys do beyond the rehearsal of a run.
+        self.rehearse: Callable[[], object] | None = None
+
+
+here = Here()
+
+
+def set_name(name: str) -> None:
+    """What `ps` shows of this process (15 bytes of it)."""
+    try:
+        fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:  # no /proc: a chroot, or another system
+        return
+    try:
+        os.write(fd, name.encode()[:15])
+    finally:
+        os.close(fd)
+
+
+def tell(op: int, payload: bytes, fds: Fds | None = None) -> None:
+    """Send something up to the forker.
+
+    Raises:
+        OSError: the forker is gone, or does not read for five seconds.
+    """
+    if here.up is None:
+        if here.lifeline >= 0 and not fds:  # a root tells its owner itself
+            write_status(here.lifeline, op, payload)
+            return
+        raise BrokenPipeError("this process has no forker to ask")
+    message = [payloads.pack_up(op, os.getpid(), payload)]
+    ancillary = rights(fds) if fds else []
+    try:
+        here.up.sendmsg(message, ancillary, NOSIGNAL | DONTWAIT)
+    except BlockingIOError:
+        poll([(here.up.fileno(), POLLOUT)], 5000)
+        here.up.sendmsg(message, ancillary, NOSIGNAL | DONTWAIT)
+
+
+def resolve(name: str) -> Any:
+    """The object that `pkg.mod.func`, `pkg.mod:obj.attr` or a bare name of `__main__` means."""
+    module, colon, path = name.partition(":")
+    if not colon:
+        module, _, path = name.rpartition(".")
+    if module and module not in sys.modules:
+        __import__(module)
+    found = sys.modules[module or "__main__"]
+    for part in path.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def rehearsal(sock: socket.socket) -> None:
+    """What a standby runs once before it waits; whoever calls it closes the socket."""
+    sock.send(b"!")
+    if here.rehearse is not None:
+        here.rehearse()
+
+
+def rehearse(function: Callable[[], object] | None) -> None:
+    """In a process that is being prepared: what its standbys do once before they wait.
+
+    What a process touches for the first time after a fork is copied, page by page. A standby that
+    has done beforehand what its worker will do has that behind it when it is taken.
+
+    Args:
+        function: called in each standby without arguments. It puts back all that it changes there;
+            what it raises ends the standby. None: nothing any more.
+    """
+    here.rehearse = function
+
+
+def run_args() -> tuple[object, ...]:
+    """In a process that is being prepared: take out what was sent for the function that will run.
+
+    Returns:
+        The handles and values of `send_fh` and `send_arg` so far, in order. They are not passed to
+        the function any more. Empty in any other process.
+
+    From AnyEvent::Fork's `run_args`, which documents the taking out and does not do it.
+    """
+    values = tuple(here.pending)
+    here.pending.clear()
+    return values

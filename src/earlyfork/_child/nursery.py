@@ -1,0 +1,31 @@
+"""The nursery of a crowded template: a clone of it that makes children in its stead.
+
+Here it is seen from that template, which passes requests on to it. In the nursery itself they are
+frames like those that an owner sends.
+"""
+
+from __future__ import annotations
+
+from earlyfork._shared import wire
+from earlyfork._shared.sockets import NOSIGNAL, rights
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Sequence
+
+
+class Nursery:
+    """The way to a nursery."""
+
+    def __init__(self, sock: _socket.socket, pid: int) -> None:
+        self.sock = sock
+        self.pid = pid
+
+    def send(self, frame: bytes, fds: Sequence[int]) -> bool:
+        """Send one frame with fds, which stay the caller's; False if the nursery was killed."""
+        try:
+            self.sock.sendmsg([wire.batch(frame, len(fds))], rights(fds), NOSIGNAL)
+        except OSError:
+            return False
+        return True

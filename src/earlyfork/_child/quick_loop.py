@@ -1,0 +1,125 @@
+"""What the loop in C (src/quick/forker.c) is given by a server, and what it leaves for one to do.
+
+`step` is called by that loop, so no frame of Python lies between it and
+what a new process runs: to leave frames would touch twenty pages.
+"""
+
+from __future__ import annotations
+
+import _io
+import atexit
+import sys
+
+from earlyfork._child.children import CROWD, REFILL_AFTER
+from earlyfork._child.commands import SURROUND
+from earlyfork._child.ending import forget_exit_functions, reseed
+from earlyfork._child.here import here, resolve
+from earlyfork._child.late_socket import socket_class
+from earlyfork._shared import wire
+from earlyfork._shared.quick import quick
+from earlyfork._shared.sockets import Fds
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from earlyfork._child.server import Server
+
+
+def _of_a_list(apply: Callable[[bytes, Fds], None]) -> Callable[[bytes, list[int]], None]:
+    """What applies a frame about the surroundings, for the fds that C has read: it knows no Fds."""
+
+    def applied(payload: bytes, fds: list[int]) -> None:
+        owned = Fds(fds)
+        fds.clear()
+        apply(payload, owned)
+        fds += owned
+
+    return applied
+
+
+if quick is not None:
+    surround = {op: _of_a_list(apply) for op, apply in SURROUND.items()}
+    quick.know(here, resolve, atexit._ncallbacks, _io.TextIOWrapper, surround)
+#: A request for a process without more, as it is sent.
+PLAIN_FORK = wire.batch(wire.frame(wire.FORK), 2)
+#: Modules of which a new process must be told; see `ending`.
+LOOKED_AFTER = frozenset(("multiprocessing.util", "numpy.random"))
+
+
+def step(server: Server, said: Any) -> Any:
+    """Do what the loop left: returns what to run, or what the loop needs to go on, as a tuple.
+
+    Args:
+        server: in a new process it becomes the server of that one.
+        said: what happened; None the first time; an exception of the loop's own.
+    """
+    try:
+        if isinstance(said, BaseException):
+            raise said
+        if said is not None:
+            see_to(server, *said)
+    except BaseException as error:
+        server.fail(error)
+    return server.serve() or usual(server)  # which sees to its own errors
+
+
+def usual(server: Server) -> tuple[object, ...]:
+    """What the loop needs; `turn` in _quick.c takes it apart."""
+    kids = server.kids
+    births: tuple[Callable[[], None], ...] = (forget_exit_functions, reseed)
+    # One by one: an intersection would touch the names of all modules.
+    if not (atexit._ncallbacks() or any(name in sys.modules for name in LOOKED_AFTER)):
+        births = ()
+    return (
+        *(server.comm_fd, kids.wake_in, kids.wake_out, kids.up_fd),
+        -1 if kids.queue is None else kids.queue.fileno(),
+        *(kids.status, kids.waiting, tuple(server.others()), tuple(kids.owners()), births),
+        *(kids.up_out, kids.standby, CROWD, kids.generation, kids.refill_at),
+        *(REFILL_AFTER, server.nursery.pid if server.nursery else 0),
+        *(server.root or server.is_nursery, PLAIN_FORK),
+        *(kids.careful, socket_class()),
+    )
+
+
+def see_to(server: Server, refill_at: float, standby: int, what: tuple[Any, ...]) -> None:
+    """Something unusual happened in the loop, or a new process was told something unusual."""
+    event, *found = what
+    if event == quick.CHILD:
+        comm, data, fds = found
+        server.begin(comm)
+        if isinstance(data, BaseException):
+            raise data
+        take(server, data, fds)
+        return
+    kids = server.kids
+    kids.refill_at, kids.standby = refill_at, standby
+    if event == quick.READ:
+        _, data, fds = found
+        take(server, data, fds)
+    elif event == quick.ASKED:
+        server.fork(Fds(found))
+    elif event == quick.CROWDED:
+        server.leave_to_nursery()
+    elif event == quick.DIED:
+        server.bury()
+    elif event == quick.HEAR:
+        server.hear()
+        if found[0] and kids is server.kids:
+            server.bury()
+    elif event == quick.MORE:
+        if found[0]:
+            server.bury()
+        if kids is server.kids and server.turn():
+            server.read()
+
+
+def take(server: Server, data: bytes | None, fds: list[int]) -> None:
+    """Take in what was read and not obeyed."""
+    if data is None:
+        server.lose()
+        return
+    server.take(data[: wire.PAD], Fds(fds))
+    if len(data) > wire.PAD:  # the rest of the same batch
+        server.take(data[wire.PAD :], Fds())

@@ -1,0 +1,97 @@
+"""The beginning of a root template: a process in which everything is reset, and that then serves.
+
+The last of the child's text, and the one place that puts its parts together.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import os
+import sys
+
+from earlyfork import _context
+from earlyfork._child import late_socket, quick_loop
+from earlyfork._child.commands import OBEY
+from earlyfork._child.ending import finish
+from earlyfork._child.guard import BLOCKED
+from earlyfork._child.hearing import HEARD
+from earlyfork._child.here import here, set_name
+from earlyfork._child.server import Server, kept
+from earlyfork._shared import payloads, wire
+from earlyfork._shared.quick import quick
+from earlyfork._shared.sockets import AF_UNIX, STREAM, write_status
+from earlyfork._shared.surroundings import apply_env, env_changes, fill_streams, fresh_main
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from functools import partial
+    from typing import NoReturn
+else:
+    from _functools import partial  # `functools` would load `collections` and more
+
+
+def reset_signals() -> None:
+    """What a fresh interpreter has, whatever the main program set; a terminal's signals wait."""
+    as_python = {
+        _signal.SIGINT: _signal.default_int_handler,
+        _signal.SIGPIPE: _signal.SIG_IGN,
+        getattr(_signal, "SIGXFSZ", _signal.SIGPIPE): _signal.SIG_IGN,
+    }
+    _signal.set_wakeup_fd(-1)
+    for number in _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}:
+        wanted = as_python.get(number, _signal.SIG_DFL)
+        if _signal.getsignal(number) != wanted:
+            _signal.signal(number, wanted)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, {*BLOCKED, _signal.SIGTERM})
+
+
+def serve_root(
+    comm: int, status: int, default: int = -1, *, can_ask: bool = True, launched: bool = False
+) -> NoReturn:
+    """Be a root template: serve `comm` until its last holder is gone.
+
+    `default` is a snapshot's way to the clean template that its main program had. One that was
+    launched forks itself free of the main program: at the last moment, since all that is touched
+    after a fork is copied.
+    """
+    reset_signals()
+    set_name("ef-template")
+    here.__init__()  # type: ignore[misc]  # a snapshot of a worker begins anew
+    here.kind = "template"
+    here.can_ask = can_ask
+    server = Server(_socket.socket(AF_UNIX, STREAM, 0, comm), OBEY, HEARD)
+    here.lifeline = status
+    if default >= 0:
+        server.default = _socket.socket(AF_UNIX, STREAM, 0, default)
+    late_socket.socket_class()  # loaded now, if it is to be, and not when somebody waits
+    first = None
+    if launched:
+        try:
+            server.be_forker()
+            first = None if quick is None else quick_loop.usual(server)
+        except OSError:  # no fds: whoever asks is told
+            first = None
+        if os.fork():
+            os._exit(0)
+    write_status(status, wire.PID, payloads.pack_number(os.getpid()))
+    if quick is not None:
+        finish(partial(quick.serve, partial(quick_loop.step, server), first))
+    job = server.serve()
+    assert job is not None
+    del server
+    finish(job)
+
+
+def serve_launched(comm: int, status: int, env: dict[bytes, bytes], *, alone: bool) -> NoReturn:
+    """The same in an interpreter that was launched for it; `alone`: for a single process."""
+    # The interpreter may have changed its environment when it started (PEP 538: LC_CTYPE).
+    changes = env_changes(_context.raw_environment(), env)
+    if changes:
+        apply_env(changes)
+    fill_streams()
+    sys.argv = [""]
+    kept.append(fresh_main())
+    if alone:
+        late_socket.put_off()
+    serve_root(comm, status, launched=True)

@@ -1,0 +1,400 @@
+"""The process that serves: it obeys frames until it is told to run a function, or to end.
+
+A server never runs user work of its own accord, and is gone from the stack when the user's function
+runs: `Server.serve` *returns* the function, in whichever process it is by then. What a frame does
+is in `commands`, what a message from a child does in `hearing`: `root` hands their tables in.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import gc
+import os
+
+from earlyfork import _context
+from earlyfork._child import late_socket
+from earlyfork._child.children import NEVER, REFILL_AFTER, Children
+from earlyfork._child.ending import conclude, drain, flush, forget_exit_functions, reseed
+from earlyfork._child.guard import BLOCKED
+from earlyfork._child.here import here, set_name, tell
+from earlyfork._child.nursery import Nursery
+from earlyfork._shared import payloads, wire
+from earlyfork._shared.quick import quick
+from earlyfork._shared.sockets import (
+    AF_UNIX,
+    STREAM,
+    Fds,
+    FdsLost,
+    receive,
+    status_pair,
+    stream_pair,
+    write_status,
+)
+from earlyfork._shared.surroundings import apply_stdio
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import NoReturn
+
+    #: What each frame does, by its op.
+    Commands = Mapping[int, Callable[..., Callable[[], object] | None]]
+    #: What each message from a child does, by its op.
+    Heard = Mapping[int, Callable[["Server", int, bytes, Fds, int | None], None]]
+
+#: What a process has of the forkers that it descends from. Their fds are closed; the objects stay,
+#: since to finalise them would touch their memory, and each page that is touched after a fork is
+#: copied.
+kept: list[object] = []
+#: What a standby runs once before it waits.
+REHEARSAL = "earlyfork._child.here:rehearsal"
+
+
+class Server:
+    """One process, from its birth to the moment it runs something or ends."""
+
+    def __init__(self, comm: _socket.socket, commands: Commands, heard: Heard) -> None:
+        self.comm = comm
+        self.commands = commands
+        self.heard = heard
+        self.comm_fd = comm.fileno()
+        self.root = True
+        self.decoder = wire.Decoder()
+        self.todo: list[tuple[int, bytes]] = []  # the frames of a batch, last first
+        self.fds = Fds()  # those of that batch
+        self.kids = Children()
+        #: The owner's end of this process's status socket, while nobody owns it.
+        self.parked = Fds()
+        #: The clone of this process that makes its children while it is crowded.
+        self.nursery: Nursery | None = None
+        self.is_nursery = False
+        #: In a snapshot: the way to the default template that its main program had.
+        self.default: _socket.socket | None = None
+
+    def serve(self) -> Callable[[], object] | None:
+        """Obey until RUN; return what is to be run, possibly in a descendant of the caller.
+
+        None: the loop in C can do what comes next (see `quick_loop`).
+        """
+        while True:
+            try:
+                if self.todo:
+                    op, payload = self.todo.pop()
+                    if (wire.OPEN, op) not in wire.NEXT:
+                        raise wire.ProtocolError(f"op {op} is none that a process obeys")
+                    if op in wire.CHANGES:
+                        self.kids.generation += 1
+                        self.kids.waiting.clear()
+                        self.drop_nursery()
+                    job = self.commands[op](self, payload)
+                    if job is not None:
+                        return job
+                elif not self.kids.armed:
+                    self.read()
+                elif quick is not None and self.decoder.clean and not self.kids.unusual:
+                    return None
+                elif self.turn():
+                    self.read()
+            except BaseException as error:  # whatever user code may raise
+                self.fail(error)
+
+    def read(self) -> None:
+        """Read what the decoder wants."""
+        wants = self.decoder.wants
+        flags = _socket.MSG_WAITALL if wants > wire.PAD else 0
+        try:
+            data, fds, _ = receive(self.comm, wants, flags)
+        except ConnectionResetError:
+            data, fds = b"", Fds()
+        except FdsLost:
+            self.lose()
+            return
+        self.take(data, fds)
+
+    def lose(self) -> None:
+        """Fds found no place here: one request is lost, and its owner sees that.
+
+        A template lives on. A process that prepares must not go on without what it was sent.
+        """
+        if not self.root:
+            raise FdsLost("fds were lost on the way: too many open files in this process")
+        self.decoder = wire.Decoder()
+
+    def take(self, data: bytes, fds: Fds) -> None:
+        """Take in what was read."""
+        if not data:
+            self.end(0)
+        batch = self.decoder.feed(data, fds)
+        if batch is not None:
+            self.todo, found = batch
+            self.fds = Fds(found)
+            self.todo.reverse()
+
+    def turn(self) -> bool:
+        """Wait for something to happen around this forker; True when comm can be read."""
+        kids = self.kids
+        readable = died = False
+        for fd, _ in kids.poll(self.comm_fd, kids.patience()):
+            if fd == self.comm_fd:
+                readable = True
+            elif fd == kids.wake_in:
+                try:
+                    os.read(fd, 4096)
+                except BlockingIOError:  # woken for nothing
+                    continue
+                died = True
+            elif fd == kids.up_fd:
+                self.hear()
+                if kids is not self.kids:  # a child by now, with nothing to read yet
+                    return False
+            elif fd in kids.watched:
+                kids.orphaned(fd)
+            elif kids.lingering:
+                kids.abandon(fd)
+        if died:
+            self.bury()
+            # Who was told may have asked for the next one by now, and that goes first.
+            return readable and kids is self.kids
+        if kids.doomed:
+            kids.overdue()
+        if not readable and self.decoder.clean and kids.refill_is_due():
+            if kids.crowded:
+                self.leave_to_nursery()
+            else:
+                comm = kids.refill()
+                if comm >= 0:
+                    self.become(comm)
+                    self.rehearse()
+                    set_name("ef-standby")
+        return readable
+
+    def bury(self) -> None:
+        """See to the children that died."""
+        kids = self.kids
+        while not kids.reap():
+            self.hear()
+            if kids is not self.kids:  # a child by now
+                return
+        kids.plan_refill(0)
+        if self.nursery is not None and self.nursery.pid not in kids.status:
+            self.drop_nursery()
+
+    def others(self) -> list[int]:
+        """Fds that are no new child's business, beyond those of `kids` and comm."""
+        found = [*self.fds, *self.parked, *self.decoder.fds, *self.kids.more_fds()]
+        if here.lifeline >= 0:
+            found.append(here.lifeline)
+        nursery = self.nursery and self.nursery.sock
+        found += [sock.fileno() for sock in (here.up, self.default, nursery) if sock]
+        return found
+
+    def become(self, comm: int) -> None:
+        """In a new child: be the server of `comm`, and nothing of the forker any more."""
+        for fd in self.others():
+            os.close(fd)
+        os.close(self.comm_fd)
+        self.kids.forget()
+        if self.root or self.is_nursery:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, BLOCKED)
+        forget_exit_functions()
+        reseed()
+        self.begin(comm)
+
+    def begin(self, comm: int) -> None:
+        """In a new child that has let go of all fds of its forker: remember nothing of it."""
+        kept.append((here.up, self.comm, self.kids, self.default, self.nursery))
+        here.up = self.kids.up_out
+        here.lifeline = -1
+        here.kind = "prepared"
+        self.comm = _socket.socket(AF_UNIX, STREAM, 0, comm)
+        self.comm_fd = comm
+        self.root = self.is_nursery = False
+        self.default = self.nursery = None
+        self.todo, self.fds, self.parked = [], Fds(), Fds()
+        if not self.decoder.clean:  # half of a large value was read: that is the forker's
+            self.decoder = wire.Decoder()
+        self.kids = Children()
+
+    def rehearse(self) -> None:
+        """In a standby: do all that a run will do, once, so that its memory is this process's own.
+
+        What a process touches for the first time after a fork is copied page by page; here that
+        happens before anybody waits for it (15 page faults are left then, instead of 43).
+        """
+        audience, pending = self.comm, here.pending
+        ends: list[_socket.socket] = []
+        try:
+            ends += _socket.socketpair(AF_UNIX, STREAM)
+            self.comm, here.pending = ends[0], []
+            ends[1].sendall(wire.batch(wire.frame(wire.RUN, payloads.pack_run(REHEARSAL))))
+            while not self.todo:
+                self.read()
+            op, payload = self.todo.pop()
+            job = self.commands[op](self, payload, mask=BLOCKED)
+            assert job is not None
+            job()
+            job.args[0].close()  # type: ignore[attr-defined]
+            flush()
+        except OSError:  # no memory or no fds: it was for speed only
+            self.decoder, self.todo = wire.Decoder(), []
+        for end in ends:
+            end.close()
+        self.comm, here.pending = audience, pending
+        here.kind, here.doing = "prepared", ""
+
+    def hear(self) -> None:
+        """Read what the children sent up."""
+        kids = self.kids
+        while kids is self.kids:
+            try:
+                message, fds, sender = receive(kids.up_in, 1 << 16)
+            except BlockingIOError:
+                return
+            except FdsLost:  # no room for what was asked; who asked sees the end of its socket
+                continue
+            if not message and sender is None:  # somebody shut it down: nothing more will be heard
+                kids.deaf = True
+                return
+            with fds:
+                self._hear(message, fds, sender)
+
+    def _hear(self, message: bytes, fds: Fds, sender: tuple[int, int, int] | None) -> None:
+        """Do what one message from a child says; its fds are closed by the caller."""
+        try:
+            op, pid, payload = payloads.unpack_up(message)
+        except wire.ProtocolError:
+            return
+        uid = None
+        if sender is not None:
+            pid, uid, _ = sender  # the kernel's word counts: nobody speaks for a sibling
+        heard = self.heard.get(op)
+        if heard is not None:
+            heard(self, pid, payload, fds, uid)
+
+    def be_forker(self) -> None:
+        """Make what a forker needs, if this is none yet."""
+        if not self.kids.armed:
+            if self.root and here.baseline is None:
+                here.baseline = _context.Context()
+            if not self.root:
+                late_socket.ahead()
+            self.kids.arm()
+            gc.freeze()
+
+    def fork(self, fds: Fds) -> None:
+        """Fork a process that serves the first of two fds, and whose owner waits at the second."""
+        with fds:
+            self._fork(fds)
+
+    def _fork(self, fds: Fds) -> None:
+        try:
+            self.be_forker()
+        except OSError as error:  # no fds: whoever asked is told, and may ask again
+            write_status(fds[1], wire.NO_FORK, payloads.pack_number(error.errno or 0))
+            return
+        kids = self.kids
+        if kids.crowded and self.leave_to_nursery() and self.pass_on(wire.FORK, b"", fds):
+            return
+        if kids is not self.kids:  # the nursery itself: it is told like any other template
+            return
+        comm = fds.take()
+        if kids.fork(comm, fds.take()):
+            self.become(comm)
+            set_name("ef-prepared")
+        else:
+            kids.plan_refill(REFILL_AFTER)
+
+    # -- many children ------------------------------------------------------------------------
+
+    def leave_to_nursery(self) -> bool:
+        """Have a clone of this process make children from here on; False in that clone.
+
+        It is a process like any other that was forked off this one and is told to fork, and when
+        it is crowded itself the next one follows. So no forker has more than CROWD children, and
+        the cost of a process does not depend on how many live.
+        """
+        kids = self.kids
+        if self.is_nursery:
+            kids.refill_at = NEVER
+            if not kids.lingering:
+                tell(wire.FULL, b"")  # what arrives before that is heard is made here
+            return False
+        if self.nursery is not None:
+            kids.refill_at = NEVER
+            return True
+        with Fds() as ends:
+            try:
+                ends.extend(stream_pair())
+                ends.extend(status_pair())
+            except OSError:  # no fds: it goes on in the crowd
+                kids.refill_at = NEVER
+                return False
+            near, comm, _, status = ends  # nobody but this process waits for it
+            ends.remove(comm)
+            ends.remove(status)
+            generation = kids.generation
+            before = set(kids.status)
+            if kids.fork(comm, status):
+                ends.close()
+                self._become_nursery(comm, generation)
+                return False
+            made = set(kids.status) - before
+            kids.refill_at = NEVER
+            if not made:  # the kernel refuses: whoever asks will be told so by the next attempt
+                return False
+            ends.remove(near)
+            self.nursery = Nursery(_socket.socket(fileno=near), made.pop())
+        if kids.queue is not None and kids.standby:
+            self.pass_on(wire.QUEUE, payloads.pack_number(kids.standby), [kids.queue.fileno()])
+        return True
+
+    def _become_nursery(self, comm: int, generation: int) -> None:
+        root = self.root
+        self.become(comm)
+        self.kids.generation = generation
+        self.is_nursery = True
+        if root:  # it stands in for one, and is as hard to end
+            _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGTERM})
+        set_name("ef-template")
+
+    def pass_on(self, op: int, payload: bytes, fds: list[int]) -> bool:
+        """Have the nursery obey a frame; False if it was killed."""
+        if self.nursery is None:
+            return False
+        if self.nursery.send(wire.frame(op, payload), fds):
+            return True
+        self.drop_nursery()
+        return False
+
+    def drop_nursery(self) -> None:
+        """Leave the nursery alone with its children: it keeps them and makes no more."""
+        if self.nursery is not None:
+            self.nursery.sock.close()
+            self.nursery = None
+
+    # -- the ends -----------------------------------------------------------------------------
+
+    def end(self, code: int) -> NoReturn:
+        """Nobody has commands any more: go, or stay for the children whose owners still care."""
+        kids = self.kids
+        flush()
+        self.drop_nursery()
+        if kids.armed:
+            kids.linger()
+        self.comm.close()
+        self.comm_fd = -1
+        if kids.status and kids.owners_left():
+            # Only who lingers lets go of the streams, so that `app | cat` ends with app although
+            # the owner of a worker is another process.
+            apply_stdio(b"nnn", Fds())
+        while kids.needed:
+            self.turn()
+        flush()
+        os._exit(code)
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """Code that was sent here raised: say so on stderr and to the caller, and end."""
+        code = conclude(error)
+        drain(self.comm, self.decoder)
+        self.end(code)

@@ -1,0 +1,84 @@
+"""The fds of this process: which are open, what they are, and keeping them out of 0 to 2."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+
+def open_directory(path: str | bytes | os.PathLike[str]) -> int:
+    """An fd of a directory, with no more right than to go there."""
+    return above_streams(os.open(path, getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_CLOEXEC))
+
+
+def open_fds() -> list[int]:
+    """All open fds of this process above the standard streams."""
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        try:
+            listed = os.listdir(folder)
+        except OSError:
+            continue
+        fds = [int(name) for name in listed]
+        break
+    else:
+        fds = list(range(3, min(os.sysconf("SC_OPEN_MAX"), 4096)))
+    found = []
+    for fd in sorted(fds):
+        if fd > 2:
+            try:
+                os.fstat(fd)
+            except OSError:  # the one that listed them, or a number that is not open
+                continue
+            found.append(fd)
+    return found
+
+
+def above_streams(fd: int) -> int:
+    """The same fd, moved out of 0 to 2 where those were closed; owns what it is given."""
+    if fd > 2:
+        return fd
+    import fcntl
+
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
+
+
+def own_fd(fd: int) -> int:
+    """A received fd as it must be here: close-on-exec, and none of the standard streams."""
+    os.set_inheritable(fd, False)
+    return above_streams(fd)
+
+
+def target(fd: int) -> str:
+    """What the system calls an open file: its path, or `socket:[4711]`; empty without /proc."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:  # no /proc
+        return ""
+
+
+def listens(fd: int) -> bool:
+    """Whether it is a listening socket.
+
+    Raises:
+        OSError: it is not open.
+    """
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        return False
+    import _socket
+
+    probe = _socket.socket(fileno=fd)  # not a duplicate: there may be no fd left for one
+    try:
+        return bool(probe.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN))
+    except OSError:  # pragma: no cover - no kind of socket on Linux refuses the question
+        return False
+    finally:
+        probe.detach()
+
+
+def may_stay(fd: int) -> bool:
+    """Whether an fd does no harm in a snapshot: a file, a device, or a listening socket."""
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISDIR(mode) or listens(fd)

@@ -1,0 +1,44 @@
+"""The Python stack above the caller: which line of the user's led here.
+
+Frames of earlyfork's own and of the import system do not count.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+def is_ours(frame: FrameType) -> bool:
+    """Whether a frame runs code of earlyfork's: its file is in the package, at any depth."""
+    return frame.f_code.co_filename.startswith(_PACKAGE)
+
+
+# As the code of this file says it: in a frozen app that is not where the file lies.
+_PACKAGE = os.path.dirname(os.path.dirname(is_ours.__code__.co_filename)) + os.sep
+
+
+def warn(text: str) -> None:
+    """Warn at the line of the user's that led here, past our own and the import's frames."""
+    import warnings
+
+    from earlyfork._ground.errors import EarlyForkWarning
+
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None:
+        imports = frame.f_code.co_filename.startswith("<frozen importlib")
+        if not imports and not is_ours(frame):
+            break
+        level += not imports  # warnings does not count frames of the import system
+        frame = frame.f_back
+    warnings.warn(text, EarlyForkWarning, stacklevel=level)
+
+
+def caller(depth: int) -> tuple[str, int]:
+    """File and line of the code that called the function that asks."""
+    frame = sys._getframe(depth + 1)
+    return frame.f_code.co_filename, frame.f_lineno

@@ -1,0 +1,39 @@
+"""The way up: how a process that earlyfork made gets processes, by asking its own forker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from earlyfork._child.here import tell
+from earlyfork._ground.errors import TemplateDied
+from earlyfork._owner.process import Process
+from earlyfork._owner.standbys import add_ends
+from earlyfork._owner.watch import Watch
+from earlyfork._shared import wire
+from earlyfork._shared.sockets import Fds
+
+if TYPE_CHECKING:
+    from earlyfork._context import Context
+
+
+class Above:
+    """The default template as seen from a process that earlyfork made: asked through its forker."""
+
+    def __init__(self, baseline: Context | None, op: int = wire.NEW) -> None:
+        self.baseline = baseline
+        self._op = op
+
+    def fork(self) -> Process:
+        """A new process off the clean template that this one descends from (or off its forker).
+
+        Raises:
+            TemplateDied: this process's forker is gone.
+            OSError: no fd to be had here.
+        """
+        with Fds() as near, Fds() as far:
+            add_ends(near, far)
+            try:
+                tell(self._op, b"", far)
+            except OSError as error:
+                raise TemplateDied(f"the template of this process is gone: {error}") from error
+            return Process(near.take(), Watch(near.take(), None, None), "nested")

@@ -1,0 +1,156 @@
+"""The child's half as text: what a launched interpreter is sent instead of importing earlyfork.
+
+It needs no earlyfork of its own, nor one of the same version. What reads the text there is FIRST,
+which reads BOOT, which reads the modules.
+"""
+
+from __future__ import annotations
+
+import importlib
+import marshal
+import sys
+from _frozen_importlib_external import MAGIC_NUMBER
+
+from earlyfork._ground import frozen
+from earlyfork._shared.quick import quick
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import CodeType
+
+#: The child's text, in the order of its imports.
+TEXTS = (
+    *("_shared.wire", "_shared.payloads", "_shared.quick", "_context", "_shared.sockets"),
+    *("_shared.surroundings", "_child.descendants", "_child.children", "_child.here"),
+    *("_child.ending", "_child.guard", "_child.late_socket", "_child.nursery", "_child.server"),
+    *("_child.commands", "_child.hearing", "_child.quick_loop", "_child.root"),
+)
+
+#: Reads and runs BOOT, as code if this is an interpreter of the same version. Short, since `ps`
+#: shows it.
+FIRST = (
+    "import os,sys,marshal as m,_frozen_importlib_external as x;"
+    "s,c=(os.read(int(sys.argv[1]),int(n))for n in sys.argv[3:5]);"
+    "exec(m.loads(c)if c and x.MAGIC_NUMBER.hex()==sys.argv[5]else s,{})"
+)
+#: Reads two marshalled things, each behind eight bytes of length, and serves: (magic, path,
+#: environment, file of _quick, alone, [(name, file, source)]), and the code of the same modules,
+#: which is for interpreters of the same version. One of another build does without _quick.
+#: The package `earlyfork` is there while the texts are run and not after, so that an installed one
+#: can be imported later, which then finds these modules, and their folders, already loaded. It is
+#: also what the texts import from `__future__`, which is one file less to find.
+BOOT = """\
+import sys,os,marshal,gc
+g=gc.isenabled()
+gc.disable()
+import _imp,_frozen_importlib as y,_frozen_importlib_external as x
+c,s=map(int,sys.argv[1:3])
+def r(n):
+ b=[]
+ while n:
+  d=os.read(c,n)
+  if not d:os._exit(1)
+  b.append(d)
+  n-=len(d)
+ return b''.join(b)
+h,l=(r(int.from_bytes(r(8),'big'))for _ in'12')
+m,p,e,z,a,t=marshal.loads(h)
+if m==x.MAGIC_NUMBER:
+ l=marshal.loads(l)
+ if p:sys.path[:]=p
+else:l=[compile(__import__('zlib').decompress(w)if type(w)is bytes else w,f,'exec')for _,f,w in t]
+u=sys.modules
+def j(n):
+ q=u[n]=type(sys)(n)
+ q.__path__=[]
+ return q
+p=j('earlyfork')
+p.annotations=None
+f=u.setdefault('__future__',p)is p
+if z and z.endswith(_imp.extension_suffixes()[0]):
+ try:
+  q=_imp.create_dynamic(y.ModuleSpec('earlyfork._quick',None,origin=z))
+  _imp.exec_dynamic(q)
+  q.__file__=z
+  p._quick=u[q.__name__]=q
+ except ImportError:pass
+for w,o in zip(t,l):
+ q=type(sys)('earlyfork.'+w[0])
+ q.__file__=w[1]
+ d,_,b=q.__name__.rpartition('.')
+ q.__package__=d
+ q.__text__=w,o
+ u[q.__name__]=q
+ exec(o,q.__dict__)
+ setattr(u[d]if d in u else j(d),b,q)
+del u['earlyfork']
+if f:del u['__future__']
+gc.freeze()
+if g:gc.enable()
+q.serve_launched(c,s,e,alone=a)
+"""
+
+
+class _Text:
+    """What stays the same of what is sent."""
+
+    boot = codes = b""
+    sources: tuple[tuple[str, str, str | bytes], ...] = ()
+
+
+def boot(comm: int, status: int) -> tuple[bytes, list[str]]:
+    """What is sent first, and the arguments with which an interpreter reads it from `comm`."""
+    if not _Text.boot:
+        _Text.boot = marshal.dumps(compile(BOOT, "<earlyfork>", "exec", dont_inherit=True))
+    source, code = BOOT.encode(), _Text.boot
+    numbers = map(str, (comm, status, len(source), len(code)))
+    return source + code, ["-c", FIRST, *numbers, MAGIC_NUMBER.hex()]
+
+
+def modules(env: dict[bytes, bytes], *, alone: bool) -> Iterator[bytes]:
+    """The child's half as BOOT reads it: as source, and as code for this very version.
+
+    Args:
+        env: the environment that the interpreter was started with.
+        alone: whether it will make a single process.
+    """
+    if not _Text.codes:
+        _Text.sources, codes = zip(*_read_modules(), strict=True)
+        _Text.codes = marshal.dumps([*codes])
+    # A freezer's path means nothing to an interpreter.
+    foreign = frozen.owns_path()
+    path = [] if foreign else [str(entry) for entry in sys.path]
+    in_c = "" if foreign or quick is None else quick.__file__
+    head = (MAGIC_NUMBER, path, env, in_c, alone, _Text.sources)
+    for part in (marshal.dumps(head), _Text.codes):
+        yield len(part).to_bytes(8, "big")
+        yield part
+
+
+def _read_modules() -> Iterator[tuple[tuple[str, str, str | bytes], CodeType]]:
+    for name in TEXTS:
+        module = importlib.import_module(f"earlyfork.{name}")
+        if "__text__" in module.__dict__:  # launched ourselves: hand on what we were handed
+            yield module.__dict__["__text__"]
+            continue
+        loader = module.__spec__.loader  # type: ignore[union-attr]
+        try:
+            source = loader.get_source(module.__name__)  # type: ignore[union-attr]
+        except ImportError as error:
+            raise (error.__cause__ or error) from None  # no fd left to read it, say
+        code = loader.get_code(module.__name__)  # type: ignore[union-attr]
+        yield (name, module.__file__ or name, _packed(source)), code
+
+
+def _packed(source: str) -> str | bytes:
+    """The source, compressed where that can be done.
+
+    Few need it, and all has to fit into a socket's buffer: else a launch would wait for the
+    interpreter to begin.
+    """
+    try:
+        import zlib
+    except ImportError:
+        return source
+    return zlib.compress(source.encode(), 1)

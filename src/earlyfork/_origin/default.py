@@ -1,0 +1,271 @@
+"""The default template: the one that the main program forked early, or one that is launched once.
+
+A process that earlyfork made has none of its own and asks up the line (`above`).
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from earlyfork._child.here import here
+from earlyfork._ground import frozen, marker, platform
+from earlyfork._ground.errors import EarlyForkError
+from earlyfork._ground.stack import warn
+from earlyfork._origin import interpreter, launch
+from earlyfork._origin.above import Above
+from earlyfork._owner import inside
+from earlyfork._owner.process import Process
+from earlyfork._owner.watch import Watch
+from earlyfork._shared.quick import quick
+
+if TYPE_CHECKING:
+    from earlyfork._early import Forked
+
+
+class _Defaults:
+    """What this program's processes are made from; one object, `_now`, replaced in a snapshot."""
+
+    def __init__(self) -> None:
+        self.lock = _thread.RLock()
+        self.template: Process | Above | None = None
+        self.inode = 0
+        self.executable: str | None = None
+        #: Why the last template is no more, until somebody was told.
+        self.death = ""
+        self.early: Process | None = None
+        self.early_death = ""
+        self.inherited: list[str] = []
+
+
+_now = _Defaults()
+
+
+#: What happened when the package was imported.
+_import_said = ""
+
+
+def settle(said: str, forked: Forked | None) -> None:
+    """Take over what the import of the package did."""
+    global _import_said
+    _import_said = said
+    if forked is not None:
+        adopt_early(forked)
+
+
+def reason() -> str:
+    """Why there is an early template, or why not."""
+    return _now.early_death or _import_said
+
+
+def adopt_early(forked: Forked) -> None:
+    """Make a template that the main program forked the default one."""
+    _now.inode = forked.inode
+    _now.template = _now.early = root_of(forked, "early")
+
+
+def root_of(forked: Forked, origin: str, *, has_main: bool = False) -> Process:
+    """The handle on a template that was forked off this program."""
+    watch = Watch(forked.status, None, None)
+    return inside.root(forked.comm, watch, origin, forked.baseline, has_main=has_main)
+
+
+def early_template() -> Process | None:
+    """The early template, if one serves."""
+    early = _now.early
+    if early is None or not _is_ours(early):
+        return None
+    return early if inside.serves(early) else None
+
+
+def inherited() -> tuple[str, ...]:
+    """What the snapshots taken here inherited that may hurt."""
+    return tuple(_now.inherited)
+
+
+def note_inherited(lines: list[str]) -> None:
+    """Remember it for `status`."""
+    _now.inherited += [line for line in lines if line not in _now.inherited]
+
+
+def set_executable(path: str | os.PathLike[str] | None) -> None:
+    """Name the interpreter to launch when there is no early template; None: find one again.
+
+    A default template that was launched already is replaced at the next `new`.
+
+    Raises:
+        ValueError: the path is not absolute. FileNotFoundError: nothing executable is there.
+    """
+    if path is not None:
+        path = checked_executable(path)
+    with _now.lock:
+        _now.executable = path
+        if _now.template is not None and _now.template is not _now.early:
+            _now.template = None
+
+
+def preset_executable(path: str) -> None:
+    """What EARLYFORK_PYTHON says; looked at only when something is launched."""
+    if _now.executable is None:
+        _now.executable = path
+
+
+def checked_executable(path: str | os.PathLike[str]) -> str:
+    """The path as str, if it can be executed."""
+    text = launchable(path)
+    if not os.access(text, os.X_OK) or os.path.isdir(text):
+        raise FileNotFoundError(2, "no such executable file", text)
+    return text
+
+
+def choose(given: str | None = None) -> interpreter.Choice:
+    """What would be launched now."""
+    return interpreter.choose(given, _now.executable)
+
+
+def launch_root(
+    executable: str | None = None, env: dict[str, str] | None = None, *, alone: bool = False
+) -> Process:
+    """A root template in a new interpreter."""
+    if not platform.can_fork:
+        raise EarlyForkError(
+            "earlyfork makes processes on POSIX systems only: this one has no fork and no way to "
+            "pass sockets on; use multiprocessing's spawn here"
+        )
+    choice = choose(executable)
+    if choice.frozen and not _app_obeys_marker():
+        raise EarlyForkError(
+            "this frozen app can't launch itself: its main program neither begins with "
+            "`import earlyfork` nor was it built with earlyfork's PyInstaller hooks, so the app "
+            "would run a second time. Add the import as the first line of the main program, or "
+            "call earlyfork.set_executable()"
+        )
+    if choice.frozen and marker.is_privileged():
+        raise EarlyForkError(
+            "a setuid app can't launch itself: it obeys no marker, since anybody could have set "
+            "it. Make `import earlyfork` the first line of its main program"
+        )
+    launched = launch.launch(choice, env, alone=alone)
+    watch = Watch(launched.status, None, None)
+    watch.starter = launched.starter
+    watch.started_by = str(choice)
+    return inside.root(launched.comm, watch, "exec", launched.baseline, has_main=False)
+
+
+def _app_obeys_marker() -> bool:
+    """Whether a second run of this frozen app would meet the marker before the app's own code."""
+    if frozen.has_hooks() or _now.early is not None:
+        return True
+    return "earlyfork" in vars(sys.modules["__main__"])
+
+
+def default_template() -> Process | Above:
+    """The default template, launched if need be."""
+    template = _now.template
+    if isinstance(template, Process):
+        if _is_ours(template):
+            return template
+        lose(template)
+    elif template is not None:
+        return template
+    with _now.lock:
+        if _now.template is None:
+            if here.can_ask and here.baseline is not None and here.up is not None:
+                _now.template = Above(here.baseline)
+            else:
+                _replace()
+        assert _now.template is not None
+        return _now.template
+
+
+def _is_ours(template: Process) -> bool:
+    """Whether the template's fd is still its own: somebody may have closed all fds of the host."""
+    if quick is not None:
+        return bool(quick.inode(inside.comm_fd(template)) == _now.inode)
+    try:
+        return os.fstat(inside.comm_fd(template)).st_ino == _now.inode
+    except OSError:
+        return False
+
+
+def lose(template: Process | Above) -> None:
+    """Drop a default template that turned out to be dead, if nobody else did so meanwhile."""
+    with _now.lock:
+        if _now.template is template:
+            _lose(template)
+
+
+def _lose(template: Process | Above) -> None:
+    """Drop a default template that can't be used any more; remember why."""
+    if isinstance(template, Above):
+        here.can_ask = False
+        _now.template = None
+        _now.death = "the template that this process came from is gone"
+        return
+    if _is_ours(template):
+        watch = inside.watch_of(template)
+        with contextlib.suppress(EarlyForkError):
+            watch.refresh()
+        pid = watch.known_pid()
+        _now.death = (
+            f"the {template.origin} template (pid {pid or 'unknown'}) died (was it killed?)"
+        )
+        if watch.started_by:
+            _now.death += f" It was launched as {watch.started_by}"
+    else:
+        _now.death = (
+            f"the socket to the {template.origin} template was closed behind earlyfork's back "
+            "(by a closerange?)"
+        )
+        inside.disown(template)
+    if template is _now.early:
+        _now.early_death = _now.death
+    _now.template = _now.early = None
+
+
+def _replace() -> None:
+    root = launch_root()
+    _now.inode = os.fstat(inside.comm_fd(root)).st_ino
+    _now.template = root
+    if _now.death:
+        text, _now.death = _now.death, ""
+        warn(f"{text}. New processes come from a new template, launched as {choose()}")
+
+
+def launchable(path: str | os.PathLike[str]) -> str:
+    """The path as str, if it is one that can be launched.
+
+    Raises:
+        TypeError: no str. ValueError: not absolute.
+    """
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise TypeError(f"the path of an interpreter is a str, not {type(text).__name__}")
+    if not os.path.isabs(text):
+        raise ValueError(f"the path of an interpreter must be absolute, not {text!r}")
+    return text
+
+
+def default_comm() -> int:
+    """The fd of the way to the default template, for a snapshot to inherit; -1 without one."""
+    template = _now.template
+    if isinstance(template, Process) and _is_ours(template):
+        return inside.comm_fd(template)
+    return -1
+
+
+# -- after a fork ---------------------------------------------------------------------------------
+
+
+def begin_anew() -> None:
+    """In the child of a host that forked itself: another thread may have held the lock."""
+    _now.lock = _thread.RLock()
+
+
+def forget_all() -> None:
+    """In a snapshot: what its main program's processes come from is not its own."""
+    global _now
+    _now = _Defaults()

@@ -1,0 +1,86 @@
+"""As if started now: what a new process is told of its caller's surroundings, and what can't be.
+
+Only what differs from the surroundings that its template was made with.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from earlyfork import _context
+from earlyfork._ground import frozen
+from earlyfork._ground.fds import above_streams, open_directory
+from earlyfork._ground.stack import warn
+from earlyfork._owner import inside
+from earlyfork._shared import payloads, wire
+from earlyfork._shared.sockets import Fds
+from earlyfork._shared.surroundings import env_changes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from earlyfork._context import Context
+    from earlyfork._owner.process import Process
+
+
+def checked_environment(env: Mapping[str, str]) -> dict[bytes, bytes]:
+    if not hasattr(env, "items"):
+        raise TypeError(f"env maps str to str, and is no {type(env).__name__}")
+    raw = {}
+    for name, value in env.items():
+        if type(name) is not str or type(value) is not str:
+            raise TypeError(f"env maps str to str, not {name!r} to {value!r}")
+        if not name or "=" in name or "\0" in name or "\0" in value:
+            raise ValueError(f"{name!r}: {value!r} can't be in an environment")
+        raw[os.fsencode(name)] = os.fsencode(value)
+    return raw
+
+
+def warn_of_late(base: dict[bytes, bytes], wanted: dict[bytes, bytes]) -> None:
+    late = sorted(
+        os.fsdecode(name)
+        for name in {*base, *wanted}
+        if name.startswith((b"LD_", b"MALLOC_", b"PYTHON")) or name == b"GLIBC_TUNABLES"
+        if base.get(name) != wanted.get(name)
+        and os.fsdecode(name) not in frozen.LOADER_ENVIRONMENT  # the bootloader's, not the user's
+    )
+    if late:
+        warn(
+            f"env= changes {', '.join(late)}: that is read when a program starts, so the new "
+            "process, which is forked, does not obey it (what it executes does). Only "
+            "new_exec(executable=...) starts a program"
+        )
+
+
+def hand_over(
+    process: Process,
+    baseline: Context,
+    env: dict[bytes, bytes],
+    folder: int,
+) -> None:
+    """Queue what differs between here and what the process's template was made with."""
+    if env != baseline.env:
+        inside.add(process, wire.ENV, env_changes(baseline.env, env))
+    if folder >= 0:
+        inside.add(process, wire.CWD, b"", folder)
+    else:
+        cwd = _context.cwd_identity()
+        if cwd != baseline.cwd and cwd is not None:
+            inside.add(process, wire.CWD, b"", open_directory("."))
+    if sys.path != baseline.path and not frozen.owns_path():
+        entries = [os.fsencode(str(entry)) for entry in sys.path]
+        inside.add(process, wire.PATH, payloads.pack_path(entries))
+    stdio = _context.stdio_identity()
+    if stdio != baseline.stdio:
+        kinds = bytearray([payloads.KEEP] * 3)
+        with Fds() as fds:
+            for number, (now, then) in enumerate(zip(stdio, baseline.stdio, strict=True)):
+                if now is None:
+                    kinds[number] = payloads.NULL
+                elif now != then:
+                    kinds[number] = payloads.NEXT_FD
+                    fds.append(above_streams(os.dup(number)))
+            inside.add(process, wire.STDIO, bytes(kinds), *fds)
+            fds.clear()

@@ -1,0 +1,160 @@
+"""What of this process would hurt one that is forked from it: found by looking, told in words.
+
+Looks only; opens nothing that it finds, imports nothing, and changes nothing. A line names what
+there is, what becomes of it in a snapshot, and what to do instead.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+from earlyfork._child.here import here
+from earlyfork._ground import platform
+from earlyfork._ground.fds import listens, open_fds, target
+from earlyfork._origin import default
+from earlyfork._owner import inside, linked
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+#: Modules that look at the environment when they are imported, and at what: a process that is
+#: forked with them can't be told otherwise by env=.
+READ_AT_IMPORT = {
+    "numpy": "OMP_NUM_THREADS, OPENBLAS_NUM_THREADS and MKL_NUM_THREADS",
+    "torch": "OMP_NUM_THREADS and MKL_NUM_THREADS",
+    "tensorflow": "TF_CPP_MIN_LOG_LEVEL and TF_ENABLE_ONEDNN_OPTS",
+    "jax": "JAX_PLATFORMS and XLA_FLAGS",
+    "numba": "NUMBA_NUM_THREADS",
+    "polars": "POLARS_MAX_THREADS",
+    "numexpr": "NUMEXPR_MAX_THREADS",
+    "matplotlib": "MPLBACKEND and MPLCONFIGDIR",
+    "huggingface_hub": "HF_HOME and HF_TOKEN",
+    "gevent": "GEVENT_LOOP and GEVENT_RESOLVER",
+}
+#: What is found at the begin of files whose state a library keeps in memory, too.
+DATABASES = {b"SQLite format 3\0": "SQLite", b"\xde\xc0\xef\xbe": "LMDB"}
+#: And how the names of files end that such a library keeps beside them.
+COMPANIONS = ("-wal", "-shm", "-journal")
+GPUS = ("/dev/nvidia", "/dev/kfd", "/dev/dri/")
+#: What the kernel calls the fds of event loops and their like.
+LOOPS = {"eventpoll", "io_uring", "inotify", "timerfd", "signalfd", "eventfd", "fanotify"}
+
+
+def findings(kept: Collection[int] = ()) -> list[str]:
+    """What a fork of this process would inherit that may hurt, a line each.
+
+    Args:
+        kept: fds that its owner wants there: sockets and pipes among them are not told.
+    """
+    return [*_threads(), *_fds(kept, own_fds()), *_gpu_state(), *_modules()]
+
+
+def own_fds() -> set[int]:
+    """The fds of earlyfork's that are open here: nothing that the user would have to look after."""
+    found = {default.default_comm(), here.lifeline, here.line}
+    if here.up is not None:
+        found.add(here.up.fileno())
+    return found.union(
+        *map(inside.own_fds, inside.living()), *(watch.own_fds() for watch in linked.watches)
+    )
+
+
+def _threads() -> Iterator[str]:
+    native = platform.thread_names()
+    if native:
+        yield (
+            f"threads: {', '.join(native)}: none of them is in the snapshot; pools of BLAS and "
+            "OpenMP start anew there, other libraries may wait for theirs for ever: use these "
+            "libraries after the fork only"
+        )
+
+
+def _fds(kept: Collection[int], own: Collection[int]) -> Iterator[str]:
+    peers, loops = [], []
+    for fd in open_fds():
+        if fd in own:
+            continue
+        try:
+            mode, name = os.fstat(fd).st_mode, target(fd)
+        except OSError:  # closed meanwhile
+            continue
+        if stat.S_ISREG(mode):
+            kind = _database(fd, name)
+            if kind:
+                yield (
+                    f"fd {fd}: {kind} database {name}: its locks and its cache would be shared; "
+                    "close it before the snapshot and open it in each process"
+                )
+        elif name.startswith(GPUS):
+            yield (
+                f"fd {fd}: {name}: a GPU's context does not survive a fork; take the snapshot "
+                "before the first use of the GPU"
+            )
+        elif (
+            fd in kept
+            or "[pidfd]" in name
+            or stat.S_ISCHR(mode)
+            or stat.S_ISDIR(mode)
+            or listens(fd)
+        ):
+            continue
+        elif any(word in name for word in LOOPS):
+            loops.append(f"{fd} ({name.partition(':')[2].strip('[]') or name})")
+        else:
+            peers.append(f"{fd} ({'socket' if stat.S_ISSOCK(mode) else 'pipe'})")
+    if loops:
+        yield (
+            f"fds {', '.join(loops)}: an event loop's; dead ends in the snapshot: make the loop in "
+            "each process"
+        )
+    if peers:
+        yield (
+            f"fds {', '.join(peers)}: what has a peer is a dead end in the snapshot: connect in "
+            "each process, pass it with send_fh(), or name it in keep_fds="
+        )
+
+
+def _database(fd: int, name: str) -> str:
+    if name.endswith(COMPANIONS):
+        return "SQLite"
+    if name.endswith(".mdb"):
+        return "LMDB"
+    try:
+        head = os.pread(fd, 32, 0)
+    except OSError:  # open for writing only
+        return ""
+    return next((kind for magic, kind in DATABASES.items() if magic in head), "")
+
+
+def _gpu_state() -> Iterator[str]:
+    torch = sys.modules.get("torch")
+    cuda = getattr(torch, "cuda", None)
+    if cuda is not None and cuda.is_initialized():
+        yield (
+            "torch.cuda is initialised: CUDA refuses to work in a forked process; take the "
+            "snapshot before the first use of the GPU"
+        )
+        return
+    try:
+        with open("/proc/self/maps") as file:
+            loaded = any("/libcuda.so" in line for line in file)
+    except OSError:  # no /proc
+        return
+    if loaded:
+        yield (
+            "libcuda is loaded: harmless as long as nothing has used the GPU (cuInit); if "
+            "something has, take the snapshot before it"
+        )
+
+
+def _modules() -> Iterator[str]:
+    for name, variables in READ_AT_IMPORT.items():
+        if name in sys.modules:
+            yield (
+                f"module {name} has read {variables}: a process from this snapshot does not obey "
+                f"env= or os.environ in these; set them before the import, or import {name} in "
+                "the process"
+            )

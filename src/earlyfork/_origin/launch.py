@@ -1,0 +1,133 @@
+"""Launch an interpreter, or the frozen app's binary, as a root template.
+
+What is launched needs no earlyfork of its own: the child's text travels over the socket. It forks
+itself free of the host at once, so the only direct child is one that ends by itself in a moment.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import sys
+
+from earlyfork import _context
+from earlyfork._ground import frozen, marker, starters
+from earlyfork._ground.errors import LaunchError
+from earlyfork._ground.fds import above_streams
+from earlyfork._origin import child_text
+from earlyfork._shared.sockets import Fds, stream_pair
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from earlyfork._origin.interpreter import Choice
+
+
+class Launched:
+    """The launching side's end of a root template, and the process that started it."""
+
+    __slots__ = ("baseline", "comm", "starter", "status")
+
+    def __init__(self) -> None:
+        self.baseline = _context.Context()
+        self.starter = self.comm = self.status = -1
+
+
+def launch(choice: Choice, env: dict[str, str] | None = None, *, alone: bool = False) -> Launched:
+    """Start a root template; does not wait for it.
+
+    Args:
+        choice: what to start.
+        env: its environment, if not this process's own.
+        alone: whether a single process will come from it.
+
+    Raises:
+        LaunchError: the program can't be executed; names its path and the system's reason.
+        OSError: no fd or no process to be had.
+    """
+    starters.tidy()
+    try:
+        return _start(choice, env, alone=alone)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(error.errno, f"{choice} can't be launched: {reason}") from error
+
+
+def _start(choice: Choice, env: dict[str, str] | None, *, alone: bool) -> Launched:
+    result = Launched()
+    with Fds() as near, Fds() as far:
+        for _ in ("comm", "status"):
+            ends = stream_pair()
+            near.append(above_streams(ends[0]))
+            far.append(above_streams(ends[1]))
+        for container in (near, far):
+            os.set_blocking(container[1], False)
+        environment = dict(os.environ) if env is None else dict(env)
+        own_directory = choice.frozen and frozen.wants_own_directory(environment)
+        boot = b""
+        if choice.frozen:
+            command = [choice.path]
+            environment = frozen.launch_environment(environment)
+            environment[marker.MARKER] = marker.make(*far, own_directory=own_directory)
+        else:
+            environment = frozen.plain_environment(environment)
+            boot, arguments = child_text.boot(*far)
+            command = [choice.path, *interpreter_flags(), *arguments]
+        pid = _execute(choice, command, environment, far)
+        if not own_directory:
+            result.starter = pid
+        else:  # the starter is its bootloader, which stays as long as the directory
+            starters.leave(pid)
+        far.close()
+        if boot:  # to be read when it has started
+            try:
+                raw = {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}
+                result.baseline.env = raw
+                _send_all(near[0], b"".join((boot, *child_text.modules(raw, alone=alone))))
+            except BaseException:  # no memory, Ctrl-C: it sees the end of its text, and ends
+                starters.leave(pid)
+                raise
+        result.comm, result.status = near
+        near.clear()
+    return result
+
+
+def _execute(choice: Choice, command: list[str], env: dict[str, str], fds: list[int]) -> int:
+    """Execute a command that inherits these fds, which is waited for by its pid; return that."""
+    import subprocess  # here, since most programs never get here
+
+    try:
+        process = subprocess.Popen(command, env=env, pass_fds=fds)
+    except OSError as error:
+        if error.filename is None:  # not the file's fault: no process, no memory, no fd
+            raise
+        raise LaunchError(
+            f"{choice} can't be executed: {error.strerror} (errno {error.errno})"
+        ) from error
+    process.returncode = 0  # so that nobody but `starters` waits for it
+    return process.pid
+
+
+def interpreter_flags() -> list[str]:
+    """The command line options that make an interpreter like this one."""
+    import subprocess
+
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    for name, value in sys._xoptions.items():  # subprocess knows only some of them
+        option = name if value is True else f"{name}={value}"
+        if option not in flags:
+            flags += ["-X", option]
+    return flags
+
+
+def _send_all(fd: int, data: bytes) -> None:
+    """Send the child's text; an interpreter that is gone already is noticed elsewhere."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+    try:
+        # All of it must find room, else this would wait for the interpreter to begin. Linux doubles
+        # what is asked for, up to its limit: 426 kB where that was never changed.
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, len(data))
+        sock.sendall(data, getattr(_socket, "MSG_NOSIGNAL", 0))
+    except (BrokenPipeError, ConnectionResetError):
+        return
+    finally:
+        sock.detach()

@@ -1,0 +1,155 @@
+"""The ways to a new process: `new`, `new_exec`, `sibling`, `new_from_fh`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from earlyfork import _context
+from earlyfork._ground.errors import LaunchError, TemplateDied
+from earlyfork._ground.fds import open_directory
+from earlyfork._origin import default
+from earlyfork._origin.above import Above
+from earlyfork._origin.handover import checked_environment, hand_over, warn_of_late
+from earlyfork._owner import inside
+from earlyfork._shared import wire
+from earlyfork._shared.quick import quick
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+    from earlyfork._owner.process import Process
+
+if quick is not None:
+    _context.same_place = quick.same_place
+
+
+def new(
+    *, env: Mapping[str, str] | None = None, cwd: str | os.PathLike[str] | None = None
+) -> Process:
+    """A new, clean process, as if it had been started by this one now.
+
+    It comes from the early template if the main program made one (its first line is
+    `import earlyfork`), else from a template that is launched on first use and kept. Never waits
+    for the new process.
+
+    Args:
+        env: its whole environment, instead of this process's current one.
+        cwd: its working directory, instead of this process's current one.
+
+    Raises:
+        LaunchError: no interpreter can be launched. OSError: no fd to be had, or no such `cwd`.
+        TypeError, ValueError: `env` is no environment.
+
+    Warns:
+        EarlyForkWarning: the template had died and was replaced, or `env` changes a variable that
+            is read only when a program starts.
+
+    From AnyEvent::Fork's `new`.
+    """
+    raw = _context.raw_environment() if env is None else checked_environment(env)
+    folder = -1 if cwd is None else open_directory(cwd)
+    while True:
+        template = default.default_template()
+        try:
+            process = template.fork()
+        except TemplateDied:
+            default.lose(template)
+            continue
+        except BaseException:
+            if folder >= 0:
+                os.close(folder)
+            raise
+        break
+    baseline = template.baseline if isinstance(template, Above) else inside.baseline(template)
+    assert baseline is not None
+    if folder >= 0 or not baseline.holds(raw):
+        hand_over(process, baseline, raw, folder)
+    if env is not None:
+        warn_of_late(baseline.env, raw)
+    return process
+
+
+def new_exec(
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    executable: str | os.PathLike[str] | None = None,
+) -> Process:
+    """A process in a fresh interpreter; with an early template, one forked off that.
+
+    Args:
+        env: its whole environment, instead of this process's current one.
+        cwd: its working directory, instead of this process's current one.
+        executable: the interpreter for this one process; then it is always launched.
+
+    Raises:
+        LaunchError: the interpreter can't be executed; names its path and the errno.
+        ValueError, FileNotFoundError: `executable` is no absolute path, or nothing is there.
+        OSError: no fd or process to be had, or no such `cwd`.
+
+    In the new interpreter `socket` is loaded when it is first imported, or when the function uses
+    its socket for more than to send, receive and close. One that first gives up the stdlib's files
+    (chroot, a sandbox) has to import it before.
+
+    From AnyEvent::Fork's `new_exec`. There it makes a direct child; here what is launched forks
+    itself free and then forks the process, so that this one is watched like every other.
+    """
+    if executable is None and default.early_template() is not None:
+        return new(env=env, cwd=cwd)
+    path = None if executable is None else default.launchable(executable)
+    raw = _context.raw_environment() if env is None else checked_environment(env)
+    folder = -1 if cwd is None else open_directory(cwd)
+    try:
+        root = default.launch_root(path, None if env is None else dict(env), alone=True)
+        process = _first_of(root)
+    except BaseException:
+        if folder >= 0:
+            os.close(folder)
+        raise
+    hand_over(process, inside.baseline(root), raw, folder)
+    return process
+
+
+def _first_of(root: Process) -> Process:
+    """The process of a template that was launched for it, if it is what it should be."""
+    try:
+        return inside.only_one_of(root)
+    except TemplateDied as error:
+        epitaph = inside.watch_of(root).epitaph()
+        raise LaunchError(f"no process could be launched: {epitaph}") from error
+
+
+def sibling() -> Process:
+    """In a process that earlyfork made: one more clone of what this one was cloned from.
+
+    It has what its template was prepared with when the request arrives there, and nothing of this
+    process. A worker that has given up its user id is refused.
+
+    Raises:
+        TemplateDied: this process was not made by earlyfork, or its template is gone.
+        OSError: no fd to be had here.
+    """
+    return Above(None, wire.SIBLING).fork()
+
+
+def new_from_fh(fh: socket.socket) -> Process:
+    """Take up a prepared process whose socket another process got from `to_fh`.
+
+    Owns the socket from here on.
+
+    Raises:
+        TypeError: no socket. ValueError: a closed one.
+
+    From AnyEvent::Fork's `new_from_fh`.
+    """
+    import socket
+
+    if not isinstance(fh, socket.socket):
+        raise TypeError(f"new_from_fh takes the socket that to_fh() gave, not {type(fh).__name__}")
+    if fh.fileno() < 0:
+        raise ValueError("new_from_fh was given a closed socket")
+    if fh.family != socket.AF_UNIX or fh.type != socket.SOCK_STREAM:
+        raise ValueError(f"new_from_fh takes the socket that to_fh() gave, not {fh!r}")
+    return inside.adopt(fh.detach())

@@ -1,0 +1,148 @@
+"""What a template that was forked off the main program does first: let go of what that had.
+
+The rest of the package is loaded here only after that: by then nobody waits.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import sys
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+#: What a template inherited and dropped: kept, so that nothing of it is ever finalised there.
+_inherited: list[object] = []
+
+
+def early_template(comm: int, status: int, *keep: int) -> NoReturn:
+    """What an early template does: shed the main program, then serve."""
+    import gc
+
+    close_other_fds({comm, status, *keep})
+    drop_half_imports()
+    sys.argv = [""]
+    sys.modules["earlyfork"].__dict__["_reason"] = "this process was made by earlyfork"
+    from earlyfork._child import here, root
+    from earlyfork._ground import frozen
+    from earlyfork._shared.surroundings import fresh_main
+
+    here.Here.collect_by = frozen.collect_by()
+    _inherited.append(fresh_main())
+    gc.freeze()
+    root.serve_root(comm, status)
+
+
+def close_other_fds(keep: set[int]) -> None:
+    """Close every fd above the streams but `keep`; closed streams become /dev/null."""
+    from earlyfork._ground.fds import open_fds
+
+    for fd in open_fds():  # which may lie above the limit, if that was lowered
+        if fd not in keep:
+            os.close(fd)
+    from earlyfork._shared.surroundings import fill_streams
+
+    fill_streams()
+
+
+def half_imported() -> list[str]:
+    """Names of modules whose import is under way."""
+    found = []
+    for name, module in list(sys.modules.items()):
+        try:
+            if getattr(getattr(module, "__spec__", None), "_initializing", False):
+                found.append(name)
+        except Exception:  # noqa: S112 - somebody's own object, which raises what it likes
+            continue
+    return found
+
+
+def drop_half_imports() -> None:
+    """Let half-imported modules be imported anew: nobody will ever finish them here.
+
+    Their submodules go too, since those are bound to the parent only when they are loaded.
+    earlyfork itself is whole enough: this is its last line.
+    """
+    half = [name for name in half_imported() if name.partition(".")[0] != "earlyfork"]
+    _inherited.extend(
+        sys.modules.pop(name)
+        for name in list(sys.modules)
+        if any(name == parent or name.startswith(parent + ".") for parent in half)
+    )
+    finish_half_imports()
+
+
+def finish_half_imports() -> None:
+    """Mark modules as imported whose import goes on in another process, and drop their locks.
+
+    The locks are held by a thread that will never come back to release them: a second thread that
+    imports such a module would hang (seen on 3.10 to 3.13).
+    """
+    for name in half_imported():
+        spec = sys.modules[name].__spec__
+        spec._initializing = False  # type: ignore[union-attr]
+    import _frozen_importlib
+
+    _frozen_importlib._module_locks.clear()  # type: ignore[attr-defined]
+
+
+def serve_marker(comm: int, status: int, keeps_directory: bool) -> NoReturn:  # noqa: FBT001
+    """What a launched frozen binary does instead of running the app: what its marker says."""
+    if not keeps_directory:
+        if os.fork():  # nobody's child, as every root template
+            os._exit(0)
+        early_template(comm, status)
+    # PyInstaller's bootloader removes the directory as soon as this process ends: it stays until
+    # all that were forked from the template, and so hold the other end of a pipe, are gone.
+    end, lifeline = os.pipe()
+    if os.fork():
+        _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+        close_other_fds({end})
+        os.read(end, 1)
+        os._exit(0)
+    early_template(comm, status, lifeline)
+
+
+def snapshot_template(comm: int, status: int, keep: set[int], default: int) -> NoReturn:
+    """What a snapshot does: let go of the main program's peers, keep all else, then serve.
+
+    Args:
+        comm: its end of the socket that its owner speaks to.
+        status: its end of its own status socket.
+        keep: fds that stay open beside those.
+        default: its way to the default template that the main program had; -1 without one.
+    """
+    import gc
+
+    from earlyfork._child import here, root
+    from earlyfork._ground import frozen
+    from earlyfork._origin import host_fork
+
+    can_ask = default >= 0 or here.here.can_ask
+    shed_fds(keep | {comm, status} | ({default} if default >= 0 else set()))
+    host_fork.forget_everything()
+    finish_half_imports()
+    here.Here.collect_by = frozen.collect_by()
+    gc.freeze()
+    root.serve_root(comm, status, default, can_ask=can_ask)
+
+
+def shed_fds(keep: set[int]) -> None:
+    """Put a dead end in the place of every fd with a peer.
+
+    The numbers stay taken: objects that still name them, and close them one day, hit nothing else.
+    """
+    import socket
+
+    from earlyfork._ground.fds import may_stay, open_fds
+    from earlyfork._shared.surroundings import fill_streams
+
+    fill_streams()
+    plug, gone = socket.socketpair()
+    gone.close()
+    for fd in open_fds():
+        if fd not in keep and fd != plug.fileno() and not may_stay(fd):
+            os.dup2(plug.fileno(), fd, inheritable=False)
+    plug.close()

@@ -1,0 +1,87 @@
+"""Processes that end with this one, and what each of them hangs on (docs/design.md, "Ends").
+
+Their watches are kept here even when their handles are closed or dropped, since closing a watch is
+the end of its process.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from earlyfork._ground import platform
+from earlyfork._ground.fds import above_streams
+from earlyfork._shared import payloads
+from earlyfork._shared.sockets import stream_pair
+
+if TYPE_CHECKING:
+    from earlyfork._owner.watch import Watch
+    from earlyfork._shared.sockets import Fds
+
+#: Of all linked processes that may live.
+watches: set[Watch] = set()
+#: Those among them whose handles are gone.
+_dropped: set[Watch] = set()
+
+
+def link(watch: Watch, fds: Fds) -> bytes:
+    """How a process is to be linked; the fds by which others see our end are added to `fds`.
+
+    Raises:
+        OSError: no fd to be had here.
+    """
+    kind = payloads.LINKED
+    try:
+        if platform.has_deadly_sockets:
+            fds += map(above_streams, stream_pair())
+            watch.line = above_streams(os.dup(fds[1]))
+            kind = payloads.SECOND_LINE
+    except OSError as error:
+        raise OSError(error.errno, f"nothing linked can be run: {error.strerror}") from error
+    watches.add(watch)  # now, since a child of the host must let go of it
+    pidfd = platform.pidfd(os.getpid())
+    if pidfd >= 0:
+        fds.append(pidfd)
+    return kind
+
+
+def unlink(watch: Watch) -> None:
+    """Its process was not told."""
+    watches.discard(watch)
+    watch.drop_line()
+
+
+def forget(watch: Watch) -> None:
+    """Its process is dead, or was never linked."""
+    watches.discard(watch)
+
+
+def drop(watch: Watch) -> None:
+    """Its handle goes: watch the process until this one ends."""
+    if watch.may_live():
+        _dropped.add(watch)
+    else:
+        watches.discard(watch)
+
+
+def forget_dropped() -> None:
+    """Let go of those without a handle that have ended meanwhile."""
+    for watch in tuple(_dropped):  # several threads may be here
+        if not watch.foreign:
+            watch.look()
+        if not watch.may_live():
+            _dropped.discard(watch)
+            watches.discard(watch)
+
+
+def forget_all() -> None:
+    """In a snapshot: they are the main program's."""
+    watches.clear()
+    _dropped.clear()
+
+
+def after_fork_in_child(parent: int) -> None:
+    """They are the parent's, with or without a handle."""
+    for watch in watches:
+        watch.foreign = watch.foreign or parent
+        watch.drop_line()  # or they would live for as long as this child

@@ -1,0 +1,98 @@
+"""What can be named or copied in another process: functions, modules, values, signals.
+
+Everything that a caller may get wrong is refused here, before anything is sent.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from earlyfork._shared import payloads, wire
+
+
+def check_dotted(name: object, what: str) -> None:
+    """Refuse what is no dotted name.
+
+    Raises:
+        TypeError: not a str. ValueError: not identifiers and dots.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"a {what} is a str, not {type(name).__name__}")
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError(f"{name!r} is no {what}: identifiers joined by dots are")
+
+
+def target_name(function: object, *, has_main: bool) -> str:
+    """The name by which a function can be found in another process.
+
+    Raises:
+        TypeError: neither a name nor a function of a module.
+        ValueError: a name that is none, or a function that another process can't find.
+    """
+    if isinstance(function, str):
+        module, colon, path = function.partition(":")
+        check_dotted(module, "function name")
+        if colon:
+            check_dotted(path, "function name")
+        return function
+    home = getattr(function, "__module__", None)
+    path = getattr(function, "__qualname__", "")
+    if not callable(function) or not home or not path:
+        raise TypeError(
+            f"a function of a module or its name is needed, not {function!r}; "
+            "send other values with send_arg()"
+        )
+    if "<" in path:
+        raise ValueError(
+            f"{path} can't be found by name in another process: lambdas and functions inside "
+            "functions exist only here; move it to the top level of a module"
+        )
+    if home == "__main__" and not has_main:
+        raise ValueError(
+            f"{path} is defined in the main program, which a clean process does not contain; "
+            "move it to a module, or fork from a snapshot (earlyfork.template)"
+        )
+    found: object = sys.modules.get(home)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    if found is not function:
+        raise ValueError(f"{home}:{path} is not {function!r}: another process would find another")
+    return f"{home}:{path}"
+
+
+def pack_argument(value: object) -> tuple[int, bytes]:
+    """One value as it travels.
+
+    Raises:
+        TypeError: it can't be pickled. ValueError: it is too long.
+    """
+    try:
+        op, data = payloads.pack_value(value)
+    except Exception as error:
+        raise TypeError(
+            f"{type(value).__name__} can't be sent, since it can't be pickled: {error}"
+        ) from error
+    if len(data) > wire.MAX_BULK:
+        raise ValueError(
+            f"a value of {len(data)} bytes is more than the {wire.MAX_BULK} that can be sent; "
+            "write it to the socket that run() returns"
+        )
+    return op, data
+
+
+def pack_arguments(values: tuple[object, ...]) -> bytes:
+    """The arguments of `eval` and `call`."""
+    packed = [pack_argument(value) for value in values]
+    body = b"".join(wire.frame(op, data) for op, data in packed)
+    if len(body) > wire.MAX_BULK:
+        raise ValueError(f"arguments of {len(body)} bytes are more than {wire.MAX_BULK}")
+    return body
+
+
+def signal_name(number: int) -> str:
+    """`SIGTERM` for 15."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

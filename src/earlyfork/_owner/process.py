@@ -1,0 +1,495 @@
+"""`Process`: prepare a new process, run something in it, and know how it ends.
+
+The public class and nothing else: what other parts of earlyfork need of it is in `inside`. Knows
+nothing of where processes come from, except that a prepared one can be forked. Longer than other
+files, since it is one class, and its docstrings are the reference.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+from earlyfork._ground import platform, stack
+from earlyfork._ground.errors import ProcessStateError, RemoteError
+from earlyfork._owner import linked as links
+from earlyfork._owner import standbys
+from earlyfork._owner.channel import Channel
+from earlyfork._owner.files import describe
+from earlyfork._owner.names import (
+    check_dotted,
+    pack_argument,
+    pack_arguments,
+    signal_name,
+    target_name,
+)
+from earlyfork._owner.standbys import Standbys
+from earlyfork._owner.watch import Watch
+from earlyfork._shared import payloads, wire
+from earlyfork._shared.sockets import Fds
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from earlyfork._context import Context
+
+_tokens = itertools.count(1)
+#: The batch that runs a function by its name and nothing else, for names seen before.
+_run_batches: dict[str, bytes] = {}
+#: All handles, by the fd of their status sockets: a number that is used again takes the place of a
+#: handle that is gone, so the table is never longer than the table of fds.
+handles: dict[int, weakref.ref[Process]] = {}
+
+
+class Process(Channel):
+    """A new process: first prepared, then run. Made by `new`, `new_exec`, `fork`, not directly.
+
+    Preparing methods return the process itself, take effect in the new process in the order of
+    the calls, and never wait for it. Their errors there appear in `ready`, `error` and on stderr.
+    After `run` the object is a handle on what runs.
+
+    Modelled on AnyEvent::Fork's process object.
+    """
+
+    __module__ = "earlyfork"
+    # Defaults on the class, since making a process must cost little.
+    _target = ""
+    _standby = -1  # not asked for yet
+    _cloned = False
+    _standbys: Standbys | None = None  # made at the first fork
+    _is_linked = False
+    #: What must live as long as this handle: the root that a `new_exec` process came from.
+    _keep: Process | None = None
+    #: Of a root template: the surroundings that it was made with.
+    _baseline: Context | None = None
+    _has_main = False
+
+    def __init__(self, comm: int, watch: Watch, origin: str) -> None:
+        """Own `comm`, the near end of the process's socket."""
+        super().__init__(comm, watch)
+        #: "early", "exec", "snapshot" or "taken up".
+        self.origin = origin
+        handles[watch.fd] = weakref.ref(self)
+
+    def __repr__(self) -> str:
+        self._watch.refresh()
+        words = [str(self._watch.known_pid() or "(pid not known yet)")]
+        if self._target:
+            words.append(self._target)
+        return f"<Process {' '.join(words)}, {self.state}>"
+
+    @property
+    def state(self) -> str:
+        """What is known without asking: "preparing", "template", "running", "exited 0" ..."""
+        watch = self._watch
+        if watch.returncode is not None:
+            return f"exited {watch.returncode}"
+        if watch.refused is not None:
+            return "never made"
+        if watch.lost:
+            return "lost" if self._state == wire.RUNNING else "gone"
+        if self._state == wire.OPEN:
+            return "template" if self._cloned else "preparing"
+        return self._state
+
+    @property
+    def name(self) -> str:
+        """What it runs, or where it comes from."""
+        return self._target or self.origin
+
+    @property
+    def has_main(self) -> bool:
+        """Whether the main program's own functions are there (a snapshot, or forked from one)."""
+        return self._has_main
+
+    # -- preparing ----------------------------------------------------------------------------
+
+    def require(self, *modules: str) -> Process:
+        """Import modules there.
+
+        Raises:
+            TypeError, ValueError: something is no module name; nothing was sent.
+            ProcessStateError: the process runs already, or is closed.
+
+        From AnyEvent::Fork's `require`.
+        """
+        for name in modules:
+            check_dotted(name, "module name")
+        for name in modules:
+            self._add(wire.REQUIRE, name.encode())
+        self._flush()
+        return self
+
+    def eval(self, code: str, *args: object) -> Process:
+        """Run source text in the `__main__` namespace there, with the tuple `args` at hand.
+
+        `args` exists during that code only; names that the code defines stay.
+
+        Raises:
+            SyntaxError: the code does not compile; nothing was sent.
+            TypeError: an argument can't be pickled.
+            ProcessStateError: the process runs already, or is closed.
+
+        From AnyEvent::Fork's `eval`.
+        """
+        if not isinstance(code, str):
+            raise TypeError(f"eval takes source text, not {type(code).__name__}")
+        file, line = stack.caller(1)
+        place = f"<eval from {os.path.basename(file)}:{line}>"
+        compile(code, place, "exec", dont_inherit=True)
+        self._add(wire.EVAL, payloads.pack_values((place, code)) + pack_arguments(args))
+        self._flush()
+        return self
+
+    def call(self, function: str | Callable[..., object], *args: object) -> Process:
+        """Call a function there, by name (`pkg.mod.func`, `pkg.mod:obj.attr`) or as an object.
+
+        Raises:
+            TypeError, ValueError: not a callable's name, or a function that has none there.
+            ProcessStateError: the process runs already, or is closed.
+        """
+        name = target_name(function, has_main=self._has_main)
+        self._add(wire.CALL, payloads.pack_values((name,)) + pack_arguments(args))
+        self._flush()
+        return self
+
+    def send_fh(self, *files: object) -> Process:
+        """Pass open files to the function that will run, in the order sent.
+
+        Each fd is duplicated now, so the caller may close its own at once. A socket arrives as a
+        socket, a file object as one of the same mode, a multiprocessing Connection as one, an int
+        as an int; all of them close-on-exec.
+
+        Raises:
+            ValueError: a file is closed or an fd not open; nothing was sent.
+            TypeError: something has no fd.
+            ProcessStateError: the process runs already, or is closed.
+
+        From AnyEvent::Fork's `send_fh`.
+        """
+        self._may(wire.FD)
+        if not platform.can_send_fds:
+            raise NotImplementedError("file handles can't be passed on this system")
+        with Fds() as unsent:
+            for words in [describe(file, unsent) for file in files]:
+                self._add(wire.FD, words, unsent.take())
+        return self
+
+    def send_arg(self, *values: object) -> Process:
+        """Pass values to the function that will run, in the order sent.
+
+        bytes and str travel as they are, anything else pickled.
+
+        Raises:
+            TypeError: a value can't be pickled; nothing was sent.
+            ValueError: a value has more than 1 GiB.
+            ProcessStateError: the process runs already, or is closed.
+
+        From AnyEvent::Fork's `send_arg`.
+        """
+        self._may(wire.ARG_BYTES)
+        for op, data in [pack_argument(value) for value in values]:
+            self._add(op, data)
+        return self
+
+    def fork(self) -> Process:
+        """A new process that is a clone of this one, with all that was prepared in it so far.
+
+        Returns at once. What is sent to this one later is not in the clone. A template that is
+        forked repeatedly keeps standby processes for it.
+
+        Raises:
+            TemplateDied: this process is gone; the text says what is known of its end.
+            OSError: no fd to be had here.
+            ProcessStateError: the process runs already, or is closed.
+
+        From AnyEvent::Fork's `fork`.
+        """
+        with self._lock:
+            if self._state != wire.ROOT:  # which the children of the host may fork as well
+                self._may(wire.FORK)
+            if self._out:
+                self._flush_locked()
+            if self._standby < 0:
+                self._standby = standbys.DEFAULT_STANDBY
+            comm, watch = self._standbys_of().next(self, self._standby)
+        child = Process(comm, watch, self.origin)
+        self._cloned = True
+        if self._has_main:
+            child._has_main = True
+        return child
+
+    def _standbys_of(self) -> Standbys:
+        found = self._standbys
+        if found is None:
+            found = self._standbys = Standbys()
+        return found
+
+    def _give_sock(self) -> socket.socket:
+        self._close_standbys()
+        return super()._give_sock()
+
+    def _release(self) -> None:
+        self._close_standbys()
+        super()._release()
+
+    def _close_standbys(self) -> None:
+        found, self._standbys = self._standbys, None
+        if found is not None:
+            found.close()
+
+    def ready(self, timeout: float | None = None) -> Process:
+        """Wait until all that was sent so far has been done there.
+
+        Args:
+            timeout: seconds to wait at most; None waits for as long as it takes.
+
+        Raises:
+            RemoteError: code that was sent raised; carries the traceback from there.
+            TimeoutError: it is not done yet. TemplateDied, OSError: the process was never made.
+            ProcessStateError: the process runs already, or ended by itself.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        token = next(_tokens)
+        self._add(wire.READY, payloads.pack_number(token))
+        self._flush()
+        watch = self._watch
+        if not watch.until(lambda: watch.said >= token or watch.error is not None, deadline):
+            raise TimeoutError(f"{self!r} is not ready after {timeout} seconds")
+        if watch.said >= token:  # answers come in order
+            return self
+        if watch.error is not None:
+            raise watch.error
+        if watch.returncode is not None:
+            raise ProcessStateError(f"{self!r} ended before it was ready")
+        raise watch.failure()
+
+    # -- running ------------------------------------------------------------------------------
+
+    def run(self, function: str | Callable[..., object], *, linked: bool = False) -> socket.socket:
+        """Run a function there as the last thing that process does.
+
+        It is called with the other end of the returned socket first, then all that was sent, in
+        order. When it returns the process exits with status 0, SystemExit is honoured, any other
+        exception is printed there and is status 1. All commands are sent when this returns.
+
+        Args:
+            function: `pkg.mod.func`, `pkg.mod:obj.attr`, a bare name of `__main__` there, or a
+                function that can be found by its module and name.
+            linked: end the process (SIGTERM, then SIGKILL) when this process ends; on Linux even if
+                the template was killed before (SIGKILL at once).
+
+        Returns:
+            The blocking socket to the process. Its end of file says that the process is going.
+
+        Raises:
+            TypeError, ValueError: no such name, or a function that can't be found there.
+            OSError: linked, and no fd to be had here.
+            ProcessStateError: the process runs already, or is closed, or is a root template.
+
+        From AnyEvent::Fork's `run`.
+        """
+        if type(function) is str and function in _run_batches:
+            name = function
+        else:
+            name = target_name(function, has_main=self._has_main)
+        after = self._may(wire.RUN)
+        if self._cloned:
+            return self._run_clone(name, linked=linked)
+        if linked or self._out:
+            self._run_with_frames(name, linked=linked)
+        else:
+            self._send(run_batch(name), [])
+        self._state = after
+        self._target = name
+        return self._give_sock()
+
+    def _run_with_frames(self, name: str, *, linked: bool) -> None:
+        if not linked:
+            self._add(wire.RUN, payloads.pack_run(name))
+            self._flush()
+            return
+        with self._flight() as fds:
+            kind = links.link(self._watch, fds)
+            try:
+                self._add(wire.RUN, payloads.pack_run(name, kind), *fds)
+                fds.clear()
+                self._flush()
+            except BaseException:
+                links.unlink(self._watch)
+                raise
+        self._is_linked = True
+        links.forget_dropped()
+
+    def _run_clone(self, name: str, *, linked: bool) -> socket.socket:
+        """Run in one more clone: this process stays behind, since only it can reap its clones."""
+        clone = self.fork()
+        sock = clone.run(name, linked=linked)
+        self._give_sock().close()
+        self._watch, self._state, self._target = clone._watch, clone._state, clone._target
+        self._is_linked, clone._is_linked = clone._is_linked, False
+        handles[self._watch.fd] = weakref.ref(self)
+        return sock
+
+    def to_fh(self) -> socket.socket:
+        """Hand over the prepared process: its socket is all that needs to travel.
+
+        Another process takes it up with `new_from_fh`. This object is done with.
+
+        Raises:
+            ProcessStateError: the process runs already, or is closed, or is a root template.
+
+        From AnyEvent::Fork's `to_fh`.
+        """
+        after = self._may(wire.PARK)
+        # What keeps the forker interested travels with the process, in the process itself.
+        self._add(wire.PARK, b"", self._watch.take_fd())
+        self._flush()
+        self._state = after
+        return self._give_sock()
+
+    # -- a handle on what runs ----------------------------------------------------------------
+
+    def __enter__(self) -> Process:  # noqa: PYI034 - typing has Self from 3.11 on
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _watched(self) -> Watch:
+        if self._watch.foreign:
+            raise self._refusal(wire.READY)
+        if self._state in (wire.HANDED, wire.CLOSED):
+            raise ProcessStateError(f"{self!r} is {self._state}: nothing more can be known of it")
+        return self._watch
+
+    @property
+    def pid(self) -> int:
+        """The process id. Waits, for a moment, if the template has not said it yet."""
+        return self._watched().pid()
+
+    def poll(self) -> int | None:
+        """The return code, or None while the process lives; never waits.
+
+        Raises:
+            ProcessLost: nobody can know, since the template was killed.
+        """
+        watch = self._watched()
+        return watch.returncode if watch.has_exited() else None
+
+    def wait(self, timeout: float | None = None, *, check: bool = False) -> int:
+        """Wait until the process is gone; return its exit status, or minus the signal's number.
+
+        Args:
+            timeout: seconds to wait at most; None waits for as long as it takes.
+            check: raise `error` instead of returning a status that is not 0.
+
+        Raises:
+            TimeoutError: it still lives.
+            ProcessLost: its template was killed, so nobody can know.
+            TemplateDied, OSError: there never was a process.
+            RemoteError: with `check`, the process failed.
+        """
+        watch = self._watched()
+        if self._standbys is not None:
+            with self._lock:  # a template stays as long as it has standbys that may be taken
+                self._standbys.close_queue()
+        if not watch.has_exited(timeout):
+            hint = ", and was not run yet" if self._state == wire.OPEN else ""
+            raise TimeoutError(f"{self!r} still lives after {timeout} seconds{hint}")
+        links.forget(watch)
+        code = watch.returncode
+        assert code is not None
+        if check and code:
+            how = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with status {code}"
+            raise watch.error or RemoteError(f"{self!r} {how}")
+        return code
+
+    @property
+    def returncode(self) -> int | None:
+        """What `poll` or `wait` found last; None before."""
+        return self._watch.returncode
+
+    @property
+    def error(self) -> RemoteError | None:
+        """What code in the process raised, with its traceback, or None. Never waits."""
+        if not self._watch.over:
+            self._watch.look()
+        return self._watch.error
+
+    @property
+    def sentinel(self) -> int:
+        """An fd that becomes readable when the process is gone. Belongs to this object."""
+        return self._watched().as_sentinel()
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal; does nothing if the process is gone. Never reaches a recycled pid.
+
+        Raises:
+            ProcessLost: the template was killed, so the pid may be anybody's.
+        """
+        number = signal.Signals(number)
+        watch = self._watched()
+        if not watch.over:
+            watch.signal(number)
+        elif watch.lost:
+            raise watch.failure()
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Let go: a process that was not run yet exits with status 0, one that runs goes on."""
+        self._release()
+        if self._is_linked and self._watch.may_live():
+            links.drop(self._watch)
+            self._watch = Watch(-1, self._watch.known_pid(), None)
+        links.forget(self._watch)
+        self._watch.close()
+        self._state = wire.NEXT[self._state, wire.CLOSE]
+
+    def __del__(self, _down: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not _down():
+            self._release()
+            if self._is_linked:
+                links.drop(self._watch)
+            return
+        # At the interpreter's end the modules may be gone, and the kernel closes everything.
+        for holder in (self._sock, self._standbys):
+            if holder is not None:
+                holder.detach()
+
+    @property
+    def standby(self) -> int:
+        """How many processes a template in steady use keeps forked ahead; set before `fork`."""
+        return standbys.DEFAULT_STANDBY if self._standby < 0 else self._standby
+
+    @standby.setter
+    def standby(self, number: int) -> None:
+        most = standbys.MOST_STANDBY
+        if not 0 <= number <= most:
+            raise ValueError(f"standby is a number of processes up to {most}, not {number}")
+        if self._standbys is not None and number != self._standby:
+            self._standbys.close_queue()
+        self._standby = number
+
+
+def run_batch(name: str) -> bytes:
+    """The batch that runs a function and nothing else."""
+    found = _run_batches.get(name)
+    if found is None:
+        found = wire.batch(wire.frame(wire.RUN, payloads.pack_run(name)))
+        if len(_run_batches) < 256:
+            _run_batches[name] = found
+    return found

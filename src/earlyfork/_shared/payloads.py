@@ -1,0 +1,189 @@
+"""What the payload of each frame holds: packed and unpacked side by side, one pair after another.
+
+No I/O, like `wire`. The part in C reads and writes some of these itself (ENV, PATH, RUN, PID, EXIT,
+NO_FORK, a queued standby); tests/payload_cases.py holds both to the same bytes.
+"""
+
+from __future__ import annotations
+
+from _struct import Struct  # `struct` itself is one file more to find
+
+from earlyfork._shared import wire
+
+# -- a number: FORK and QUEUE (standbys), READY and IS_READY (a token), PID, EXIT, NO_FORK (errno) -
+
+#: More digits than any of these numbers has.
+MOST_DIGITS = 19
+
+
+def pack_number(number: int) -> bytes:
+    """A number, in decimal digits."""
+    return b"%d" % number
+
+
+def unpack_number(payload: bytes) -> int:
+    """The inverse of `pack_number`.
+
+    Raises:
+        ProtocolError: this is no number.
+    """
+    digits = payload[1:] if payload[:1] == b"-" else payload
+    if not digits.isdigit() or len(digits) > MOST_DIGITS:
+        raise wire.ProtocolError(f"{payload[:32]!r} is no number")
+    return int(payload)
+
+
+# -- RUN: how the process is linked to its owner, and what it runs --------------------------------
+
+#: Not linked; linked by its forker; linked by a second line as well, whose fd comes first.
+UNLINKED, LINKED, SECOND_LINE = b"-", b"L", b"S"
+
+
+def pack_run(name: str, link: bytes = UNLINKED) -> bytes:
+    """A function's name and how the process is linked."""
+    return link + name.encode()
+
+
+def unpack_run(payload: bytes) -> tuple[str, bytes]:
+    """The inverse of `pack_run`."""
+    return payload[1:].decode(), payload[:1]
+
+
+# -- ENV: what turns one environment into another -------------------------------------------------
+
+
+def pack_env(changes: list[tuple[bytes, bytes | None]]) -> bytes:
+    """Variables to set, and to remove (None): `name=value`, or `name`, with NUL between them."""
+    return b"\0".join(name if value is None else name + b"=" + value for name, value in changes)
+
+
+def unpack_env(payload: bytes) -> list[tuple[bytes, bytes | None]]:
+    """The inverse of `pack_env`."""
+    found = []
+    for entry in payload.split(b"\0"):
+        name, sign, value = entry.partition(b"=")
+        found.append((name, value if sign else None))
+    return found
+
+
+# -- PATH and FD: texts that hold no NUL ----------------------------------------------------------
+
+
+def pack_path(entries: list[bytes]) -> bytes:
+    """The entries of `sys.path`, as the file system has them."""
+    return b"\0".join(entries)
+
+
+def unpack_path(payload: bytes) -> list[bytes]:
+    """The inverse of `pack_path`."""
+    return payload.split(b"\0")
+
+
+def pack_words(words: tuple[str, ...]) -> bytes:
+    """What lets the other side make of an fd what it was: a kind, and its details."""
+    return "\0".join(words).encode("utf-8", "surrogatepass")
+
+
+def unpack_words(payload: bytes) -> list[str]:
+    """The inverse of `pack_words`."""
+    return payload.decode("utf-8", "surrogatepass").split("\0")
+
+
+# -- STDIO: one letter for each of fds 0, 1, 2 ----------------------------------------------------
+
+#: The stream stays as it is; becomes /dev/null; becomes the next fd that came along.
+KEEP, NULL, NEXT_FD = b"-nf"
+
+
+# -- ERROR: what code in a process raised ---------------------------------------------------------
+
+
+def pack_error(type_name: str, summary: str, text: str) -> bytes:
+    """The class of an exception, its last line, and its traceback, cut to `wire.MAX_TEXT` bytes."""
+    parts = (part.replace("\0", "\\0") for part in (type_name, summary, text))
+    return "\0".join(parts).encode("utf-8", "backslashreplace")[: wire.MAX_TEXT]
+
+
+def unpack_error(payload: bytes) -> tuple[str, str, str]:
+    """The inverse of `pack_error`; what is missing is empty, since a process may say anything."""
+    type_name, summary, text = (*payload.decode("utf-8", "replace").split("\0", 2), "", "")[:3]
+    return type_name, summary, text
+
+
+# -- a message up: what a child says to its forker ------------------------------------------------
+
+UP_HEAD = Struct("!BI")  # op, pid
+
+
+def pack_up(op: int, pid: int, payload: bytes = b"") -> bytes:
+    """One message of the process `pid`."""
+    return UP_HEAD.pack(op, pid) + payload
+
+
+def unpack_up(message: bytes) -> tuple[int, int, bytes]:
+    """The inverse of `pack_up`: op, pid, payload.
+
+    Raises:
+        ProtocolError: the message is too short for that.
+    """
+    if len(message) < UP_HEAD.size:
+        raise wire.ProtocolError(f"a message of {len(message)} bytes is none")
+    op, pid = UP_HEAD.unpack_from(message)
+    return op, pid, message[UP_HEAD.size :]
+
+
+# -- a queued standby -----------------------------------------------------------------------------
+
+QUEUED = Struct("!II")  # generation, pid
+
+
+def pack_queued(generation: int, pid: int) -> bytes:
+    """A standby, and how many frames had changed its template when it was forked."""
+    return QUEUED.pack(generation & 0xFFFFFFFF, pid)
+
+
+def unpack_queued(message: bytes) -> tuple[int, int]:
+    """The inverse of `pack_queued`: generation, pid."""
+    generation, pid = QUEUED.unpack(message)
+    return generation, pid
+
+
+# -- values: ARG_BYTES, ARG_STR, ARG_PICKLE; EVAL and CALL hold a row of them ---------------------
+
+
+def pack_value(value: object) -> tuple[int, bytes]:
+    """One value as (op, payload)."""
+    if type(value) is bytes:
+        return wire.ARG_BYTES, value
+    if type(value) is str:
+        return wire.ARG_STR, value.encode("utf-8", "surrogatepass")
+    import pickle  # only when a value needs it: it pulls in a dozen modules
+
+    return wire.ARG_PICKLE, pickle.dumps(value)
+
+
+def unpack_value(op: int, data: bytes) -> object:
+    """The inverse of `pack_value`.
+
+    Raises:
+        ProtocolError: `op` is none of a value.
+    """
+    if op == wire.ARG_BYTES:
+        return data
+    if op == wire.ARG_STR:
+        return data.decode("utf-8", "surrogatepass")
+    if op == wire.ARG_PICKLE:
+        import pickle
+
+        return pickle.loads(data)
+    raise wire.ProtocolError(f"op {op} is no value")
+
+
+def pack_values(values: tuple[object, ...]) -> bytes:
+    """Values for `eval` and `call`: bytes and str as they are, all else pickled."""
+    return b"".join(wire.frame(*pack_value(value)) for value in values)
+
+
+def unpack_values(body: bytes) -> tuple[object, ...]:
+    """The inverse of `pack_values`."""
+    return tuple(unpack_value(op, data) for op, data in wire.frames(body))

@@ -1,0 +1,201 @@
+"""The socket kit of both halves: pairs, messages that carry fds, and who owns an fd that came.
+
+Knows what a socket does and not what is said over it, but for two fixed forms: a frame on status,
+and a queued standby.
+"""
+
+from __future__ import annotations
+
+import _socket
+import _struct as struct  # `struct` itself is one file more to find
+import os
+import stat
+
+from earlyfork._shared import payloads, wire
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+AF_UNIX = _socket.AF_UNIX
+STREAM = _socket.SOCK_STREAM
+#: Status never blocks a forker: an owner that does not read is the owner's affair.
+NONBLOCK = getattr(_socket, "SOCK_NONBLOCK", 0)
+CLOEXEC = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
+NOSIGNAL = getattr(_socket, "MSG_NOSIGNAL", 0)
+DONTWAIT = getattr(_socket, "MSG_DONTWAIT", 0)
+ANCILLARY = _socket.CMSG_SPACE(wire.MAX_FDS * 4) + _socket.CMSG_SPACE(12)
+CREDENTIALS = getattr(_socket, "SCM_CREDENTIALS", None)
+POLLIN, POLLOUT = 1, 4  # everywhere
+#: What systems without SOCK_SEQPACKET for AF_UNIX say; errno itself is one module more.
+_EPROTONOSUPPORT, _EPROTOTYPE = 93 if hasattr(os, "memfd_create") else 43, 41
+
+
+class FdsLost(wire.ProtocolError):
+    """The kernel dropped fds that were sent here."""
+
+
+class Fds(list[int]):
+    """Fds that have one owner: each of them is taken out once, or closed.
+
+    Whoever holds the container owns what is in it. A `with` block closes what was not taken.
+    """
+
+    __slots__ = ()
+
+    def take(self) -> int:
+        """The first fd, which is the caller's from here on.
+
+        Raises:
+            ProtocolError: there is none, where the other side should have sent one.
+        """
+        if not self:
+            raise wire.ProtocolError("a frame came without the fd that belongs to it")
+        return self.pop(0)
+
+    def close(self) -> None:
+        """Close them all and forget the numbers."""
+        while self:
+            os.close(self.pop())
+
+    def __enter__(self) -> Fds:  # noqa: PYI034 - typing has Self from 3.11 on
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+# -- pairs ----------------------------------------------------------------------------------------
+
+
+def stream_pair() -> tuple[int, int]:
+    """The two ends of a stream socketpair."""
+    near, far = _socket.socketpair(AF_UNIX, STREAM)
+    return near.detach(), far.detach()
+
+
+def message_pair() -> tuple[_socket.socket, _socket.socket]:
+    """A socketpair that keeps messages whole."""
+    try:
+        return _socket.socketpair(AF_UNIX, _socket.SOCK_SEQPACKET)
+    except OSError as error:
+        if error.errno not in (_EPROTONOSUPPORT, _EPROTOTYPE):
+            raise
+        # macOS has no SOCK_SEQPACKET for AF_UNIX; its datagrams are reliable too.
+        return _socket.socketpair(AF_UNIX, _socket.SOCK_DGRAM)
+
+
+def status_pair() -> tuple[int, int]:
+    """A status socketpair as two fds, neither of which blocks."""
+    ours, theirs = _socket.socketpair(AF_UNIX, STREAM | NONBLOCK)
+    if not NONBLOCK:  # macOS
+        ours.setblocking(False)
+        theirs.setblocking(False)
+    return ours.detach(), theirs.detach()
+
+
+# -- messages with fds ----------------------------------------------------------------------------
+
+
+def receive(
+    sock: _socket.socket, size: int, flags: int = 0
+) -> tuple[bytes, Fds, tuple[int, int, int] | None]:
+    """One recvmsg: the bytes, the fds (close-on-exec), the sender's (pid, uid, gid) if it came.
+
+    Raises:
+        FdsLost: the kernel dropped fds, since this process has too many open files.
+    """
+    data, ancillary, got, _ = sock.recvmsg(size, ANCILLARY, flags | CLOEXEC)
+    fds = Fds()
+    sender = None
+    for level, kind, raw in ancillary:
+        if level != _socket.SOL_SOCKET:
+            continue
+        if kind == _socket.SCM_RIGHTS:
+            fds += struct.unpack(f"{len(raw) // 4}i", raw[: len(raw) // 4 * 4])
+        elif kind == CREDENTIALS:
+            sender = struct.unpack("3i", raw)
+    if not CLOEXEC:  # macOS
+        for fd in fds:
+            os.set_inheritable(fd, False)
+    if got & _socket.MSG_CTRUNC:
+        fds.close()
+        raise FdsLost("fds were lost on the way: too many open files in this process")
+    return data, fds, sender
+
+
+def rights(fds: Iterable[int]) -> list[tuple[int, int, bytes]]:
+    """The ancillary data that carries `fds`."""
+    numbers = (*fds,)
+    return [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(numbers)}i", *numbers))]
+
+
+def take_queued(queue: _socket.socket) -> tuple[int, int, int, int] | None:
+    """A standby from a template's queue as (generation, pid, comm, status); None if there is none.
+
+    Raises:
+        FdsLost: this process has too many open files.
+        EOFError: nobody will put one in any more.
+    """
+    while True:
+        try:
+            message, fds, _ = receive(queue, payloads.QUEUED.size, DONTWAIT)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:  # the template died; what it queued comes after this
+            continue
+        if not message:
+            raise EOFError
+        if len(fds) != 2:
+            fds.close()
+            raise FdsLost("a standby was lost on the way: too many open files in this process")
+        return (*payloads.unpack_queued(message), *fds)
+
+
+# -- what a forker tells an owner, and how it waits ------------------------------------------------
+
+
+def write_status(fd: int, op: int, payload: bytes) -> None:
+    """Tell an owner something.
+
+    One that can't be told all of it (it does not read, or the kernel has no memory) must not wait
+    for ever: its socket is ended, and it takes the process for lost.
+    """
+    frame = wire.frame(op, payload)
+    try:
+        written = os.write(fd, frame)
+    except (BrokenPipeError, ConnectionResetError):
+        return
+    except OSError:
+        written = 0
+    if written < len(frame):
+        sock = _socket.socket(AF_UNIX, STREAM, 0, fd)
+        try:
+            sock.shutdown(_socket.SHUT_RDWR)
+        except OSError:  # ended already
+            return
+        finally:
+            sock.detach()
+
+
+def is_status(fd: int) -> bool:
+    """Whether what was handed in can serve as a status socket; sees to it that it never blocks."""
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        return False
+    os.set_blocking(fd, False)
+    return True
+
+
+def poll(polled: Iterable[tuple[int, int]], patience: int | None) -> list[tuple[int, int]]:
+    """Which of these fds have something to say, waiting so many milliseconds for it."""
+    import select  # here, since the loop in C does without it
+
+    waiting = select.poll()
+    for fd, events in polled:
+        waiting.register(fd, events)
+    return waiting.poll(patience)
+
+
+def hung_up(fd: int) -> bool:
+    """Whether nobody holds the other end."""
+    return bool(poll([(fd, 0)], 0))

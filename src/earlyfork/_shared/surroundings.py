@@ -1,0 +1,98 @@
+"""Bring this process into the surroundings that its owner has: environment, path, streams.
+
+What the surroundings are is `_context`'s. Both halves look for differences with this file; the
+child's half, and whoever becomes a template, applies them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from earlyfork import _context
+from earlyfork._shared import payloads
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from earlyfork._shared.sockets import Fds
+
+
+def env_changes(base: dict[bytes, bytes], wanted: dict[bytes, bytes]) -> bytes:
+    """The payload of ENV that turns one environment into another; empty if they are the same."""
+    changes: list[tuple[bytes, bytes | None]] = [
+        (name, value) for name, value in wanted.items() if base.get(name) != value
+    ]
+    changes += [(name, None) for name in base if name not in wanted]
+    return payloads.pack_env(changes)
+
+
+def apply_env(payload: bytes) -> None:
+    """Do in this process what `env_changes` found."""
+    for name, value in payloads.unpack_env(payload):
+        if value is None:
+            os.environb.pop(name, None)
+        else:
+            os.environb[name] = value
+
+
+def apply_path(payload: bytes) -> None:
+    """Make `sys.path` what was sent."""
+    sys.path[:] = [os.fsdecode(entry) for entry in payloads.unpack_path(payload)]
+
+
+def fresh_main() -> ModuleType:
+    """Put an empty `__main__` in the place of the present one, which the caller keeps.
+
+    It has no file, else multiprocessing would run the wrong one again.
+    """
+    before = sys.modules["__main__"]
+    main: ModuleType = type(sys)("__main__")
+    main.__dict__["__builtins__"] = sys.modules["builtins"]
+    main.__dict__["__annotations__"] = {}  # noqa: RUF063 - set, not read
+    main.__spec__ = None
+    sys.modules["__main__"] = main
+    return before
+
+
+def null_fd() -> int:
+    """An fd that reads as ended and swallows little: /dev/null, or a dead socket without one."""
+    try:
+        return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:  # a chroot without /dev
+        import _socket
+
+        ours, theirs = _socket.socketpair()
+        theirs.close()
+        return ours.detach()
+
+
+def apply_stdio(kinds: bytes, fds: Fds) -> None:
+    """Set fds 0 to 2: for each of them a letter says what becomes of it (see `payloads`)."""
+    for target, kind in enumerate(kinds):
+        if kind == payloads.KEEP:
+            continue
+        fd = fds.take() if kind == payloads.NEXT_FD else null_fd()
+        os.dup2(fd, target)
+        if fd != target:
+            os.close(fd)
+        name, mode = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))[target]
+        if getattr(sys, name) is None:  # closed when this interpreter started
+            # A text stream as the interpreter makes one; errors never raise on stderr.
+            errors = "backslashreplace" if target == 2 else None
+            stream = open(target, mode, closefd=False, errors=errors)
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+        elif target == 1 and hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(line_buffering=os.isatty(1))
+
+
+def fill_streams() -> None:
+    """Make sure that fds 0 to 2 are something, so that no socket ever lands there."""
+    closed = [number for number, found in enumerate(_context.stdio_identity()) if found is None]
+    for number in closed:
+        fd = null_fd()
+        if fd != number:
+            os.dup2(fd, number)
+            os.close(fd)

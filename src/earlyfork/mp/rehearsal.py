@@ -1,0 +1,66 @@
+"""What a standby of a prepared template does once before it waits: all that a worker's start does.
+
+What a process touches for the first time after a fork is copied, page by page: that is nearly all
+of what a worker's start costs. A standby has it behind it when it is taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from multiprocessing import context as _context
+from multiprocessing import process
+from multiprocessing import util as _util
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+util: Any = _util  # its private half, which start methods share, is not in the type stubs
+
+
+class Rehearsal:
+    """Called in a standby: a worker's start and end, for a process object that does nothing."""
+
+    def __init__(self, message: bytes, take_over: Callable[[socket.socket], Any]) -> None:
+        """In a template, when it is prepared.
+
+        Args:
+            message: all that a worker would be sent.
+            take_over: how a worker takes that over; returns the process object.
+        """
+        self.message = message
+        self.take_over = take_over
+
+    def __call__(self) -> None:
+        """In the standby; what it changes here is put back."""
+        with contextlib.suppress(Exception):  # no fds or no memory: it was for speed only
+            near, far = socket.socketpair()
+            with near, far, self._as_before():
+                near.sendall(self.message)
+                self.take_over(far)._bootstrap(parent_sentinel=None)
+
+    @contextlib.contextmanager
+    def _as_before(self) -> Iterator[None]:
+        """Let nobody see a worker's run and its end, which are none, and put all back."""
+        threading: Any = sys.modules["threading"]
+        default: Any = _context._default_context
+        kept = (
+            *((process, name) for name in ("_current_process", "_parent_process", "_children")),
+            *((process, "_process_counter"), (default, "_actual_context"), (sys, "stdin")),
+            *((util, "_logger"), (util, "_exiting"), (threading, "_shutdown")),
+            (util, "_run_after_forkers"),
+        )
+        saved = [(place, name, getattr(place, name)) for place, name in kept]
+        stdin = sys.stdin
+        util._logger = None
+        threading._shutdown = util._run_after_forkers = int
+        try:
+            yield
+        finally:
+            if sys.stdin is not stdin:
+                os.close(sys.stdin.fileno())
+            for place, name, value in saved:
+                setattr(place, name, value)
