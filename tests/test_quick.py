@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ import work
 
 import earlyfork
 import support
-from earlyfork import _context, _hot, _quickly, _wire
+from earlyfork import _context, _guard, _hot, _quickly, _wire
 from earlyfork._here import Here
 
 if TYPE_CHECKING:
@@ -149,6 +150,25 @@ def test_the_inode() -> None:
     with Path(os.devnull).open() as file:
         assert quick.inode(file.fileno()) == os.fstat(file.fileno()).st_ino
     assert quick.inode(12345) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has F_SETSIG")
+@pytest.mark.parametrize("part", [pytest.param(quick, marks=BUILT), None], ids=["C", "Python"])
+def test_a_socket_to_fall_with_stays_what_it_was(
+    part: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_guard, "quick", part)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for blocking in (True, False):
+            ours.setblocking(blocking)
+            before = fcntl.fcntl(ours, fcntl.F_GETFL)
+            try:
+                _guard.fall_with(ours.fileno())
+                after = fcntl.fcntl(ours, fcntl.F_GETFL)
+            finally:  # or this very process would be killed when the other end is closed
+                fcntl.fcntl(ours, fcntl.F_SETFL, before)
+            assert after == before | os.O_ASYNC
 
 
 @BUILT

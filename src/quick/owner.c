@@ -100,8 +100,9 @@ fall_with(PyObject *self, PyObject *number)
     (void)self;
     if (fd == -1 && PyErr_Occurred())
         return NULL;
-    if (fcntl(fd, F_SETOWN, getpid()) < 0 || fcntl(fd, F_SETSIG, SIGKILL) < 0
-        || fcntl(fd, F_SETFL, O_ASYNC) < 0)
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETOWN, getpid()) < 0 || fcntl(fd, F_SETSIG, SIGKILL) < 0
+        || fcntl(fd, F_SETFL, flags | O_ASYNC) < 0)
         return PyErr_SetFromErrno(PyExc_OSError);
     Py_RETURN_NONE;
 }
