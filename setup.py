@@ -7,7 +7,7 @@ from setuptools import Extension, setup
 
 # Named one by one, and not found by a pattern: a unit that is missing then stops the compiler. A
 # library without it would be linked and imported all the same, and fail at its first call.
-# As one text, or with -flto, they touch as many pages after a fork: each is compiled by itself.
+# Each is compiled by itself: as one text, or with -flto, they touch as many pages after a fork.
 UNITS = [
     "src/quick/system.c",
     "src/quick/objects.c",

@@ -1,4 +1,4 @@
-"""The hot path in C (_quick.c) where it was built, or None. Everything works without it.
+"""The hot path in C (src/quick) where it was built, or None. Everything works without it.
 
 Part of the child's text. EARLYFORK_PURE=1 in the environment leaves it out.
 """
