@@ -5,11 +5,27 @@ Where it can't be built (no compiler, another system) the package works without 
 
 from setuptools import Extension, setup
 
+# Named one by one, and not found by a pattern: a unit that is missing then stops the compiler. A
+# library without it would be linked and imported all the same, and fail at its first call.
+# Each is compiled by itself: as one text, or with -flto, they touch as many pages after a fork.
+UNITS = [
+    "src/quick/system.c",
+    "src/quick/objects.c",
+    "src/quick/surroundings.c",
+    "src/quick/loop_state.c",
+    "src/quick/child.c",
+    "src/quick/forker.c",
+    "src/quick/first_line.c",
+    "src/quick/owner.c",
+    "src/quick/module.c",
+]
+
 setup(
     ext_modules=[
         Extension(
             "earlyfork._quick",
-            ["src/earlyfork/_quick.c"],
+            UNITS,
+            depends=["src/quick/quick.h"],
             define_macros=[("_GNU_SOURCE", "1")],
             extra_compile_args=["-fvisibility=hidden"],
             optional=True,

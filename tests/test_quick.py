@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -17,15 +18,19 @@ import work
 import earlyfork
 import support
 from earlyfork import _context
+from earlyfork._child import guard as _guard
+from earlyfork._child import quick_loop as _quickly
+from earlyfork._child.here import Here
 from earlyfork._shared import quick as _hot
 from earlyfork._shared import wire as _wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
 
-SOURCE = Path(__file__).parent.parent / "src" / "earlyfork" / "_quick.c"
+HEADER = Path(__file__).parent.parent / "src" / "quick" / "quick.h"
 BUILT = pytest.mark.skipif(_hot.quick is None, reason="the part in C was not built here")
 quick = _hot.quick
 WITH_WORK = {"PYTHONPATH": support.python_path()}
@@ -50,14 +55,22 @@ def include() -> str:
 
 
 def test_the_numbers_in_c_are_those_of_the_protocol() -> None:
-    text = SOURCE.read_text(encoding="utf-8")
-    known = dict(re.findall(r"\b([A-Z_]+) = (\d+)\b", text.partition("/* What `turn`")[0]))
+    text = HEADER.read_text(encoding="utf-8")
+    known = dict(re.findall(r"\b([A-Z_]+) = (\d+)\b", text.partition("/* What happened")[0]))
     assert known.pop("PAD") == str(_wire.PAD)
     assert known.pop("HEAD") == str(_wire.HEAD.size)
     assert known.pop("FRAME") == str(_wire.FRAME.size)
     assert int(known.pop("LARGE")) < _wire.BULK_FROM
     assert len(known) >= 6
+    assert "MAX_FDS" in known
     assert known == {name: str(getattr(_wire, name)) for name in known}
+
+
+def test_every_unit_is_built() -> None:
+    """A library that lacks one would be imported all the same, and fail at its first call."""
+    text = (HEADER.parent.parent.parent / "setup.py").read_text(encoding="utf-8")
+    named = re.findall(r'"src/quick/(\w+\.c)"', text)
+    assert sorted(named) == sorted(path.name for path in HEADER.parent.glob("*.c"))
 
 
 @BUILT
@@ -143,19 +156,99 @@ def test_the_inode() -> None:
     assert quick.inode(12345) == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has F_SETSIG")
+@pytest.mark.parametrize("part", [pytest.param(quick, marks=BUILT), None], ids=["C", "Python"])
+def test_a_socket_to_fall_with_stays_what_it_was(
+    part: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_guard, "quick", part)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for blocking in (True, False):
+            ours.setblocking(blocking)
+            before = fcntl.fcntl(ours, fcntl.F_GETFL)
+            try:
+                _guard.fall_with(ours.fileno())
+                after = fcntl.fcntl(ours, fcntl.F_GETFL)
+            finally:  # or this very process would be killed when the other end is closed
+                fcntl.fcntl(ours, fcntl.F_SETFL, before)
+            assert after == before | os.O_ASYNC
+
+
 @BUILT
 def test_bad_arguments_are_refused() -> None:
-    def step(said: object) -> tuple[int, int]:
-        if isinstance(said, BaseException):  # what the loop can't do is told, not lost
-            raise said
-        return 1, 2
-
     with pytest.raises(TypeError):
-        quick.serve(step)
+        quick.serve(raise_it)
+    with pytest.raises(TypeError):
+        quick.serve(lambda _: (1, 2), None)  # neither what the loop needs nor what can be run
     with pytest.raises(TypeError):
         quick.know(1)
     with pytest.raises(TypeError):
         quick.listen("nowhere")
+
+
+def raise_it(said: BaseException) -> None:
+    """Be `step` for a loop that can't do what it shall: that is told, not lost."""
+    raise said
+
+
+def know(here: object, loop_state: type) -> None:
+    quick.know(here, _quickly.resolve, int, _quickly._io.TextIOWrapper, {}, loop_state)
+
+
+@BUILT
+@pytest.mark.parametrize("name", _quickly.LoopState.__slots__)
+def test_each_slot_of_the_loop_is_known_by_its_name_when_it_is_loaded(name: str) -> None:
+    """A slot that one side has and the other has not, or spells in another way, is seen at once."""
+    others = [other for other in _quickly.LoopState.__slots__ if other != name]
+    with pytest.raises(AttributeError, match=f"'{name}'"):
+        know(_quickly.here, type("Lacking", (), {"__slots__": others}))
+    with pytest.raises(TypeError, match=f"^{name} is no slot"):
+        know(_quickly.here, type("NoSlot", (), {"__slots__": others, name: 1}))
+
+
+@BUILT
+@pytest.mark.parametrize("name", ["up", "lifeline", "kind", "doing", "pending"])
+def test_each_slot_of_a_process_is_known_by_its_name_when_it_is_loaded(name: str) -> None:
+    others = [other for other in Here.__slots__ if other != name]
+    with pytest.raises(AttributeError, match=f"'{name}'"):
+        know(type("Lacking", (), {"__slots__": others})(), _quickly.LoopState)
+
+
+@BUILT
+@pytest.mark.parametrize("name", sorted({*_quickly.LoopState.__slots__} - {"what"}))
+def test_what_the_loop_is_given_must_be_all_there(name: str) -> None:
+    state = filled()
+    delattr(state, name)
+    with pytest.raises(AttributeError, match=f"^{name} of the loop was not set"):
+        quick.serve(raise_it, state)
+
+
+@BUILT
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("comm", "0"), ("comm", 1 << 31), ("comm", 1 << 64), ("refill_at", "soon")),
+        *(("status", []), ("waiting", {}), ("others", []), ("watched", [])),
+        *(("births", None), ("fork_batch", "text"), ("fork_batch", b"short")),
+    ],
+)
+def test_what_the_loop_is_given_must_be_what_it_can_use(name: str, value: object) -> None:
+    state = filled()
+    setattr(state, name, value)
+    with pytest.raises((TypeError, OverflowError)):
+        quick.serve(raise_it, state)
+
+
+def filled() -> Any:
+    """What the loop could be given; it must not be given to it as it is."""
+    state: Any = _quickly.LoopState.__new__(_quickly.LoopState)
+    for name in _quickly.LoopState.__slots__:
+        setattr(state, name, 0)
+    state.status, state.waiting, state.fork_batch = {}, set(), bytes(_wire.PAD)
+    state.others = state.watched = state.births = ()
+    state.way_up, state.socket_class = None, socket.socket
+    return state
 
 
 @BUILT

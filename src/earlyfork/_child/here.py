@@ -27,7 +27,7 @@ class Here:
     #: In a frozen app, what to do about a module that it does not have, with {0} for its name.
     #: On the class, since it stays the same when all else begins anew.
     collect_by = ""
-    # Slots, where _quick.c finds them at once.
+    # Slots, where the part in C finds them at once.
     __slots__ = (
         *("baseline", "can_ask", "doing", "kind", "lifeline", "line", "pending", "rehearse", "up"),
     )

@@ -1,7 +1,7 @@
 """What the loop in C (src/quick/forker.c) is given by a server, and what it leaves for one to do.
 
-`step` is called by that loop, so no frame of Python lies between it and
-what a new process runs: to leave frames would touch twenty pages.
+`step` is called by that loop, so no frame of Python lies between it and what a new process runs: to
+leave frames would touch twenty pages.
 """
 
 from __future__ import annotations
@@ -39,53 +39,86 @@ def _of_a_list(apply: Callable[[bytes, Fds], None]) -> Callable[[bytes, list[int
     return applied
 
 
-if quick is not None:
-    surround = {op: _of_a_list(apply) for op, apply in SURROUND.items()}
-    quick.know(here, resolve, atexit._ncallbacks, _io.TextIOWrapper, surround)
 #: A request for a process without more, as it is sent.
 PLAIN_FORK = wire.batch(wire.frame(wire.FORK), 2)
 #: Modules of which a new process must be told; see `ending`.
 LOOKED_AFTER = frozenset(("multiprocessing.util", "numpy.random"))
 
 
+class LoopState:
+    """What the loop in C needs, and what it leaves.
+
+    The loop knows each slot by its name. It writes to `refill_at`, `standby` and `what` when it has
+    left something to do.
+    """
+
+    __slots__ = (
+        *("births", "careful", "comm", "crowd", "fork_batch", "generation", "nursery", "others"),
+        *("queue", "refill_after", "refill_at", "root", "socket_class", "standby", "status", "up"),
+        *("waiting", "wake_in", "wake_out", "watched", "way_up", "what"),
+    )
+
+    def __init__(self, server: Server, births: tuple[Callable[[], None], ...]) -> None:
+        kids = server.kids
+        self.comm = server.comm_fd
+        self.wake_in = kids.wake_in
+        self.wake_out = kids.wake_out
+        self.up = kids.up_fd
+        self.queue = -1 if kids.queue is None else kids.queue.fileno()
+        self.status = kids.status
+        self.waiting = kids.waiting
+        self.others = tuple(server.others())
+        self.watched = tuple(kids.owners())
+        self.births = births
+        self.way_up = kids.up_out
+        self.socket_class = socket_class()
+        self.fork_batch = PLAIN_FORK
+        self.standby = kids.standby
+        self.crowd = CROWD
+        self.generation = kids.generation
+        self.refill_at = kids.refill_at
+        self.refill_after = REFILL_AFTER
+        self.nursery = server.nursery.pid if server.nursery else 0
+        self.root = server.root or server.is_nursery
+        self.careful = kids.careful
+        #: What happened, and what belongs to that.
+        self.what: tuple[Any, ...] = ()
+
+
+if quick is not None:
+    surround = {op: _of_a_list(apply) for op, apply in SURROUND.items()}
+    quick.know(here, resolve, atexit._ncallbacks, _io.TextIOWrapper, surround, LoopState)
+
+
 def step(server: Server, said: Any) -> Any:
-    """Do what the loop left: returns what to run, or what the loop needs to go on, as a tuple.
+    """Do what the loop left: returns what to run, or what the loop needs to go on.
 
     Args:
         server: in a new process it becomes the server of that one.
-        said: what happened; None the first time; an exception of the loop's own.
+        said: None the first time; an exception of the loop's own; what the loop has left.
     """
     try:
         if isinstance(said, BaseException):
             raise said
         if said is not None:
-            see_to(server, *said)
+            see_to(server, said)
     except BaseException as error:
         server.fail(error)
     return server.serve() or usual(server)  # which sees to its own errors
 
 
-def usual(server: Server) -> tuple[object, ...]:
-    """What the loop needs; `turn` in _quick.c takes it apart."""
-    kids = server.kids
+def usual(server: Server) -> LoopState:
+    """What the loop needs."""
     births: tuple[Callable[[], None], ...] = (forget_exit_functions, reseed)
     # One by one: an intersection would touch the names of all modules.
     if not (atexit._ncallbacks() or any(name in sys.modules for name in LOOKED_AFTER)):
         births = ()
-    return (
-        *(server.comm_fd, kids.wake_in, kids.wake_out, kids.up_fd),
-        -1 if kids.queue is None else kids.queue.fileno(),
-        *(kids.status, kids.waiting, tuple(server.others()), tuple(kids.owners()), births),
-        *(kids.up_out, kids.standby, CROWD, kids.generation, kids.refill_at),
-        *(REFILL_AFTER, server.nursery.pid if server.nursery else 0),
-        *(server.root or server.is_nursery, PLAIN_FORK),
-        *(kids.careful, socket_class()),
-    )
+    return LoopState(server, births)
 
 
-def see_to(server: Server, refill_at: float, standby: int, what: tuple[Any, ...]) -> None:
+def see_to(server: Server, left: LoopState) -> None:
     """Something unusual happened in the loop, or a new process was told something unusual."""
-    event, *found = what
+    event, *found = left.what
     if event == quick.CHILD:
         comm, data, fds = found
         server.begin(comm)
@@ -94,7 +127,7 @@ def see_to(server: Server, refill_at: float, standby: int, what: tuple[Any, ...]
         take(server, data, fds)
         return
     kids = server.kids
-    kids.refill_at, kids.standby = refill_at, standby
+    kids.refill_at, kids.standby = left.refill_at, left.standby
     if event == quick.READ:
         _, data, fds = found
         take(server, data, fds)

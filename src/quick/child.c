@@ -1,0 +1,367 @@
+/* A new process: from its birth to the end of what it runs, as long as all of that is usual.
+ *
+ * It lets go of what is its forker's, rehearses if it is a standby that was told nothing yet, reads
+ * its first batch, and runs what that says. No frame of Python lies below the function that it
+ * runs. A batch that says anything else is not obeyed here: the server gets it whole.
+ */
+#include "quick.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* What a new process knows of itself until its first batch has come, and that batch: side by side,
+ * since each page that is written to is copied. */
+static struct {
+    int comm, standby, root;
+    PyObject *births, *way_up, *socket_class;
+    int fds[MAX_FDS];
+    char fork_batch[PAD];
+    char batch[LARGE];
+} born;
+
+static PyObject *here, *resolve, *count_callbacks, *text_class;
+/* Where the slots of `here` are. */
+typedef struct {
+    Py_ssize_t up, lifeline, kind, doing, pending;
+} HereSlots;
+static HereSlots here_slots;
+static PyObject *s_flush, *s_closed_stream, *s_threading, *s_worker, *s_prepared, *s_nothing;
+static PyObject *minus_one;
+
+int
+set_up_child(void)
+{
+    static const struct { PyObject **object; const char *text; } names[] = {
+        {&s_flush, "flush"}, {&s_closed_stream, "closed"}, {&s_threading, "threading"},
+        {&s_worker, "worker"}, {&s_prepared, "prepared"}, {&s_nothing, ""},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if ((*names[i].object = PyUnicode_InternFromString(names[i].text)) == NULL)
+            return -1;
+    }
+    return (minus_one = PyLong_FromLong(-1)) ? 0 : -1;
+}
+
+int
+child_knows(PyObject *its_here, PyObject *its_resolve, PyObject *counts, PyObject *streams)
+{
+    PyObject *class = (PyObject *)Py_TYPE(its_here);
+    HereSlots found;
+    if (!(found.up = slot(class, "up")) || !(found.lifeline = slot(class, "lifeline"))
+        || !(found.kind = slot(class, "kind")) || !(found.doing = slot(class, "doing"))
+        || !(found.pending = slot(class, "pending")))
+        return -1;
+    here_slots = found;
+    here = Py_NewRef(its_here);
+    resolve = Py_NewRef(its_resolve);
+    count_callbacks = Py_NewRef(counts);
+    text_class = Py_NewRef(streams);
+    return 0;
+}
+
+/* -- its birth --------------------------------------------------------------------------------- */
+
+static void
+close_fds_in(PyObject *tuple)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); i++)
+        close((int)PyLong_AsLong(PyTuple_GET_ITEM(tuple, i)));
+}
+
+/* What Children.forget and Server.become do about the system. */
+void
+be_born(const Forker *f, int comm, int standby)
+{
+    Py_ssize_t entry = 0;
+    PyObject *pid, *fd;
+    close(f->comm);
+    close(f->up);
+    close(f->wake_in);
+    close(f->wake_out);
+    if (f->queue >= 0)
+        close(f->queue);
+    while (PyDict_Next(f->status, &entry, &pid, &fd))
+        close((int)PyLong_AsLong(fd));
+    close_fds_in(f->others);
+    hear_deaths(-1);
+    if (f->root) {
+        sigset_t term;
+        sigemptyset(&term);
+        sigaddset(&term, SIGTERM);
+        pthread_sigmask(SIG_UNBLOCK, &term, NULL);
+    }
+    prctl(PR_SET_NAME, standby ? "ef-standby" : "ef-prepared");
+    born.comm = comm;
+    born.standby = standby;
+    born.root = f->root;
+    born.births = f->births;
+    born.way_up = f->way_up;
+    born.socket_class = f->socket_class;
+    memcpy(born.fork_batch, PyBytes_AS_STRING(f->fork_batch), PAD);
+}
+
+/* -- what it runs ------------------------------------------------------------------------------ */
+
+/* resolve() of _child/here.py, quickly for `module.name` of a module that is loaded. */
+static PyObject *
+find(const char *name, Py_ssize_t length)
+{
+    const char *dot = memrchr(name, '.', (size_t)length);
+    if (dot != NULL && memchr(name, ':', (size_t)length) == NULL) {
+        PyObject *found = global_of(name, dot - name, dot + 1, name + length - dot - 1);
+        if (found != NULL || PyErr_Occurred())
+            return found;
+    }
+    return PyObject_CallFunction(resolve, "s#", name, length);
+}
+
+/* Frame RUN of _child/commands.py: what is to be called. Owns comm. */
+static PyObject *
+job_for(int comm, const char *name, Py_ssize_t length)
+{
+    char shown[16] = {0};
+    memcpy(shown, name, (size_t)(length < 15 ? length : 15));
+    prctl(PR_SET_NAME, shown);
+    PyObject *doing = PyUnicode_DecodeUTF8(name, length, "replace");
+    if (doing == NULL)
+        return NULL;
+    set_slot(here, here_slots.doing, doing);
+    PyObject *function = find(name, length);
+    if (function == NULL)
+        return NULL;
+    PyObject *sock = socket_of(born.socket_class, comm);
+    if (sock == NULL) {
+        Py_DECREF(function);
+        return NULL;
+    }
+    set_slot(here, here_slots.kind, Py_NewRef(s_worker));
+    PyObject *job = PyMethod_New(function, sock);  /* called, it calls function(sock) */
+    Py_DECREF(function);
+    Py_DECREF(sock);
+    return job;
+}
+
+/* 1: it could not be written; -1: an exception that is none of a stream's. */
+static int
+flush_stream(PyObject *stream)
+{
+    if (stream == NULL)  /* code that the other stream's flush reached took it away */
+        return 0;
+    Py_INCREF(stream);
+    int failed = 0;
+    PyObject *done = PyObject_CallMethodNoArgs(stream, s_flush);
+    if (done == NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyErr_Clear();
+        PyObject *closed = PyObject_GetAttr(stream, s_closed_stream);
+        int is_closed = closed == NULL ? -1 : PyObject_IsTrue(closed);
+        Py_XDECREF(closed);
+        PyErr_Clear();  /* a detached one does not even know that */
+        failed = is_closed != 1;
+    }
+    else if (done == NULL) {
+        failed = -1;
+    }
+    Py_XDECREF(done);
+    Py_DECREF(stream);
+    return failed;
+}
+
+/* The end of `finish` in _child/ending.py, when nothing is special about it. Returns what `run_job`
+ * does. */
+static int
+wind_up(void)
+{
+    static const char *const names[] = {"stdout", "stderr"};
+    PyObject *modules = PyImport_GetModuleDict();
+    if (PyDict_GetItemWithError(modules, s_threading) != NULL)
+        return 1;
+    PyObject *callbacks = PyObject_CallNoArgs(count_callbacks);
+    long count = callbacks == NULL ? -1 : PyLong_AsLong(callbacks);
+    Py_XDECREF(callbacks);
+    if (count != 0)
+        return PyErr_Occurred() ? -1 : 1;
+    int status = 0;
+    for (int i = 0; i < 2; i++) {
+        PyObject *stream = PySys_GetObject(names[i]);
+        if (stream == NULL || !Py_IS_TYPE(stream, (PyTypeObject *)text_class))
+            return 1;
+    }
+    for (int i = 0; i < 2; i++) {
+        int said = flush_stream(PySys_GetObject(names[i]));
+        if (said < 0)
+            return -1;
+        status = said ? 120 : status;
+    }
+    return status;
+}
+
+int
+run_job(PyObject *job)
+{
+    PyObject *done = PyObject_CallNoArgs(job);
+    if (done == NULL)
+        return -1;
+    Py_DECREF(done);
+    return wind_up();
+}
+
+/* -- its life up to the first batch ------------------------------------------------------------ */
+
+/* In a standby: all that a run does, once, so that the pages it touches are this process's own. */
+static int
+rehearse(void)
+{
+    int ends[2], none[4], count;
+    char batch[PAD];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+        return 0;  /* it is for speed only */
+    if (send(ends[1], born.fork_batch, PAD, MSG_NOSIGNAL | MSG_DONTWAIT) != PAD
+        || receive(ends[0], batch, PAD, MSG_DONTWAIT, none, &count) != PAD) {
+        close(ends[0]);
+        close(ends[1]);
+        return 0;
+    }
+    static const char name[] = "earlyfork._child.here.rehearsal";
+    PyObject *job = job_for(ends[0], name, sizeof name - 1);
+    int failed = job == NULL || run_job(job) < 0;
+    if (failed && PyErr_ExceptionMatches(PyExc_OSError)) {
+        PyErr_Clear();
+        failed = 0;
+    }
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (job == NULL)
+        close(ends[0]);
+    else  /* dropped open, it would warn of that */
+        close_socket(PyMethod_GET_SELF(job));
+    close(ends[1]);
+    Py_XDECREF(job);
+    PyErr_Restore(type, value, traceback);
+    prctl(PR_SET_NAME, "ef-standby");
+    if (failed)
+        return -1;
+    set_slot(here, here_slots.doing, Py_NewRef(s_nothing));
+    set_slot(here, here_slots.kind, Py_NewRef(s_prepared));
+    return 0;
+}
+
+/* discard_pending of _child/commands.py, and an empty mask. */
+static void
+unblock_signals(void)
+{
+    sigset_t signals;
+    if (sigpending(&signals) == 0 && !sigisemptyset(&signals)) {
+        struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+        for (int number = 1; number < NSIG; number++) {
+            if (sigismember(&signals, number) == 1 && sigaction(number, &ignore, &before) == 0)
+                sigaction(number, &before, NULL);
+        }
+    }
+    sigemptyset(&signals);
+    pthread_sigmask(SIG_SETMASK, &signals, NULL);
+}
+
+/* Where the frame RUN starts in a batch that says to run something, unlinked, and before that
+ * nothing but what is about the surroundings; NULL for any other. */
+static const char *
+run_frame(const char *batch, ssize_t size, int fds)
+{
+    const unsigned char *frame = (const unsigned char *)batch, *end;
+    if (size < PAD || memcmp(frame, born.fork_batch, 3) || frame[3] != fds
+        || number_at(frame + 8) || number_at(frame + 4) > size - HEAD)
+        return NULL;
+    end = frame + HEAD + number_at(frame + 4);
+    for (frame += HEAD; end - frame > FRAME; frame += FRAME + number_at(frame + 1)) {
+        if (number_at(frame + 1) > end - frame - FRAME)
+            return NULL;
+        if (frame[0] == RUN) {
+            int last = frame + FRAME + number_at(frame + 1) == end;
+            int unlinked = end - frame > FRAME + 1 && frame[FRAME] == '-';
+            return last && unlinked ? (const char *)frame : NULL;
+        }
+        if (!is_surrounding(frame[0]))
+            return NULL;
+    }
+    return NULL;
+}
+
+/* The first thing that it does as itself. */
+static int
+begin(void)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(born.births); i++) {
+        PyObject *done = PyObject_CallNoArgs(PyTuple_GET_ITEM(born.births, i));
+        if (done == NULL)
+            return -1;
+        Py_DECREF(done);
+    }
+    /* The former way up is closed; finalised, it would close a number that is another file's. */
+    Py_XINCREF(*at_slot(here, here_slots.up));
+    set_slot(here, here_slots.up, Py_NewRef(born.way_up));
+    if (born.root)
+        set_slot(here, here_slots.lifeline, Py_NewRef(minus_one));
+    set_slot(here, here_slots.kind, Py_NewRef(s_prepared));
+    return 0;
+}
+
+/* Wait for the first batch: what came of it, with errno if that is -1. -2: an exception. */
+static ssize_t
+first_batch(int *count)
+{
+    int comm = born.comm;
+    char *batch = born.batch;
+    /* What it shall run may have been said before it was there: no time to rehearse then. */
+    ssize_t got = receive(comm, batch, PAD, MSG_DONTWAIT, born.fds, count);
+    int wait = got < 0 && (errno == EAGAIN || errno == EINTR);
+    if (wait && born.standby && rehearse() < 0)
+        return -2;
+    while (wait) {
+        Py_BEGIN_ALLOW_THREADS
+        got = receive(comm, batch, PAD, 0, born.fds, count);
+        Py_END_ALLOW_THREADS
+        wait = got < 0 && errno == EINTR;
+        if (wait && PyErr_CheckSignals() < 0)
+            return -2;
+    }
+    if (got == PAD && !memcmp(batch, born.fork_batch, 3)) {
+        uint32_t size = number_at((unsigned char *)batch + 4) + HEAD;
+        if (size > PAD && size <= LARGE) {
+            ssize_t rest = recv(comm, batch + PAD, size - PAD, MSG_WAITALL);
+            got += rest > 0 ? rest : 0;
+        }
+    }
+    return got;
+}
+
+/* As `live`; NULL: an exception. */
+static PyObject *
+first_job(void)
+{
+    int comm = born.comm, count;
+    if (begin() < 0)
+        return NULL;
+    ssize_t got = first_batch(&count);
+    if (got < 0)
+        return got == -1 ? not_read(CHILD, comm) : NULL;
+    const char *batch = born.batch, *run = run_frame(batch, got, count);
+    PyObject *pending = *at_slot(here, here_slots.pending);
+    if (run == NULL || pending == NULL || !PyList_Check(pending) || PyList_GET_SIZE(pending))
+        return bytes_and_fds(CHILD, comm, batch, got, born.fds, count);
+    if (run > batch + HEAD && apply_surroundings(batch + HEAD, run, born.fds, count) < 0)
+        return NULL;
+    unblock_signals();
+    return job_for(comm, run + FRAME + 1, number_at((const unsigned char *)run + 1) - 1);
+}
+
+PyObject *
+live(void)
+{
+    PyObject *job = first_job();
+    if (job != NULL)
+        return job;
+    return Py_BuildValue("(iiN[])", CHILD, born.comm, current_exception());
+}

@@ -1,0 +1,168 @@
+/* What is asked of Python's objects: slots, sockets, globals, and the answers for the server.
+ *
+ * Nothing here knows of forkers or new processes, or asks the kernel for anything but a close.
+ */
+#include "quick.h"
+
+#include <errno.h>
+#include <structmember.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static PyObject *base_socket, *base_detach, *plain_socket;
+/* Where the slots of a plain socket are. */
+static Py_ssize_t at_io_refs, at_closed;
+static PyObject *s_detach, *zero, *empty_tuple;
+
+int
+set_up_objects(void)
+{
+    return (s_detach = PyUnicode_InternFromString("detach")) && (zero = PyLong_FromLong(0))
+           && (empty_tuple = PyTuple_New(0)) ? 0 : -1;
+}
+
+Py_ssize_t
+slot(PyObject *class, const char *name)
+{
+    PyObject *member = PyObject_GetAttrString(class, name);
+    Py_ssize_t at = 0;
+    if (member != NULL && Py_IS_TYPE(member, &PyMemberDescr_Type)
+        && (PyObject *)((PyMemberDescrObject *)member)->d_common.d_type == class
+        && ((PyMemberDescrObject *)member)->d_member->type == T_OBJECT_EX)
+        at = ((PyMemberDescrObject *)member)->d_member->offset;
+    else if (member != NULL)
+        PyErr_Format(PyExc_TypeError, "%s is no slot", name);
+    Py_XDECREF(member);
+    return at;
+}
+
+int
+is_plain(PyObject *socket_class)
+{
+    if (socket_class == plain_socket)
+        return 1;
+    if (base_socket == NULL) {
+        PyObject *sockets = PyImport_ImportModule("_socket");
+        base_socket = sockets == NULL ? NULL : PyObject_GetAttrString(sockets, "socket");
+        Py_XDECREF(sockets);
+        base_detach = base_socket == NULL ? NULL : PyObject_GetAttr(base_socket, s_detach);
+        if (base_detach == NULL) {
+            Py_CLEAR(base_socket);
+            return -1;
+        }
+    }
+    if (!PyType_Check(socket_class)
+        || (PyObject *)((PyTypeObject *)socket_class)->tp_base != base_socket)
+        return 0;
+    PyObject *home = PyObject_GetAttrString(socket_class, "__module__");
+    int plain = home != NULL && PyUnicode_Check(home)
+                && PyUnicode_CompareWithASCIIString(home, "socket") == 0
+                && (at_io_refs = slot(socket_class, "_io_refs"))
+                && (at_closed = slot(socket_class, "_closed"));
+    Py_XDECREF(home);
+    PyErr_Clear();
+    if (plain)
+        plain_socket = Py_NewRef(socket_class);
+    return plain;
+}
+
+PyObject *
+socket_of(PyObject *socket_class, int fd)
+{
+    int plain = is_plain(socket_class);
+    if (plain < 0)
+        return NULL;
+    if (!plain)
+        return PyObject_CallFunction(socket_class, "iiii", AF_UNIX, SOCK_STREAM, 0, fd);
+    PyTypeObject *type = (PyTypeObject *)socket_class;
+    PyObject *made = type->tp_new(type, empty_tuple, NULL);
+    if (made == NULL)
+        return NULL;
+    PyObject *arguments = Py_BuildValue("(iiii)", AF_UNIX, SOCK_STREAM, 0, fd);
+    int failed = arguments == NULL || type->tp_base->tp_init(made, arguments, NULL) < 0;
+    Py_XDECREF(arguments);
+    if (failed) {
+        Py_DECREF(made);
+        return NULL;
+    }
+    set_slot(made, at_io_refs, Py_NewRef(zero));
+    set_slot(made, at_closed, Py_NewRef(Py_False));
+    return made;
+}
+
+void
+close_socket(PyObject *sock)
+{
+    int plain = Py_TYPE(sock) == (PyTypeObject *)plain_socket;
+    PyObject *number = plain ? PyObject_CallOneArg(base_detach, sock)
+                             : PyObject_CallMethodNoArgs(sock, s_detach);
+    int fd = number == NULL ? -1 : (int)PyLong_AsLong(number);
+    Py_XDECREF(number);
+    if (fd >= 0)
+        close(fd);
+}
+
+PyObject *
+global_of(const char *module, Py_ssize_t module_length, const char *name, Py_ssize_t length)
+{
+    PyObject *key = PyUnicode_DecodeUTF8(module, module_length, NULL), *found = NULL;
+    if (key == NULL)
+        return NULL;
+    PyObject *loaded = PyDict_GetItemWithError(PyImport_GetModuleDict(), key);
+    Py_DECREF(key);
+    if (loaded == NULL || !PyModule_CheckExact(loaded))
+        return NULL;
+    key = PyUnicode_DecodeUTF8(name, length, NULL);
+    if (key == NULL)
+        return NULL;
+    found = PyDict_GetItemWithError(PyModule_GetDict(loaded), key);
+    Py_XINCREF(found);
+    Py_DECREF(key);
+    return found;
+}
+
+PyObject *
+list_of(const int *fds, int count)
+{
+    PyObject *list = PyList_New(count);
+    for (int i = 0; i < count && list != NULL; i++) {
+        PyObject *fd = PyLong_FromLong(fds[i]);
+        if (fd == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, i, fd);
+    }
+    return list;
+}
+
+PyObject *
+bytes_and_fds(int what, int comm, const char *data, ssize_t size, const int *fds, int count)
+{
+    PyObject *list = list_of(fds, count);
+    if (list == NULL)
+        return NULL;
+    return Py_BuildValue("(iiy#N)", what, comm, data, (Py_ssize_t)size, list);
+}
+
+PyObject *
+not_read(int what, int comm)
+{
+    if (errno == ECONNRESET)
+        return bytes_and_fds(what, comm, "", 0, NULL, 0);
+    if (errno == EMFILE)
+        return Py_BuildValue("(iiO[])", what, comm, Py_None);
+    return PyErr_SetFromErrno(PyExc_OSError);
+}
+
+PyObject *
+current_exception(void)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL)
+        PyException_SetTraceback(value, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}

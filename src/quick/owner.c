@@ -1,0 +1,108 @@
+/* What an owner asks of the system when it makes a process: a standby from a queue, whether it is
+ * still in the same place, a socket. And the second line of a linked worker, `fall_with`.
+ *
+ * Nothing here waits, forks, or remembers anything.
+ */
+#include "quick.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+PyObject *
+take(PyObject *self, PyObject *args)
+{
+    unsigned char message[8];
+    int fds[MAX_FDS], count, queue;
+    struct pollfd polled[2] = {{.events = 0}, {.events = POLLIN}};
+    ssize_t got;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "iii:take", &polled[0].fd, &polled[1].fd, &queue))
+        return NULL;
+    if (poll(polled, 2, 0) > 0)  /* a pidfd of -1 is passed over */
+        return PyLong_FromLong(-2);
+    do  /* the template died; what it queued comes after this */
+        got = receive(queue, message, sizeof message, MSG_DONTWAIT, fds, &count);
+    while (got < 0 && (errno == ECONNRESET || errno == EINTR));
+    if (got < 0 && errno == EAGAIN)
+        Py_RETURN_NONE;
+    if (got < 0 && errno != EMFILE)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    if (got == 0)
+        return PyLong_FromLong(0);
+    if (got != sizeof message || count != 2) {
+        while (got > 0 && count > 0)
+            close(fds[--count]);
+        return PyLong_FromLong(-1);
+    }
+    return Py_BuildValue("(IIii)", number_at(message), number_at(message + 4), fds[0], fds[1]);
+}
+
+PyObject *
+open_socket(PyObject *self, PyObject *args)
+{
+    PyObject *class;
+    int fd;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "Oi:open_socket", &class, &fd))
+        return NULL;
+    return socket_of(class, fd);
+}
+
+/* Whether a number of Python is this one. */
+static int
+is_number(PyObject *tuple, Py_ssize_t at, unsigned long long number)
+{
+    return PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(tuple, at)) == number;
+}
+
+PyObject *
+same_place(PyObject *self, PyObject *args)
+{
+    PyObject *cwd, *stdio;
+    struct stat found;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OO!:same_place", &cwd, &PyTuple_Type, &stdio))
+        return NULL;
+    int same = stat(".", &found) < 0 ? cwd == Py_None
+               : PyTuple_Check(cwd) && is_number(cwd, 0, found.st_dev)
+                 && is_number(cwd, 1, found.st_ino);
+    for (int fd = 0; fd < 3 && same; fd++) {
+        PyObject *file = PyTuple_GET_ITEM(stdio, fd);
+        same = fstat(fd, &found) < 0 ? file == Py_None
+               : PyTuple_Check(file) && is_number(file, 0, found.st_dev)
+                 && is_number(file, 1, found.st_ino) && is_number(file, 2, found.st_rdev);
+    }
+    if (PyErr_Occurred())
+        return NULL;
+    return PyBool_FromLong(same);
+}
+
+PyObject *
+inode(PyObject *self, PyObject *number)
+{
+    struct stat found;
+    int fd = (int)PyLong_AsLong(number);
+    (void)self;
+    if (fd == -1 && PyErr_Occurred())
+        return NULL;
+    return PyLong_FromUnsignedLongLong(fstat(fd, &found) < 0 ? 0 : found.st_ino);
+}
+
+PyObject *
+fall_with(PyObject *self, PyObject *number)
+{
+    int fd = (int)PyLong_AsLong(number);
+    (void)self;
+    if (fd == -1 && PyErr_Occurred())
+        return NULL;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETOWN, getpid()) < 0 || fcntl(fd, F_SETSIG, SIGKILL) < 0
+        || fcntl(fd, F_SETFL, flags | O_ASYNC) < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
+}

@@ -1,0 +1,146 @@
+/* What is asked of the kernel: time, bytes and fds over sockets, the news of deaths, a fork.
+ *
+ * No object of Python is looked at here, and no exception is set: who fails says so with an errno.
+ */
+#include "quick.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+double
+now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+uint32_t
+number_at(const unsigned char *at)
+{
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+void
+put_number(unsigned char *at, uint32_t number)
+{
+    at[0] = (unsigned char)(number >> 24);
+    at[1] = (unsigned char)(number >> 16);
+    at[2] = (unsigned char)(number >> 8);
+    at[3] = (unsigned char)number;
+}
+
+/* write_status of _child/children.py: an owner that can't be told all of it is told that it's
+ * over. */
+void
+tell_owner(int fd, int op, long number)
+{
+    char frame[FRAME + 24], digits[24];
+    int length = 0, count = 0;
+    /* snprintf alone would touch seven pages that nothing else needs. */
+    unsigned long rest = number < 0 ? 0 - (unsigned long)number : (unsigned long)number;
+    do
+        digits[count++] = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (number < 0)
+        frame[FRAME + length++] = '-';
+    while (count > 0)
+        frame[FRAME + length++] = digits[--count];
+    frame[0] = (char)op;
+    put_number((unsigned char *)frame + 1, (uint32_t)length);
+    ssize_t written = send(fd, frame, (size_t)(FRAME + length), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (written < 0 && (errno == EPIPE || errno == ECONNRESET))
+        return;
+    if (written < FRAME + length)
+        shutdown(fd, SHUT_RDWR);
+}
+
+typedef union {
+    struct cmsghdr align;
+    char space[CMSG_SPACE(MAX_FDS * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
+} Ancillary;
+
+ssize_t
+receive(int fd, void *data, size_t size, int flags, int *fds, int *count)
+{
+    Ancillary ancillary;
+    struct iovec vector = {data, size};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1,
+                             .msg_control = &ancillary, .msg_controllen = sizeof ancillary};
+    *count = 0;
+    ssize_t got = recvmsg(fd, &message, flags | MSG_CMSG_CLOEXEC);
+    if (got < 0)
+        return got;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c != NULL; c = CMSG_NXTHDR(&message, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t found = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        memcpy(fds + *count, CMSG_DATA(c), found * sizeof(int));
+        *count += (int)found;
+    }
+    if (message.msg_flags & MSG_CTRUNC) {
+        while (*count > 0)
+            close(fds[--*count]);
+        errno = EMFILE;
+        return -1;
+    }
+    return got;
+}
+
+int
+send_with_fds(int fd, const void *data, size_t size, const int *fds, int count)
+{
+    union { struct cmsghdr align; char space[CMSG_SPACE(2 * sizeof(int))]; } ancillary;
+    struct iovec vector = {(void *)data, size};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &ancillary,
+                             .msg_controllen = CMSG_SPACE((size_t)count * sizeof(int))};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
+    memcpy(CMSG_DATA(c), fds, (size_t)count * sizeof(int));
+    return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -1 : 0;
+}
+
+/* Where it is written that a child died. The interpreter's own way from a signal to a wakeup fd
+ * leads through its memory, and would take the wakeup fd from asyncio. */
+static volatile int woken_at = -1;
+
+static void
+on_death(int number)
+{
+    int before = errno;
+    (void)number;
+    ssize_t ignored = write(woken_at, "!", 1);  /* full: it will be read */
+    (void)ignored;
+    errno = before;
+}
+
+void
+hear_deaths(int fd)
+{
+    struct sigaction action = {.sa_handler = fd < 0 ? SIG_DFL : on_death,
+                               .sa_flags = SA_RESTART | SA_NOCLDSTOP};
+    sigemptyset(&action.sa_mask);
+    woken_at = fd;
+    sigaction(SIGCHLD, &action, NULL);
+}
+
+pid_t
+fork_now(void)
+{
+    PyOS_BeforeFork();
+    pid_t pid = fork();
+    if (pid == 0) {
+        PyOS_AfterFork_Child();
+        return 0;
+    }
+    int error = errno;
+    PyOS_AfterFork_Parent();
+    errno = error;
+    return pid;
+}
