@@ -29,8 +29,15 @@ class ProbeError(Exception):
 class Stage:
     """A bare venv, and probes run in it one at a time."""
 
-    def __init__(self, python: str, source: Path | None = None) -> None:
-        """Build it from `python`; with `source`, from that tree as it is instead of a wheel."""
+    def __init__(self, python: str, source: Path | None = None, *, root: Path = ROOT) -> None:
+        """Build it from `python`.
+
+        Args:
+            python: the interpreter that the venv is made from.
+            source: a tree to take as it is, instead of a wheel.
+            root: the checkout to build the wheel of.
+        """
+        self.root = root
         self.base = Path(tempfile.mkdtemp(prefix="earlyfork-bench-"))
         self.probes = self.base / "probes"
         shutil.copytree(PROBES, self.probes, ignore=shutil.ignore_patterns("__pycache__"))
@@ -51,8 +58,8 @@ class Stage:
         tree.mkdir()
         for name in ("src", "hooks"):
             skip = shutil.ignore_patterns("__pycache__", "*.egg-info")
-            shutil.copytree(ROOT / name, tree / name, ignore=skip)
-        for path in ROOT.iterdir():
+            shutil.copytree(self.root / name, tree / name, ignore=skip)
+        for path in self.root.iterdir():
             if path.is_file():
                 shutil.copy(path, tree)
         command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "wheel"]

@@ -28,9 +28,7 @@ class Here:
     #: On the class, since it stays the same when all else begins anew.
     collect_by = ""
     # Slots, where the part in C finds them at once.
-    __slots__ = (
-        *("baseline", "can_ask", "doing", "kind", "lifeline", "line", "pending", "rehearse", "up"),
-    )
+    __slots__ = ("baseline", "can_ask", "doing", "kind", "lifeline", "line", "pending", "up")
 
     def __init__(self) -> None:
         self.kind = ""  # "template", "prepared" or "worker"; empty: not made by earlyfork
@@ -45,8 +43,6 @@ class Here:
         self.baseline: _context.Context | None = None
         #: Whether a request for a new process that is sent up finds a clean template.
         self.can_ask = False
-        #: What standbys do beyond the rehearsal of a run.
-        self.rehearse: Callable[[], object] | None = None
 
 
 here = Here()
@@ -98,10 +94,15 @@ def resolve(name: str) -> Any:
 
 
 def rehearsal(sock: socket.socket) -> None:
-    """What a standby runs once before it waits; whoever calls it closes the socket."""
+    """What a standby runs once before it waits; whoever calls it closes the socket.
+
+    `rehearse` puts another function in its place: to ask here whether there is more to do would
+    cost each standby six page faults.
+    """
     sock.send(b"!")
-    if here.rehearse is not None:
-        here.rehearse()
+
+
+_plain_rehearsal = rehearsal
 
 
 def rehearse(function: Callable[[], object] | None) -> None:
@@ -114,7 +115,13 @@ def rehearse(function: Callable[[], object] | None) -> None:
         function: called in each standby without arguments. It puts back all that it changes there;
             what it raises ends the standby. None: nothing any more.
     """
-    here.rehearse = function
+    global rehearsal
+
+    def more(sock: socket.socket) -> None:
+        _plain_rehearsal(sock)
+        function()  # type: ignore[misc]
+
+    rehearsal = _plain_rehearsal if function is None else more
 
 
 def run_args() -> tuple[object, ...]:

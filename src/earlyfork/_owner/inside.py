@@ -106,7 +106,8 @@ def serves(process: Process) -> bool:
     """Whether a template is there to be forked."""
     process._watch.refresh()
     with process._lock:
-        return not (process._watch.over or process._standbys_of().gone(process))
+        found = process._standbys or process._begin_standbys()
+        return not (process._watch.over or found.gone(process))
 
 
 def own_fds(process: Process) -> set[int]:

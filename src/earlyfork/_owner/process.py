@@ -216,33 +216,29 @@ class Process(Channel):
                 self._may(wire.FORK)
             if self._out:
                 self._flush_locked()
-            if self._standby < 0:
-                self._standby = standbys.DEFAULT_STANDBY
-            comm, watch = self._standbys_of().next(self, self._standby)
+            found = self._standbys
+            if found is None:
+                found = self._begin_standbys()
+            comm, watch = found.next(self)
         child = Process(comm, watch, self.origin)
         self._cloned = True
         if self._has_main:
             child._has_main = True
         return child
 
-    def _standbys_of(self) -> Standbys:
-        found = self._standbys
-        if found is None:
-            found = self._standbys = Standbys()
-        return found
-
-    def _give_sock(self) -> socket.socket:
-        self._close_standbys()
-        return super()._give_sock()
-
-    def _release(self) -> None:
-        self._close_standbys()
-        super()._release()
+    def _begin_standbys(self) -> Standbys:
+        number = standbys.DEFAULT_STANDBY if self._standby < 0 else self._standby
+        self._standbys = Standbys(number)
+        return self._standbys
 
     def _close_standbys(self) -> None:
         found, self._standbys = self._standbys, None
         if found is not None:
             found.close()
+
+    def _release(self) -> None:
+        self._close_standbys()
+        super()._release()
 
     def ready(self, timeout: float | None = None) -> Process:
         """Wait until all that was sent so far has been done there.
@@ -331,6 +327,7 @@ class Process(Channel):
         """Run in one more clone: this process stays behind, since only it can reap its clones."""
         clone = self.fork()
         sock = clone.run(name, linked=linked)
+        self._close_standbys()
         self._give_sock().close()
         self._watch, self._state, self._target = clone._watch, clone._state, clone._target
         self._is_linked, clone._is_linked = clone._is_linked, False
@@ -352,6 +349,7 @@ class Process(Channel):
         self._add(wire.PARK, b"", self._watch.take_fd())
         self._flush()
         self._state = after
+        self._close_standbys()
         return self._give_sock()
 
     # -- a handle on what runs ----------------------------------------------------------------
@@ -480,7 +478,8 @@ class Process(Channel):
         most = standbys.MOST_STANDBY
         if not 0 <= number <= most:
             raise ValueError(f"standby is a number of processes up to {most}, not {number}")
-        if self._standbys is not None and number != self._standby:
+        if self._standbys is not None and number != self._standbys.number:
+            self._standbys.number = number
             self._standbys.close_queue()
         self._standby = number
 

@@ -40,19 +40,17 @@ MOST_STANDBY = 10_000
 class Standbys:
     """The queue of one template's standbys, and what sees that template die."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        #: How many the template shall keep; it is told with the first request.
+        self.number = number
         self._queue: _socket.socket | None = None
         self._poll: select.poll | None = None
         #: Of a template in steady use: its death is seen at once, where its socket may be held open
         #: a moment longer by a child that it was just forking.
         self._pidfd = -1
 
-    def next(self, template: Channel, number: int) -> tuple[int, Watch]:
+    def next(self, template: Channel) -> tuple[int, Watch]:
         """A process that is what the template is now: its comm fd, and the watch on it.
-
-        Args:
-            template: whose standbys these are.
-            number: how many standbys it shall keep, if it is not told yet.
 
         Raises:
             TemplateDied: the template is gone; the text says what is known of its end.
@@ -64,7 +62,7 @@ class Standbys:
                 if taken is not None:
                     return taken
             if not self.gone(template):
-                return self._request(template, number)
+                return self._request(template)
         raise died(template)
 
     def _take(self, template: Channel, queue: _socket.socket) -> tuple[int, Watch] | None:
@@ -102,15 +100,15 @@ class Standbys:
                 errno.EMFILE, "too many open files in this process to make a process"
             ) from error
 
-    def _request(self, template: Channel, number: int) -> tuple[int, Watch]:
+    def _request(self, template: Channel) -> tuple[int, Watch]:
         """Ask for a process; the first time also for standbys."""
         with template._flight() as near, template._flight() as far:
             try:
                 add_ends(near, far)
                 payload = b""
-                if number and self._queue is None:
+                if self.number and self._queue is None:
                     _add_pair(near, far, tuple(end.detach() for end in message_pair()))
-                    payload = payloads.pack_number(number)
+                    payload = payloads.pack_number(self.number)
             except OSError as error:
                 raise OSError(error.errno, f"no process can be made: {error.strerror}") from error
             template._send(wire.batch(wire.frame(wire.FORK, payload), len(far)), far)

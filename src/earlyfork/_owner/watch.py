@@ -52,7 +52,7 @@ class Watch(Waiting):
     _epoll: select.epoll | None = None
 
     def __init__(self, fd: int, pid: int | None, forker: Watch | None) -> None:
-        super().__init__(fd)
+        self.fd = fd  # not by way of the base: making a process must cost little
         self._pid = pid
         self._forker = forker
 
