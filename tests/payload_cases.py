@@ -1,0 +1,42 @@
+"""What each payload looks like: one table for all who read or write one.
+
+The Python side packs and unpacks each of them (test_payloads.py). Real processes, with the part in C
+and without it, are sent the bytes, and what they write is held against them
+(contract/test_payloads.py).
+"""
+
+from __future__ import annotations
+
+from earlyfork._shared import payloads
+
+#: Function, what it is given, the bytes.
+CASES: list[tuple[str, tuple[object, ...], bytes]] = [
+    ("number", (0,), b"0"),
+    ("number", (4711,), b"4711"),
+    ("number", (-15,), b"-15"),
+    ("run", ("work.echo",), b"-work.echo"),
+    ("run", ("work:Namespace.Inner.answer", payloads.UNLINKED), b"-work:Namespace.Inner.answer"),
+    ("run", ("f", payloads.LINKED), b"Lf"),
+    ("run", ("m\xf6dul.f", payloads.SECOND_LINE), b"Sm\xc3\xb6dul.f"),
+    ("env", ([(b"A", b"1")],), b"A=1"),
+    ("env", ([(b"A", b"1=2"), (b"B", b""), (b"C", None)],), b"A=1=2\0B=\0C"),
+    ("env", ([(b"GONE", None)],), b"GONE"),
+    ("path", ([b"/one", b"", b"/tw\xff"],), b"/one\0\0/tw\xff"),
+    ("words", (("file", "r+b", "", "", "None", "-1"),), b"file\0r+b\0\0\0None\0-1"),
+    ("words", (("fd",),), b"fd"),
+    (
+        "error",
+        ("ValueError", "ValueError: x", "Traceback"),
+        b"ValueError\0ValueError: x\0Traceback",
+    ),
+    ("up", (97, 4711, b"S"), b"\x61\x00\x00\x12\x67S"),
+    ("up", (96, 1), b"\x60\x00\x00\x00\x01"),
+    ("queued", (7, 4711), b"\0\0\0\7\0\0\x12\x67"),
+    ("value", (b"\0\xff",), b"\0\xff"),
+    ("value", ("w\xf6rd \udcff",), b"w\xc3\xb6rd \xed\xb3\xbf"),
+]
+
+
+def of(function: str) -> list[tuple[tuple[object, ...], bytes]]:
+    """The cases of one function."""
+    return [(given, golden) for name, given, golden in CASES if name == function]
