@@ -31,8 +31,13 @@ BOTH = pytest.mark.parametrize("later", [False, True], ids=["first batch", "late
 
 
 def template_of(make: Make) -> earlyfork.Process:
-    """A template whose clones have `work` loaded, whatever becomes of their path."""
-    return make().require("work").ready(10)
+    """A template whose clones have `work` loaded, whatever becomes of their path.
+
+    Python serves until it has forked once, and in the process that was forked then.
+    """
+    made = make().require("work")
+    made.fork().ready(10).close()
+    return made
 
 
 def clone(make: Make, *, later: bool) -> earlyfork.Process:
