@@ -376,3 +376,13 @@ def writes_to_nobody(_sock: socket.socket, size: int) -> None:
     os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
     sys.stdout = open(1, "w", closefd=False)
     sys.stdout.write("x" * size)
+
+
+def evaluates(sock: socket.socket, f: Any, what: str) -> None:  # noqa: ARG001
+    """Send what an expression gives, about the file `f` that was sent."""
+    give(sock, eval(what))  # noqa: S307
+
+
+def shouts(_sock: socket.socket, other: socket.socket) -> None:
+    """Answer on a socket that was passed."""
+    other.sendall(other.recv(100).upper())

@@ -13,6 +13,7 @@ import sys
 
 from earlyfork._child import guard
 from earlyfork._child.ending import flush
+from earlyfork._child.files import revive
 from earlyfork._child.here import here, resolve, set_name, tell
 from earlyfork._child.late_socket import socket_class
 from earlyfork._shared import payloads, wire
@@ -23,7 +24,6 @@ TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from functools import partial
-    from typing import Any
 
     from earlyfork._child.server import Server
 else:
@@ -84,37 +84,7 @@ def _call(server: Server, payload: bytes) -> None:
 
 
 def _fd(server: Server, payload: bytes) -> None:
-    kind, *details = payloads.unpack_words(payload)
-    here.pending.append(REVIVE[kind](server.fds.take(), *details))
-
-
-def _socket_from(fd: int) -> _socket.socket:
-    return socket_class()(fileno=fd)
-
-
-def _file_from(fd: int, mode: str, encoding: str, errors: str, newline: str, buffering: str) -> Any:
-    return open(  # the user closes it
-        fd,
-        mode,
-        buffering=int(buffering),
-        encoding=encoding or None,
-        errors=errors or None,
-        newline=None if newline == "None" else newline,
-    )
-
-
-def _connection_from(fd: int, readable: str, writable: str) -> Any:
-    # Named in two parts: a plain import would drag multiprocessing into every frozen app.
-    module = __import__("multiprocessing." + "connection", fromlist=["Connection"])
-    return module.Connection(fd, readable=bool(readable), writable=bool(writable))
-
-
-REVIVE: dict[str, Callable[..., object]] = {
-    "fd": int,
-    "socket": _socket_from,
-    "file": _file_from,
-    "connection": _connection_from,
-}
+    here.pending.append(revive(server.fds.take(), payload))
 
 
 def _value(op: int) -> Callable[[Server, bytes], None]:

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 TEXTS = (
     *("_shared.wire", "_shared.payloads", "_shared.quick", "_context", "_shared.sockets"),
     *("_shared.surroundings", "_child.descendants", "_child.children", "_child.here"),
-    *("_child.ending", "_child.guard", "_child.late_socket", "_child.nursery", "_child.server"),
+    *(
+        "_child.ending",
+        "_child.guard",
+        "_child.late_socket",
+        "_child.files",
+        "_child.nursery",
+        "_child.server",
+    ),
     *("_child.commands", "_child.hearing", "_child.quick_loop", "_child.root"),
 )
 
