@@ -10,8 +10,7 @@
 | what keeps state of its own (TLS, gzip, a spooled file, a subclass) | refused with advice |
 
 A file arrives where it stands: pending writes are written first, and the other side goes on to read
-at the very place that was read up to here. A pipe has no place: it is refused if input was read ahead
-from it.
+where reading has come to here. A pipe has no such place: it is refused if it was read ahead from.
 """
 
 from __future__ import annotations
