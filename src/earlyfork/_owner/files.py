@@ -68,6 +68,8 @@ def _fd_and_words(file: Any) -> tuple[int, tuple[str, ...]]:
             raise ValueError(f"{file} can't be sent: it is no fd")
         return file, ("fd",)
     _refuse_tls(file)
+    if _is_a(file, "tempfile", "SpooledTemporaryFile"):  # fileno() would make it another kind
+        raise TypeError(f"{file!r} can't be sent: it lies in memory; send a TemporaryFile instead")
     if _is_a(file, "tempfile", "_TemporaryFileWrapper"):
         file = file.file
     if isinstance(file, io.IOBase):
@@ -121,8 +123,6 @@ def _fd_of(file: Any) -> int:
 def _file(file: io.IOBase) -> tuple[int, tuple[str, ...]]:
     if file.closed:
         raise ValueError(f"{file!r} can't be sent: it is closed")
-    if _is_a(file, "tempfile", "SpooledTemporaryFile"):  # fileno() would make it another kind
-        raise TypeError(f"{file!r} can't be sent: it lies in memory; send a TemporaryFile instead")
     fd = _fd_of(file)
     text = file if type(file) is io.TextIOWrapper else None
     buffered: Any = file if text is None else text.buffer
