@@ -52,5 +52,11 @@ def same_place(cwd: object, stdio: object) -> bool:
 
 
 def raw_environment() -> dict[bytes, bytes]:
-    """The environment as `os.environ` keeps it (its own dict: do not change it)."""
-    return os.environ._data  # type: ignore[attr-defined,no-any-return]
+    """The environment as `os.environ` keeps it (its own dict: do not change it).
+
+    A program may have put another mapping in the place of `os.environ`; then that counts.
+    """
+    try:
+        return os.environ._data  # type: ignore[attr-defined,no-any-return]
+    except AttributeError:
+        return {os.fsencode(name): os.fsencode(value) for name, value in os.environ.items()}

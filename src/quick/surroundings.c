@@ -45,6 +45,17 @@ next_entry(const char **at, const char *end, Py_ssize_t *length)
     return entry;
 }
 
+/* What is kept of the time zone, in C and in `time`, is made of TZ anew. */
+static int
+set_zone(void)
+{
+    PyObject *time_ = PyImport_ImportModule("time");
+    PyObject *done = time_ == NULL ? NULL : PyObject_CallMethod(time_, "tzset", NULL);
+    Py_XDECREF(time_);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
 /* apply_env of _context.py: `name=value` to set, `name` to remove. 1: os.environ is not its own. */
 static int
 apply_env(const char *at, const char *end)
@@ -56,13 +67,14 @@ apply_env(const char *at, const char *end)
         PyErr_Clear();
         return 1;
     }
-    int failed = 0;
+    int failed = 0, zone = 0;
     while (at != NULL && !failed) {
         Py_ssize_t length;
         const char *entry = next_entry(&at, end, &length);
         const char *sign = memchr(entry, '=', (size_t)length);
         PyObject *name = PyBytes_FromStringAndSize(entry, sign == NULL ? length : sign - entry);
         PyObject *value = NULL;
+        zone |= name != NULL && strcmp(PyBytes_AS_STRING(name), "TZ") == 0;
         if (name == NULL) {
             failed = 1;
         }
@@ -86,7 +98,7 @@ apply_env(const char *at, const char *end)
         Py_XDECREF(value);
     }
     Py_XDECREF(data);
-    return failed ? -1 : 0;
+    return failed || (zone && set_zone() < 0) ? -1 : 0;
 }
 
 /* apply_path of _context.py. */

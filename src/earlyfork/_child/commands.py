@@ -120,7 +120,7 @@ def _ready(_server: Server, payload: bytes) -> None:
 
 
 def _env(payload: bytes, _fds: Fds) -> None:
-    apply_env(payload)
+    apply_env(payloads.unpack_env(payload))
 
 
 def _cwd(_payload: bytes, fds: Fds) -> None:

@@ -86,9 +86,7 @@ def serve_root(
 def serve_launched(comm: int, status: int, env: dict[bytes, bytes], *, alone: bool) -> NoReturn:
     """The same in an interpreter that was launched for it; `alone`: for a single process."""
     # The interpreter may have changed its environment when it started (PEP 538: LC_CTYPE).
-    changes = env_changes(_context.raw_environment(), env)
-    if changes:
-        apply_env(changes)
+    apply_env(env_changes(_context.raw_environment(), env))
     fill_streams()
     sys.argv = [""]
     kept.append(fresh_main())

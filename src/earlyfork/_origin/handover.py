@@ -38,19 +38,24 @@ def checked_environment(env: Mapping[str, str]) -> dict[bytes, bytes]:
     return raw
 
 
-def warn_of_late(base: dict[bytes, bytes], wanted: dict[bytes, bytes]) -> None:
+#: Variables that the dynamic loader, the C library or the interpreter reads when a program starts.
+_READ_AT_START = (b"LD_", b"MALLOC_", b"PYTHON")
+_READ_AT_START_TOO = {b"GLIBC_TUNABLES", b"LC_ALL", b"LC_CTYPE", b"LANG"}
+
+
+def _warn_of_late(changes: list[tuple[bytes, bytes | None]]) -> None:
+    """Say which of these changes a process that is forked can't obey."""
     late = sorted(
         os.fsdecode(name)
-        for name in {*base, *wanted}
-        if name.startswith((b"LD_", b"MALLOC_", b"PYTHON")) or name == b"GLIBC_TUNABLES"
-        if base.get(name) != wanted.get(name)
-        and os.fsdecode(name) not in frozen.LOADER_ENVIRONMENT  # the bootloader's, not the user's
+        for name, _ in changes
+        if name.startswith(_READ_AT_START) or name in _READ_AT_START_TOO
+        if os.fsdecode(name) not in frozen.LOADER_ENVIRONMENT  # the bootloader's, not the user's
     )
     if late:
         warn(
-            f"env= changes {', '.join(late)}: that is read when a program starts, so the new "
-            "process, which is forked, does not obey it (what it executes does). Only "
-            "new_exec(executable=...) starts a program"
+            f"the environment differs in {', '.join(late)} from what the template was made with: "
+            "that is read when a program starts, so the new process, which is forked, does not "
+            "obey it (what it executes does). Only new_exec(executable=...) starts a program"
         )
 
 
@@ -59,10 +64,26 @@ def hand_over(
     baseline: Context,
     env: dict[bytes, bytes],
     folder: int,
+    *,
+    is_forked: bool = True,
 ) -> None:
-    """Queue what differs between here and what the process's template was made with."""
+    """Queue what differs between here and what the process's template was made with.
+
+    Args:
+        process: the new one, which was told nothing yet.
+        baseline: the surroundings that its template was made with.
+        env: the environment that it shall have.
+        folder: an fd of its working directory, which is owned from here on; -1: the caller's.
+        is_forked: whether the template was made some time ago, and not for this process.
+
+    Warns:
+        EarlyForkWarning: the environment differs in what is read only when a program starts.
+    """
     if env != baseline.env:
-        inside.add(process, wire.ENV, env_changes(baseline.env, env))
+        changes = env_changes(baseline.env, env)
+        inside.add(process, wire.ENV, payloads.pack_env(changes))
+        if is_forked:
+            _warn_of_late(changes)
     if folder >= 0:
         inside.add(process, wire.CWD, b"", folder)
     else:

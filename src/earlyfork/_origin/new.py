@@ -10,7 +10,7 @@ from earlyfork._ground.errors import LaunchError, TemplateDied
 from earlyfork._ground.fds import open_directory
 from earlyfork._origin import default
 from earlyfork._origin.above import Above
-from earlyfork._origin.handover import checked_environment, hand_over, warn_of_late
+from earlyfork._origin.handover import checked_environment, hand_over
 from earlyfork._owner import inside
 from earlyfork._shared import wire
 from earlyfork._shared.quick import quick
@@ -43,8 +43,8 @@ def new(
         TypeError, ValueError: `env` is no environment.
 
     Warns:
-        EarlyForkWarning: the template had died and was replaced, or `env` changes a variable that
-            is read only when a program starts.
+        EarlyForkWarning: the template had died and was replaced, or the environment differs from
+            the template's in a variable that is read only when a program starts.
 
     From AnyEvent::Fork's `new`.
     """
@@ -66,8 +66,6 @@ def new(
     assert baseline is not None
     if folder >= 0 or not baseline.holds(raw):
         hand_over(process, baseline, raw, folder)
-    if env is not None:
-        warn_of_late(baseline.env, raw)
     return process
 
 
@@ -108,7 +106,7 @@ def new_exec(
         if folder >= 0:
             os.close(folder)
         raise
-    hand_over(process, inside.baseline(root), raw, folder)
+    hand_over(process, inside.baseline(root), raw, folder, is_forked=False)
     return process
 
 

@@ -5,8 +5,10 @@ Everything that a caller may get wrong is refused here, before anything is sent.
 
 from __future__ import annotations
 
+import operator
 import signal
 import sys
+from types import ModuleType
 
 from earlyfork._shared import payloads, wire
 
@@ -38,6 +40,13 @@ def target_name(function: object, *, has_main: bool) -> str:
         return function
     home = getattr(function, "__module__", None)
     path = getattr(function, "__qualname__", "")
+    if isinstance(getattr(function, "__self__", None), (type, ModuleType)):
+        pass  # a class method, or a function in C: it is found by its name
+    elif hasattr(function, "__self__"):
+        raise TypeError(
+            f"{path} is bound to an object, which exists only here; give a function, and the "
+            "object with send_arg()"
+        )
     if not callable(function) or not home or not path:
         raise TypeError(
             f"a function of a module or its name is needed, not {function!r}; "
@@ -58,7 +67,27 @@ def target_name(function: object, *, has_main: bool) -> str:
         found = getattr(found, part, None)
     if found is not function:
         raise ValueError(f"{home}:{path} is not {function!r}: another process would find another")
+    refuse_unfinished(function)
     return f"{home}:{path}"
+
+
+#: What a code object says of the function that it is of: generator, coroutine, async generator.
+_UNFINISHED = 0x20 | 0x80 | 0x200
+
+
+def refuse_unfinished(function: object) -> None:
+    """Refuse functions that do nothing when they are called.
+
+    Raises:
+        TypeError: an async function or a generator function.
+    """
+    code = getattr(function, "__code__", None)
+    if code is not None and code.co_flags & _UNFINISHED:
+        raise TypeError(
+            f"{getattr(function, '__qualname__', function)} is an async or a generator function, "
+            "and would do nothing when it is called; give a function that runs it to its end, say "
+            "by asyncio.run()"
+        )
 
 
 def pack_argument(value: object) -> tuple[int, bytes]:
@@ -70,8 +99,11 @@ def pack_argument(value: object) -> tuple[int, bytes]:
     try:
         op, data = payloads.pack_value(value)
     except Exception as error:
+        if not _says_no_pickle(error):
+            raise  # out of a signal handler, or out of the value's own code
+        hint = "; files and sockets go with send_fh()" if hasattr(value, "fileno") else ""
         raise TypeError(
-            f"{type(value).__name__} can't be sent, since it can't be pickled: {error}"
+            f"{type(value).__name__} can't be sent, since it can't be pickled: {error}{hint}"
         ) from error
     if len(data) > wire.MAX_BULK:
         raise ValueError(
@@ -79,6 +111,12 @@ def pack_argument(value: object) -> tuple[int, bytes]:
             "write it to the socket that run() returns"
         )
     return op, data
+
+
+def _says_no_pickle(error: Exception) -> bool:
+    """Whether this is how pickling says that it can't be done."""
+    own = getattr(sys.modules.get("_pickle"), "PickleError", TypeError)
+    return isinstance(error, (TypeError, AttributeError, ValueError, RecursionError, own))
 
 
 def pack_arguments(values: tuple[object, ...]) -> bytes:
@@ -95,4 +133,17 @@ def signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:
-        return f"signal {number}"
+        first: int = getattr(signal, "SIGRTMIN", 0)
+        return f"SIGRTMIN+{number - first}" if 0 < first < number else f"signal {number}"
+
+
+def signal_number(number: int) -> int:
+    """A signal that can be sent.
+
+    Raises:
+        TypeError: no number. ValueError: no signal has it.
+    """
+    found = operator.index(number)
+    if found not in signal.valid_signals():
+        raise ValueError(f"{found} is no signal of this system")
+    return found

@@ -26,6 +26,7 @@ from earlyfork._owner.names import (
     pack_argument,
     pack_arguments,
     signal_name,
+    signal_number,
     target_name,
 )
 from earlyfork._owner.standbys import Standbys
@@ -36,6 +37,7 @@ from earlyfork._shared.sockets import Fds
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+    from typing import NoReturn
 
     from earlyfork._context import Context
 
@@ -252,9 +254,7 @@ class Process(Channel):
             ProcessStateError: the process runs already, or ended by itself.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        token = next(_tokens)
-        self._add(wire.READY, payloads.pack_number(token))
-        self._flush()
+        token = self._ask_ready()
         watch = self._watch
         if not watch.until(lambda: watch.said >= token or watch.error is not None, deadline):
             raise TimeoutError(f"{self!r} is not ready after {timeout} seconds")
@@ -265,6 +265,13 @@ class Process(Channel):
         if watch.returncode is not None:
             raise ProcessStateError(f"{self!r} ended before it was ready")
         raise watch.failure()
+
+    def _ask_ready(self) -> int:
+        """Ask for a sign that all has been done so far; the number that will come back."""
+        token = next(_tokens)
+        self._add(wire.READY, payloads.pack_number(token))
+        self._flush()
+        return token
 
     # -- running ------------------------------------------------------------------------------
 
@@ -354,6 +361,12 @@ class Process(Channel):
 
     # -- a handle on what runs ----------------------------------------------------------------
 
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
+        raise TypeError(
+            "a Process can't be copied or pickled, since two handles would close the same fds; "
+            "to_fh() hands a prepared one over, and fork() makes another one"
+        )
+
     def __enter__(self) -> Process:  # noqa: PYI034 - typing has Self from 3.11 on
         return self
 
@@ -390,6 +403,7 @@ class Process(Channel):
 
         Raises:
             TimeoutError: it still lives.
+            ProcessStateError: it was not run, and without a timeout this would never end.
             ProcessLost: its template was killed, so nobody can know.
             TemplateDied, OSError: there never was a process.
             RemoteError: with `check`, the process failed.
@@ -398,6 +412,8 @@ class Process(Channel):
         if self._standbys is not None:
             with self._lock:  # a template stays as long as it has standbys that may be taken
                 self._standbys.close_queue()
+        if timeout is None and self._state in (wire.OPEN, wire.ROOT):
+            self._refuse_endless_wait()
         if not watch.has_exited(timeout):
             hint = ", and was not run yet" if self._state == wire.OPEN else ""
             raise TimeoutError(f"{self!r} still lives after {timeout} seconds{hint}")
@@ -408,6 +424,17 @@ class Process(Channel):
             how = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with status {code}"
             raise watch.error or RemoteError(f"{self!r} {how}")
         return code
+
+    def _refuse_endless_wait(self) -> None:
+        """A process that nobody runs does not end, unless it failed or is killed."""
+        token = self._ask_ready()
+        watch = self._watch
+        watch.until(lambda: watch.said >= token or watch.over, None)
+        if watch.said >= token and not watch.over:
+            raise ProcessStateError(
+                f"{self!r} was not run, so it would never end: run() or close() it before, or wait "
+                "with a timeout"
+            )
 
     @property
     def returncode(self) -> int | None:
@@ -432,7 +459,7 @@ class Process(Channel):
         Raises:
             ProcessLost: the template was killed, so the pid may be anybody's.
         """
-        number = signal.Signals(number)
+        number = signal_number(number)
         watch = self._watched()
         if not watch.over:
             watch.signal(number)

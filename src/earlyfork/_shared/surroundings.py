@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from earlyfork import _context
 from earlyfork._shared import payloads
@@ -19,22 +20,26 @@ if TYPE_CHECKING:
     from earlyfork._shared.sockets import Fds
 
 
-def env_changes(base: dict[bytes, bytes], wanted: dict[bytes, bytes]) -> bytes:
-    """The payload of ENV that turns one environment into another; empty if they are the same."""
+def env_changes(
+    base: dict[bytes, bytes], wanted: dict[bytes, bytes]
+) -> list[tuple[bytes, bytes | None]]:
+    """What turns one environment into another: variables to set, and to remove (None)."""
     changes: list[tuple[bytes, bytes | None]] = [
         (name, value) for name, value in wanted.items() if base.get(name) != value
     ]
     changes += [(name, None) for name in base if name not in wanted]
-    return payloads.pack_env(changes)
+    return changes
 
 
-def apply_env(payload: bytes) -> None:
+def apply_env(changes: list[tuple[bytes, bytes | None]]) -> None:
     """Do in this process what `env_changes` found."""
-    for name, value in payloads.unpack_env(payload):
+    for name, value in changes:
         if value is None:
             os.environb.pop(name, None)
         else:
             os.environb[name] = value
+        if name == b"TZ":
+            time.tzset()
 
 
 def apply_path(payload: bytes) -> None:

@@ -11,6 +11,7 @@ import _signal
 import marshal
 import os
 import threading
+import time
 
 try:
     import resource
@@ -143,6 +144,8 @@ def apply_environment(changed: dict[bytes, bytes], removed: list[bytes]) -> None
     for name in removed:
         os.environb.pop(name, None)
     os.environb.update(changed)
+    if b"TZ" in changed or b"TZ" in removed:
+        time.tzset()
 
 
 def streams() -> tuple[tuple[int, int, int] | None, ...]:
