@@ -13,6 +13,7 @@ UNITS = [
     "src/quick/objects.c",
     "src/quick/surroundings.c",
     "src/quick/loop_state.c",
+    "src/quick/ending.c",
     "src/quick/child.c",
     "src/quick/forker.c",
     "src/quick/first_line.c",

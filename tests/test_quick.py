@@ -193,7 +193,8 @@ def raise_it(said: BaseException) -> None:
 
 
 def know(here: object, loop_state: type) -> None:
-    quick.know(here, _quickly.resolve, int, _quickly._io.TextIOWrapper, {}, loop_state)
+    text, file = _quickly._io.TextIOWrapper, _quickly._io._IOBase
+    quick.know(here, _quickly.resolve, int, list, repr, text, file, {}, loop_state)
 
 
 @BUILT

@@ -386,3 +386,10 @@ def evaluates(sock: socket.socket, f: Any, what: str) -> None:  # noqa: ARG001
 def shouts(_sock: socket.socket, other: socket.socket) -> None:
     """Answer on a socket that was passed."""
     other.sendall(other.recv(100).upper())
+
+
+def zone(sock: socket.socket) -> None:
+    """Send what is known of the time zone."""
+    import time
+
+    give(sock, (time.tzname[0], time.strftime("%Z", time.localtime(0)), time.timezone))

@@ -23,20 +23,19 @@ static struct {
     char batch[LARGE];
 } born;
 
-static PyObject *here, *resolve, *count_callbacks, *text_class;
+static PyObject *here, *resolve;
 /* Where the slots of `here` are. */
 typedef struct {
     Py_ssize_t up, lifeline, kind, doing, pending;
 } HereSlots;
 static HereSlots here_slots;
-static PyObject *s_flush, *s_closed_stream, *s_threading, *s_worker, *s_prepared, *s_nothing;
+static PyObject *s_worker, *s_prepared, *s_nothing;
 static PyObject *minus_one;
 
 int
 set_up_child(void)
 {
     static const struct { PyObject **object; const char *text; } names[] = {
-        {&s_flush, "flush"}, {&s_closed_stream, "closed"}, {&s_threading, "threading"},
         {&s_worker, "worker"}, {&s_prepared, "prepared"}, {&s_nothing, ""},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -47,19 +46,17 @@ set_up_child(void)
 }
 
 int
-child_knows(PyObject *its_here, PyObject *its_resolve, PyObject *counts, PyObject *streams)
+child_knows(const Known *known)
 {
-    PyObject *class = (PyObject *)Py_TYPE(its_here);
+    PyObject *class = (PyObject *)Py_TYPE(known->here);
     HereSlots found;
     if (!(found.up = slot(class, "up")) || !(found.lifeline = slot(class, "lifeline"))
         || !(found.kind = slot(class, "kind")) || !(found.doing = slot(class, "doing"))
         || !(found.pending = slot(class, "pending")))
         return -1;
     here_slots = found;
-    here = Py_NewRef(its_here);
-    resolve = Py_NewRef(its_resolve);
-    count_callbacks = Py_NewRef(counts);
-    text_class = Py_NewRef(streams);
+    here = Py_NewRef(known->here);
+    resolve = Py_NewRef(known->resolve);
     return 0;
 }
 
@@ -143,70 +140,6 @@ job_for(int comm, const char *name, Py_ssize_t length)
     Py_DECREF(function);
     Py_DECREF(sock);
     return job;
-}
-
-/* 1: it could not be written; -1: an exception that is none of a stream's. */
-static int
-flush_stream(PyObject *stream)
-{
-    if (stream == NULL)  /* code that the other stream's flush reached took it away */
-        return 0;
-    Py_INCREF(stream);
-    int failed = 0;
-    PyObject *done = PyObject_CallMethodNoArgs(stream, s_flush);
-    if (done == NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
-        PyErr_Clear();
-        PyObject *closed = PyObject_GetAttr(stream, s_closed_stream);
-        int is_closed = closed == NULL ? -1 : PyObject_IsTrue(closed);
-        Py_XDECREF(closed);
-        PyErr_Clear();  /* a detached one does not even know that */
-        failed = is_closed != 1;
-    }
-    else if (done == NULL) {
-        failed = -1;
-    }
-    Py_XDECREF(done);
-    Py_DECREF(stream);
-    return failed;
-}
-
-/* The end of `finish` in _child/ending.py, when nothing is special about it. Returns what `run_job`
- * does. */
-static int
-wind_up(void)
-{
-    static const char *const names[] = {"stdout", "stderr"};
-    PyObject *modules = PyImport_GetModuleDict();
-    if (PyDict_GetItemWithError(modules, s_threading) != NULL)
-        return 1;
-    PyObject *callbacks = PyObject_CallNoArgs(count_callbacks);
-    long count = callbacks == NULL ? -1 : PyLong_AsLong(callbacks);
-    Py_XDECREF(callbacks);
-    if (count != 0)
-        return PyErr_Occurred() ? -1 : 1;
-    int status = 0;
-    for (int i = 0; i < 2; i++) {
-        PyObject *stream = PySys_GetObject(names[i]);
-        if (stream == NULL || !Py_IS_TYPE(stream, (PyTypeObject *)text_class))
-            return 1;
-    }
-    for (int i = 0; i < 2; i++) {
-        int said = flush_stream(PySys_GetObject(names[i]));
-        if (said < 0)
-            return -1;
-        status = said ? 120 : status;
-    }
-    return status;
-}
-
-int
-run_job(PyObject *job)
-{
-    PyObject *done = PyObject_CallNoArgs(job);
-    if (done == NULL)
-        return -1;
-    Py_DECREF(done);
-    return wind_up();
 }
 
 /* -- its life up to the first batch ------------------------------------------------------------ */

@@ -287,7 +287,7 @@ serve(PyObject *self, PyObject *args)
         }
         say_what(said, told);
     }
-    int code = run_job(job);
+    int code = run_last(job);
     if (code == 0 || code == 120)
         _exit(code);
     Py_DECREF(job);

@@ -42,20 +42,24 @@ PyDoc_STRVAR(fall_with_doc,
 "fall_with(fd)\n\nHave the kernel kill this process when nobody holds a socket's other end.");
 
 PyDoc_STRVAR(know_doc,
-"know(here, resolve, count_callbacks, text_class, surround, loop_state)\n\n"
+"know(here, resolve, count_callbacks, get_objects, refuse_unfinished, text_class, file_class,\n"
+"     surround, loop_state)\n\n"
 "The objects of Python that are used here. The slots of `here` and of the class `loop_state` are\n"
 "looked up by name now: one that is missing is an error.");
 
 static PyObject *
 know(PyObject *self, PyObject *args)
 {
-    PyObject *here, *resolve, *count_callbacks, *text_class, *surround, *loop_state;
+    PyObject *surround, *loop_state;
+    Known known;
     (void)self;
-    if (!PyArg_ParseTuple(args, "OOOOO!O!:know", &here, &resolve, &count_callbacks, &text_class,
+    if (!PyArg_ParseTuple(args, "OOOOOO!O!O!O!:know", &known.here, &known.resolve,
+                          &known.count_callbacks, &known.get_objects, &known.refuse_unfinished,
+                          &PyType_Type, &known.text_class, &PyType_Type, &known.file_class,
                           &PyDict_Type, &surround, &PyType_Type, &loop_state))
         return NULL;
-    if (loop_knows(loop_state) < 0
-        || child_knows(here, resolve, count_callbacks, text_class) < 0)
+    if (loop_knows(loop_state) < 0 || child_knows(&known) < 0
+        || ending_knows(&known) < 0)
         return NULL;
     surroundings_know(surround);
     Py_RETURN_NONE;
@@ -92,7 +96,7 @@ set_up(PyObject *module)
     }
     if (set_up_objects() < 0 || set_up_surroundings() < 0)
         return -1;
-    return set_up_child();
+    return set_up_child() < 0 ? -1 : set_up_ending();
 }
 
 static PyModuleDef_Slot slots[] = {

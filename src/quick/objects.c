@@ -36,6 +36,12 @@ slot(PyObject *class, const char *name)
     return at;
 }
 
+PyObject *
+plain_socket_class(void)
+{
+    return plain_socket;
+}
+
 int
 is_plain(PyObject *socket_class)
 {

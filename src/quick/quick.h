@@ -105,6 +105,9 @@ set_slot(PyObject *object, Py_ssize_t at, PyObject *value_to_own)
  * module. */
 int is_plain(PyObject *socket_class);
 
+/* The class for which that was true, borrowed; NULL before it was asked. */
+PyObject *plain_socket_class(void);
+
 /* socket_class(AF_UNIX, SOCK_STREAM, 0, fd); owns the fd. */
 PyObject *socket_of(PyObject *socket_class, int fd);
 
@@ -183,9 +186,15 @@ void say_what(PyObject *state, PyObject *what);
 int set_up_child(void);
 
 /* What a new process looks at: `here` and `resolve` of _child/here.py, how many functions `atexit`
- * has, and the class of a usual stream. -1 and an exception, with nothing changed. */
-int child_knows(PyObject *here, PyObject *resolve, PyObject *count_callbacks,
-                PyObject *text_class);
+ * has, gc.get_objects, `refuse_unfinished` of _child/ending.py, and the classes of a usual stream and
+ * of all files. */
+typedef struct {
+    PyObject *here, *resolve, *count_callbacks, *get_objects, *refuse_unfinished;
+    PyObject *text_class, *file_class;
+} Known;
+
+/* -1 and an exception, with nothing changed. */
+int child_knows(const Known *known);
 
 /* In a new process: nothing of the forker stays open, and what it needs of it is noted. */
 void be_born(const Forker *f, int comm, int standby);
@@ -194,9 +203,19 @@ void be_born(const Forker *f, int comm, int standby);
  * fds), with an exception as the data if there was one. NULL: no memory even for that. */
 PyObject *live(void);
 
-/* Call it, and end: 0, or 120 when a stream could not be written; 1: something is special about the
- * end; -1: an exception. */
+/* -- ending.c ---------------------------------------------------------------------------------- */
+
+int set_up_ending(void);
+
+/* -1 and an exception, with nothing changed. */
+int ending_knows(const Known *known);
+
+/* Call it, and do what is usual at the end: 0, or 120 when a stream could not be written; 1:
+ * something is special about the end; -1: an exception. */
 int run_job(PyObject *job);
+
+/* The same as the last thing that this process does: what is called is kept. */
+int run_last(PyObject *job);
 
 /* -- forker.c, first_line.c and owner.c: functions of the module, described in module.c -------- */
 

@@ -118,3 +118,40 @@ def test_main_is_fresh(make_now: Make) -> None:
     assert seen["argv"] == [""]
     assert "__file__" not in seen["main"]
     assert [name for name in seen["main"] if not name.startswith("__")] == []
+
+
+@pytest.mark.parametrize("order", ["first", "later"])
+def test_the_time_zone(make_now: Make, monkeypatch: pytest.MonkeyPatch, order: str) -> None:
+    def zone(process: earlyfork.Process) -> object:
+        if order == "later":
+            process.ready(10)
+        return work.got(process.run(work.zone))
+
+    assert zone(make_now(env={**os.environ, "TZ": "JST-9"})) == ("JST", "JST", -32400)
+    monkeypatch.setenv("TZ", "EST5")
+    assert zone(make_now()) == ("EST", "EST", 18000)
+    monkeypatch.delenv("TZ")
+    assert zone(make_now())[0] not in {"EST", "JST"}
+
+
+@pytest.mark.parametrize("name", ["LC_ALL", "LD_PRELOAD", "MALLOC_ARENA_MAX", "PYTHONHASHSEED"])
+def test_what_is_read_at_start_only(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """By `env=` and by a change of `os.environ` alike."""
+    value = "7" if name != "LC_ALL" else "xx_XX.ISO-8859-1"
+    earlyfork.new().close()
+    with pytest.warns(earlyfork.EarlyForkWarning, match=name):
+        process = earlyfork.new(env={**os.environ, name: value})
+    assert work.got(process.run(work.environment))[name] == value
+    monkeypatch.setenv(name, value)
+    with pytest.warns(earlyfork.EarlyForkWarning, match=name):
+        process = earlyfork.new()
+    assert work.got(process.run(work.environment))[name] == value
+
+
+def test_a_locale_of_the_same_encoding_is_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning would be an error here."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("L")}
+    earlyfork.new(env={**env, "LANG": "C.UTF-8"}).close()
+    earlyfork.new(env={**env, "LC_CTYPE": "C.UTF-8"}).close()
+    monkeypatch.delenv("LANG", raising=False)
+    earlyfork.new(env=env).close()

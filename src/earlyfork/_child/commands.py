@@ -11,7 +11,7 @@ import _socket
 import os
 import sys
 
-from earlyfork._child import guard
+from earlyfork._child import guard, open_files
 from earlyfork._child.ending import flush
 from earlyfork._child.files import revive
 from earlyfork._child.here import here, resolve, set_name, tell
@@ -40,6 +40,7 @@ def _guarded(server: Server) -> Callable[[], None]:
         server.kids.careful = True
         flush()  # or each process that is forked from here would write it again
         if server.kids.armed:
+            open_files.settle()
             server.kids.listen()  # asyncio, among others, takes the wakeup fd away
 
     return stop

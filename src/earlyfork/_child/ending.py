@@ -11,26 +11,35 @@ import atexit
 import os
 import sys
 
+from earlyfork._child import open_files
 from earlyfork._child.here import here, tell
 from earlyfork._shared import payloads, wire
 from earlyfork._shared.sockets import AF_UNIX, DONTWAIT, STREAM, Fds, receive
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import NoReturn
+    from collections.abc import AsyncIterator, Callable
+    from typing import Any, NoReturn
 
 
 def forget_exit_functions() -> None:
     """In a new child: what the template registered is the template's, not to be run once a child.
 
-    multiprocessing's own is the exception: it looks at pids itself, and without it queues lose
-    items and semaphores leak.
+    What a module registers once, when it is imported or first used, is registered anew, since the
+    child will not import it again: logging's shutdown; multiprocessing's exit function, which looks
+    at pids itself; and weakref's finalizers, of which the template's are forgotten.
     """
     atexit._clear()
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         atexit.register(util._exit_function)
+    logging = sys.modules.get("logging")
+    if logging is not None:
+        atexit.register(logging.shutdown)
+    finalize = getattr(sys.modules.get("weakref"), "finalize", None)
+    if finalize is not None:
+        finalize._registry.clear()
+        finalize._registered_with_atexit = False
 
 
 def reseed() -> None:
@@ -128,15 +137,50 @@ def print_error(text: str) -> None:
             return
 
 
+def _coroutine() -> object:
+    async def nothing() -> None:
+        return None
+
+    found = nothing()
+    found.close()
+    return found
+
+
+async def _async_generator() -> AsyncIterator[None]:
+    yield None
+
+
+#: What an async function or a generator function returns: nothing of it has been run then.
+UNFINISHED = (type(None for _ in ()), type(_coroutine()), type(_async_generator()))
+
+
+def refuse_unfinished(result: Any) -> None:
+    """Refuse what a function has returned instead of doing something.
+
+    Raises:
+        TypeError: a coroutine or a generator.
+    """
+    if type(result) in UNFINISHED:
+        close = getattr(result, "close", None)
+        if close is not None:
+            close()  # or a coroutine warns that nobody awaited it
+        raise TypeError(
+            f"the function returned a {type(result).__name__}, of which nothing was run; give one "
+            "that runs it to its end, say by asyncio.run()"
+        )
+
+
 def finish(job: Callable[[], object]) -> NoReturn:
     """Run the user's function as the last thing this process does.
 
-    What the function registered is run (threads that are no daemons, atexit, flushed streams);
-    what was inherited from the template is not finalised.
+    What the function registered is run (threads that are no daemons, atexit), and what it wrote is
+    written out, to the standard streams and to any open file. What was inherited from the template
+    is not finalised.
     """
     code = interrupted = 0
+    here.job = job
     try:
-        job()
+        refuse_unfinished(job())
     except BaseException as error:
         code = conclude(error)
         interrupted = isinstance(error, KeyboardInterrupt)
@@ -147,12 +191,30 @@ def finish(job: Callable[[], object]) -> NoReturn:
         atexit._run_exitfuncs()
     except BaseException as error:
         conclude(error)
-    if not flush() and not code:
+    if not _let_go() and not code:
         code = 120  # the interpreter's own status for streams that could not be written
     if interrupted:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
         os.kill(os.getpid(), _signal.SIGINT)
     os._exit(code)
+
+
+def _let_go() -> bool:
+    """Drop what was run, and write out what it has left; False if that failed."""
+    try:
+        job, here.job = here.job, None
+        sock = getattr(job, "__self__", None) or getattr(job, "args", (None,))[0]
+        if isinstance(sock, _socket.socket):
+            sock.close()  # dropped open, it would warn of that
+        del job, sock
+        # First of all, since the collector may finalise what a file writes to before the file.
+        written = open_files.write_out([*open_files.found(), *here.files])
+        open_files.collect_if_needed()
+        written &= open_files.write_out(open_files.found(), at_end=True)
+    except BaseException as error:  # of a finalizer, or of a signal's handler
+        conclude(error)
+        written = False
+    return flush() and written
 
 
 def drain(comm: _socket.socket, decoder: wire.Decoder) -> None:

@@ -28,7 +28,10 @@ class Here:
     #: On the class, since it stays the same when all else begins anew.
     collect_by = ""
     # Slots, where the part in C finds them at once.
-    __slots__ = ("baseline", "can_ask", "doing", "kind", "lifeline", "line", "pending", "up")
+    __slots__ = (
+        *("baseline", "can_ask", "doing", "files", "job", "kind", "lifeline", "line", "pending"),
+        "up",
+    )
 
     def __init__(self) -> None:
         self.kind = ""  # "template", "prepared" or "worker"; empty: not made by earlyfork
@@ -43,6 +46,11 @@ class Here:
         self.baseline: _context.Context | None = None
         #: Whether a request for a new process that is sent up finds a clean template.
         self.can_ask = False
+        #: Files that were opened in a template: what its workers write to them is theirs to flush.
+        self.files: list[Any] = []
+        #: What this process runs. Kept until its end: dropped earlier, its socket would warn that
+        #: nobody closed it.
+        self.job: Callable[[], object] | None = None
 
 
 here = Here()

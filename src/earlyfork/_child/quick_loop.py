@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import _io
 import atexit
+import gc
 import sys
 
 from earlyfork._child.children import CROWD, REFILL_AFTER
 from earlyfork._child.commands import SURROUND
-from earlyfork._child.ending import forget_exit_functions, reseed
+from earlyfork._child.ending import forget_exit_functions, refuse_unfinished, reseed
 from earlyfork._child.here import here, resolve
 from earlyfork._child.late_socket import socket_class
 from earlyfork._shared import wire
@@ -87,7 +88,10 @@ class LoopState:
 
 if quick is not None:
     surround = {op: _of_a_list(apply) for op, apply in SURROUND.items()}
-    quick.know(here, resolve, atexit._ncallbacks, _io.TextIOWrapper, surround, LoopState)
+    quick.know(
+        *(here, resolve, atexit._ncallbacks, gc.get_objects, refuse_unfinished),
+        *(_io.TextIOWrapper, _io._IOBase, surround, LoopState),
+    )
 
 
 def step(server: Server, said: Any) -> Any:

@@ -46,6 +46,19 @@ def reset_signals() -> None:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, {*BLOCKED, _signal.SIGTERM})
 
 
+def keep_faulthandler() -> None:
+    """Where the interpreter prints the traceback of a crash, do so in this process, too.
+
+    The handlers that do it are no handlers of Python's, and were reset with all others.
+    """
+    module = sys.modules.get("faulthandler")
+    if module is not None:
+        was_enabled = module.is_enabled()
+        module.disable()  # or it would believe that its handlers are there
+        if was_enabled:
+            module.enable()
+
+
 def serve_root(
     comm: int, status: int, default: int = -1, *, can_ask: bool = True, launched: bool = False
 ) -> NoReturn:
@@ -56,6 +69,7 @@ def serve_root(
     after a fork is copied.
     """
     reset_signals()
+    keep_faulthandler()
     set_name("ef-template")
     here.__init__()  # type: ignore[misc]  # a snapshot of a worker begins anew
     here.kind = "template"

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import _signal
 import _socket
-import gc
 import os
 
 from earlyfork import _context
-from earlyfork._child import late_socket
+from earlyfork._child import late_socket, open_files
 from earlyfork._child.children import NEVER, REFILL_AFTER, Children
 from earlyfork._child.ending import conclude, drain, flush, forget_exit_functions, reseed
 from earlyfork._child.guard import BLOCKED
@@ -280,7 +279,7 @@ class Server:
             if not self.root:
                 late_socket.ahead()
             self.kids.arm()
-            gc.freeze()
+            open_files.settle()
 
     def fork(self, fds: Fds) -> None:
         """Fork a process that serves the first of two fds, and whose owner waits at the second."""

@@ -24,6 +24,7 @@ TEXTS = (
     *("_shared.wire", "_shared.payloads", "_shared.quick", "_context", "_shared.sockets"),
     *("_shared.surroundings", "_child.descendants", "_child.children", "_child.here"),
     *(
+        "_child.open_files",
         "_child.ending",
         "_child.guard",
         "_child.late_socket",

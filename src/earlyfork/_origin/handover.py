@@ -39,16 +39,26 @@ def checked_environment(env: Mapping[str, str]) -> dict[bytes, bytes]:
 
 
 #: Variables that the dynamic loader, the C library or the interpreter reads when a program starts.
-_READ_AT_START = (b"LD_", b"MALLOC_", b"PYTHON")
-_READ_AT_START_TOO = {b"GLIBC_TUNABLES", b"LC_ALL", b"LC_CTYPE", b"LANG"}
+_READ_AT_START = (b"LD_", b"MALLOC_", b"PYTHON", b"GLIBC_TUNABLES")
+#: Those that decide what text files and file names are encoded in, the first that is set.
+_LOCALE = (b"LC_ALL", b"LC_CTYPE", b"LANG")
 
 
-def _warn_of_late(changes: list[tuple[bytes, bytes | None]]) -> None:
-    """Say which of these changes a process that is forked can't obey."""
+def _locale(env: dict[bytes, bytes]) -> bytes:
+    """The locale of which an interpreter with this environment takes the encoding."""
+    if env.get(b"LC_ALL"):
+        return env[b"LC_ALL"]
+    found = env.get(b"LC_CTYPE") or env.get(b"LANG") or b"C"
+    return b"C.UTF-8" if found in (b"C", b"POSIX") else found  # as it does itself (PEP 538)
+
+
+def _warn_of_late(base: dict[bytes, bytes], env: dict[bytes, bytes], changed: list[bytes]) -> None:
+    """Say which of these changes of the environment a process that is forked can't obey."""
+    begins = _READ_AT_START if _locale(base) == _locale(env) else (*_READ_AT_START, *_LOCALE)
     late = sorted(
         os.fsdecode(name)
-        for name, _ in changes
-        if name.startswith(_READ_AT_START) or name in _READ_AT_START_TOO
+        for name in changed
+        if name.startswith(begins)
         if os.fsdecode(name) not in frozen.LOADER_ENVIRONMENT  # the bootloader's, not the user's
     )
     if late:
@@ -83,7 +93,7 @@ def hand_over(
         changes = env_changes(baseline.env, env)
         inside.add(process, wire.ENV, payloads.pack_env(changes))
         if is_forked:
-            _warn_of_late(changes)
+            _warn_of_late(baseline.env, env, [name for name, _ in changes])
     if folder >= 0:
         inside.add(process, wire.CWD, b"", folder)
     else:

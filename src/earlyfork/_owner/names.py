@@ -133,8 +133,7 @@ def signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:
-        first: int = getattr(signal, "SIGRTMIN", 0)
-        return f"SIGRTMIN+{number - first}" if 0 < first < number else f"signal {number}"
+        return f"signal {number}"
 
 
 def signal_number(number: int) -> int:
