@@ -16,6 +16,7 @@ import gc
 import importlib
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -331,16 +332,41 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     print(message)
 
 
+@pytest.fixture(scope="session")
+def pid_namespace() -> list[str]:
+    """The command that runs a program as pid 1; skips where that can't be."""
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        pytest.skip("no unshare here")
+    command = [unshare, "--pid", "--fork", "--mount-proc", "--kill-child"]
+    done = support.run_command([*command, "true"])
+    if done.returncode:
+        pytest.skip(f"no pid namespace to be had: {done.stderr.strip()}")
+    return command
+
+
 @pytest.fixture
-def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def run_script(tmp_path: Path) -> support.Run:
     """`support.run_script` whose program lives in this test's own directory."""
     return functools.partial(support.run_script, directory=tmp_path)
 
 
 @pytest.fixture
-def start_script(
-    tmp_path: Path,
-) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def run_program(run_script: support.Run) -> support.Run:
+    """Run a program of tests/programs, in this test's own directory.
+
+    It can import `work` and `support`, and must exit with status 0, unless told otherwise.
+    """
+
+    def run(name: str, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        env = support.with_work(**options.pop("env", {}))
+        return run_script(support.program(name), *args, **{"check": True, **options, "env": env})
+
+    return run
+
+
+@pytest.fixture
+def start_script(tmp_path: Path) -> Iterator[support.Start]:
     """`support.start_script` in this test's own directory; what still runs at the end is killed."""
     with contextlib.ExitStack() as ending:
 
@@ -352,3 +378,16 @@ def start_script(
             return process
 
         yield start
+
+
+@pytest.fixture
+def start_program(start_script: support.Start) -> support.Start:
+    """Start a program of tests/programs, which waits for `support.go_on`, as `run_program` does."""
+
+    def start(name: str, *args: str, **options: Any) -> subprocess.Popen[str]:
+        env = support.with_work(**options.pop("env", {}))
+        return start_script(
+            support.program(name), *args, **{"stdin": subprocess.PIPE, **options, "env": env}
+        )
+
+    return start
