@@ -43,7 +43,7 @@ TIMEOUT_SIGNAL = signal.SIGALRM
 #: While coverage is measured (`make coverage`): tests whose subject the measuring changes, by the
 #: beginning of their ids, with the reason. They run all the same, but what they say does not count.
 DISTURBED = {
-    "tests/test_early.py::test_it_loads_next_to_nothing": "coverage's modules are loaded, too",
+    "tests/early/test_first_line.py::test_it_loads_next_to_nothing": "coverage's modules are loaded, too",
     "tests/faults/test_bytes.py": "ending processes still write their data",
     "tests/test_lifelines.py::test_too_many_processes": "ending processes still write their data",
     "tests/test_mp.py::test_a_template_of_the_user": "the module it must not find is coverage's too",
@@ -134,21 +134,12 @@ class Inventory(NamedTuple):
 
 def take_inventory() -> Inventory:
     return Inventory(
-        open_fds(),
+        support.open_fds(),
         dict(support.descendants(os.getpid())) if LINUX else {},
         threads(),
         {n: signal.getsignal(n) for n in signal.valid_signals() if n != TIMEOUT_SIGNAL},
         signal_masks(),
     )
-
-
-def open_fds() -> dict[int, str]:
-    directory = "/proc/self/fd" if LINUX else "/dev/fd"
-    found = {}
-    for name in os.listdir(directory):
-        with contextlib.suppress(OSError):  # the one that listed the directory is closed again
-            found[int(name)] = str(Path(directory, name).readlink()) if LINUX else "open"
-    return found
 
 
 def kind(target: str) -> str:

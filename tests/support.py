@@ -7,6 +7,7 @@ only file of the suite that lets time pass; everything in it ends by an event or
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import json
 import os
@@ -37,7 +38,7 @@ MEASURED = "COVERAGE_PROCESS_CONFIG" in os.environ
 _MEASURING = Path(__file__).parent / "measured"
 
 
-# --- deadlines ------------------------------------------------------------------------------
+# --- deadlines -------------------------------------------------------------------------------
 
 
 def ticks(seconds: float, *fds: int) -> Iterator[None]:
@@ -106,7 +107,7 @@ def eof_within(fd: int, seconds: float = PATIENCE) -> bool:
     return True
 
 
-# --- pids -----------------------------------------------------------------------------------
+# --- pids and fds ----------------------------------------------------------------------------
 
 
 def state(pid: int) -> str:
@@ -200,6 +201,29 @@ def describe(pid: int) -> str:
     return f"{pid} ({state(pid)}) [{comm(pid)}] {line}".rstrip()
 
 
+def open_fds(pid: int | str = "self") -> dict[int, str]:
+    """What a process has open: by number, where that leads."""
+    if not Path("/proc/self/fd").exists():
+        return dict.fromkeys(map(int, os.listdir("/dev/fd")), "open")
+    found = {}
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one that listed the directory is closed again
+            found[int(path.name)] = str(path.readlink())
+    return found
+
+
+def fill_fds() -> list[int]:
+    """Take all fds that are left; return them, to be closed."""
+    filled = []
+    try:
+        while True:
+            filled.append(os.dup(0))
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+    return filled
+
+
 def assert_all_end_with(
     process: subprocess.Popen[str], pids: Mapping[str, int], seconds: float
 ) -> None:
@@ -211,7 +235,7 @@ def assert_all_end_with(
     wait_until(lambda: not session(process.pid))
 
 
-# --- programs -------------------------------------------------------------------------------
+# --- programs --------------------------------------------------------------------------------
 
 #: Where the processes of a program come from: what to set for an early template, and for none.
 ORIGINS: dict[str, dict[str, str]] = {"early": {}, "launched": {"EARLYFORK": "0"}}
