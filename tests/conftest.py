@@ -45,7 +45,7 @@ TIMEOUT_SIGNAL = signal.SIGALRM
 DISTURBED = {
     "tests/early/test_first_line.py::test_it_loads_next_to_nothing": "coverage's modules are loaded, too",
     "tests/faults/test_bytes.py": "ending processes still write their data",
-    "tests/test_lifelines.py::test_too_many_processes": "ending processes still write their data",
+    "tests/lifelines/test_limits.py::test_too_many_processes": "ending processes still write their data",
     "tests/mp/test_settings.py::test_a_template_of_the_user": "the module it must not find is coverage's too",
     "tests/mp/test_settings.py::test_preload": "the module it must not find is coverage's too",
     "tests/test_no_leaks.py": "interpreters that load coverage begin, and end, too late for it",

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from test_lifelines_hosts import namespace
 
 import support
 
@@ -100,7 +99,7 @@ def test_hundreds_of_threads_create_wait_kill_and_drop(run_script: Run, origin: 
 
 @pytest.mark.root
 @pytest.mark.slow
-def test_a_signal_never_reaches_a_recycled_pid(tmp_path: Path) -> None:
+def test_a_signal_never_reaches_a_recycled_pid(pid_namespace: list[str], tmp_path: Path) -> None:
     """With few pids in all, each is used again at once; whoever is not meant must never be hit."""
     script = support.write_script(
         """
@@ -150,10 +149,10 @@ def test_a_signal_never_reaches_a_recycled_pid(tmp_path: Path) -> None:
         """,
         tmp_path,
     )
-    command = [*namespace(), sys.executable, str(script)]
+    command = [*pid_namespace, sys.executable, str(script)]
     probe = "open('/proc/sys/kernel/pid_max', 'w').write('400')"
     done = subprocess.run(
-        [*namespace(), sys.executable, "-c", probe], capture_output=True, text=True, check=False
+        [*pid_namespace, sys.executable, "-c", probe], capture_output=True, text=True, check=False
     )
     if done.returncode or Path("/proc/sys/kernel/pid_max").read_text() == "400\n":
         pytest.skip("this kernel has no limit of pids per namespace")
@@ -264,11 +263,13 @@ print("good")
 
 
 @pytest.mark.root
-def test_the_pid_of_a_process_that_has_ended_is_somebody_elses(tmp_path: Path) -> None:
+def test_the_pid_of_a_process_that_has_ended_is_somebody_elses(
+    pid_namespace: list[str], tmp_path: Path
+) -> None:
     """Each time, and not by chance: the next process takes that very pid, and then come signals."""
     script = support.write_script(AGAIN, tmp_path)
     probe = "open('/proc/sys/kernel/ns_last_pid', 'w').write('99')"
-    command = [*namespace(), sys.executable]
+    command = [*pid_namespace, sys.executable]
     done = subprocess.run([*command, "-c", probe], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"the next pid can't be chosen here: {done.stderr.strip()[-100:]}")
