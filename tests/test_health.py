@@ -10,12 +10,8 @@ import pytest
 import support
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable
+    from support import Run
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
-
-WITH_WORK = {"PYTHONPATH": support.python_path()}
 
 #: Name: (what the main program does before the snapshot, what is told, what is advised).
 HURTS = {
@@ -113,7 +109,7 @@ def test_what_may_hurt_is_named(run_script: Run, name: str) -> None:
             assert any(text in line and {advised!r} in line for line in before), (text, before)
         """,
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
     )
 
 
@@ -133,7 +129,7 @@ def test_what_is_harmless_is_not_named(run_script: Run, name: str) -> None:
             assert told == [], told
         """,
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
     )
 
 
@@ -151,7 +147,7 @@ def test_what_is_kept_on_purpose_is_not_named(run_script: Run) -> None:
         assert earlyfork.status().inherited == first
         """,
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
     )
 
 
@@ -198,7 +194,7 @@ def test_siblings_differ_at_random(run_script: Run) -> None:
             assert len(set(values)) == len(values), (name, values)
         """,
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
     )
 
 
@@ -218,5 +214,5 @@ def test_a_generator_object_that_was_made_before_is_shared_by_siblings(run_scrip
         assert one == two
         """,
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
     )

@@ -21,10 +21,9 @@ import support
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable
     from pathlib import Path
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from support import Run
 
 #: What stands above the first line of an app, in place of what its bootloader has done.
 CX_FREEZE = "sys.frozen = True"

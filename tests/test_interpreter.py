@@ -16,9 +16,7 @@ import pytest
 import support
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from support import Run
 
 #: Prints what it is, what would be launched, and what was, and that this works.
 PROBE = """

@@ -9,13 +9,8 @@ import pytest
 import support
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable
+    from support import Run
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
-
-WITH_WORK = {"PYTHONPATH": support.python_path()}
-ORIGINS = {"early": "", "launched": "os.environ['EARLYFORK'] = '0'"}
 
 PROGRAM = """
 import os
@@ -109,7 +104,7 @@ for make in (earlyfork.new, earlyfork.new().eval(CODE).fork):
     assert look(make().eval(CODE)) == before
 """,
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
     )
 
 
@@ -134,7 +129,7 @@ for make in (lambda: earlyfork.new().eval(CODE), template.fork):
     assert look(make()) == before
 """,
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
     )
 
 
@@ -155,5 +150,5 @@ assert look(changed.fork()) == after
 assert look(changed) == after
 """,
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
     )

@@ -12,11 +12,11 @@ import support
 from earlyfork import _later
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from support import Run
+
     RunThere = Callable[..., list[str]]
 
 #: A main program whose processes are fresh interpreters. No .pth file of the machine loads anything

@@ -13,14 +13,10 @@ import pytest
 import support
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable
     from pathlib import Path
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from support import Run
 
-WITH_WORK = {"PYTHONPATH": support.python_path()}
-ORIGINS = {"early": "", "launched": "os.environ['EARLYFORK'] = '0'"}
 
 #: Each call that makes, prepares, runs, hands over or drops a process; what is checked later.
 ALL_CALLS = """
@@ -94,7 +90,7 @@ check(made)
 """,
         ),
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
     )
 
 
@@ -118,7 +114,7 @@ assert stopped.wait(20) == 0
 """,
         ),
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
     )
 
 
@@ -152,7 +148,7 @@ process.ready(20).close()
 """,
         ),
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
     )
 
 
@@ -177,6 +173,6 @@ process.ready(20).close()
 """,
         ),
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
         timeout=30,
     )

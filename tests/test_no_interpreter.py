@@ -9,10 +9,7 @@ import pytest
 import support
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from support import Run
 
 #: A host that embeds Python, in a machine that has no other: all that could be asked is answered so.
 HOST = """

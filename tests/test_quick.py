@@ -19,14 +19,11 @@ import support
 from earlyfork import _context, _hot, _wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from support import Run
 
 SOURCE = Path(__file__).parent.parent / "src" / "earlyfork" / "_quick.c"
 BUILT = pytest.mark.skipif(_hot.quick is None, reason="the part in C was not built here")
 quick = _hot.quick
-WITH_WORK = {"PYTHONPATH": support.python_path()}
 
 
 def test_it_was_built_where_there_is_a_compiler() -> None:
@@ -67,8 +64,8 @@ def test_templates_use_it_unless_told_not_to(program: str, run_script: Run) -> N
         import earlyfork, work
         print(work.got(earlyfork.new().run(work.what_serves)))
         """
-    assert "_quick" in run_script(source, env=WITH_WORK).stdout
-    assert run_script(source, env=WITH_WORK | {"EARLYFORK_PURE": "1"}).stdout == "None\n"
+    assert "_quick" in run_script(source, env=support.with_work()).stdout
+    assert run_script(source, env=support.with_work(EARLYFORK_PURE="1")).stdout == "None\n"
 
 
 @BUILT
@@ -84,7 +81,7 @@ def test_a_launched_interpreter_of_another_build_does_without(run_script: Run) -
         earlyfork.status().templates
         print(work.got(earlyfork.new_exec().run(work.what_serves)))
         """,
-        env=WITH_WORK,
+        env=support.with_work(),
     )
     assert done.stdout == "None\nNone\n", done.stderr
 
@@ -284,7 +281,7 @@ def test_a_socket_class_of_somebody_s_own(run_script: Run) -> None:
             assert sock.recv(100)
             sock.close()
         """
-    run_script(source, env=WITH_WORK)
+    run_script(source, env=support.with_work())
 
 
 def test_output_of_a_template_is_written_once(run_script: Run) -> None:
@@ -296,6 +293,6 @@ def test_output_of_a_template_is_written_once(run_script: Run) -> None:
             assert work.got(template.fork().run(work.echo)) == ()
         template.close()
         """,
-        env=WITH_WORK,
+        env=support.with_work(),
     )
     assert done.stdout == "once "

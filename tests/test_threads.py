@@ -12,12 +12,7 @@ import pytest
 import support
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
-
-WITH_WORK = {"PYTHONPATH": support.python_path()}
-ORIGINS = {"early": "", "launched": "os.environ['EARLYFORK'] = '0'"}
+    from support import Run
 
 
 @pytest.mark.slow
@@ -92,7 +87,7 @@ def test_hundreds_of_threads_create_wait_kill_and_drop(run_script: Run, origin: 
         assert earlyfork.status().processes == (), earlyfork.status()
         """,
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
         timeout=55,
     )
 
@@ -162,7 +157,7 @@ def test_a_signal_never_reaches_a_recycled_pid(pid_namespace: list[str], tmp_pat
         text=True,
         timeout=55,
         check=False,
-        env=support.clean_env(**WITH_WORK),
+        env=support.clean_env(**support.with_work()),
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, done.stderr
@@ -280,7 +275,7 @@ def test_the_pid_of_a_process_that_has_ended_is_somebody_elses(
         timeout=50,
         check=False,
         # Nobody but the program takes a pid.
-        env=support.clean_env(EARLYFORK_STANDBY="0", **WITH_WORK),
+        env=support.clean_env(EARLYFORK_STANDBY="0", **support.with_work()),
         stdin=subprocess.DEVNULL,
     )
     assert (done.returncode, done.stdout) == (0, "good\n"), done.stderr
@@ -337,7 +332,7 @@ def test_the_host_forks_while_other_threads_create(run_script: Run, origin: str)
         assert not failures, failures
         """,
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
         timeout=55,
     )
     assert done.stderr == ""
@@ -375,7 +370,7 @@ def test_the_host_forks_while_another_thread_asks_a_template(run_script: Run, or
         thread.join()
         """,
         check=True,
-        env=WITH_WORK | {"EARLYFORK_STANDBY": "0"},
+        env=support.with_work(EARLYFORK_STANDBY="0"),
         timeout=30,
     )
     assert done.stderr == ""

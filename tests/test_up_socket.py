@@ -10,12 +10,8 @@ import pytest
 import support
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable
+    from support import Run
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
-
-WITH_WORK = {"PYTHONPATH": support.python_path()}
 
 PROGRAM = """
 import earlyfork
@@ -142,5 +138,5 @@ good(make)
 assert make is not earlyfork.new or earlyfork.status().templates[0].pid == pid
 """,
         check=True,
-        env=WITH_WORK | {"EARLYFORK_STANDBY": "0"},  # standbys come and go, with their fds
+        env=support.with_work(EARLYFORK_STANDBY="0"),  # standbys come and go, with their fds
     )

@@ -9,13 +9,7 @@ import pytest
 import support
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
-
-WITH_WORK = {"PYTHONPATH": support.python_path()}
-ORIGINS = {"early": "", "launched": "os.environ['EARLYFORK'] = '0'"}
+    from support import Run
 
 
 @pytest.mark.parametrize("origin", ORIGINS)
@@ -50,7 +44,7 @@ def test_no_socket_has_a_name(run_script: Run, origin: str) -> None:
         assert all(len(row) == 7 for row in ours), [row for row in ours if len(row) > 7]
         """,
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
     )
 
 
@@ -117,7 +111,7 @@ def test_fds_are_close_on_exec_at_all_times(run_script: Run, origin: str) -> Non
         assert not [name for name in seen if "eventpoll" in name or "pidfd" in name], seen
         """,
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
         timeout=55,
     )
 
@@ -175,7 +169,7 @@ def test_what_one_child_was_told_is_not_in_its_template_nor_in_the_next(
     run_script: Run, origin: str
 ) -> None:
     """The template only forks: environment, arguments and code never pass through it."""
-    run_script(SECRETS.format(first=ORIGINS[origin]), check=True, env=WITH_WORK)
+    run_script(SECRETS.format(first=ORIGINS[origin]), check=True, env=support.with_work())
 
 
 @pytest.mark.root
@@ -210,7 +204,7 @@ def test_a_worker_that_gave_up_its_rights_makes_no_template_fork(run_script: Run
         assert work.got(earlyfork.new().send_arg(1).run(work.echo)) == (1,)
         """,
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
     )
 
 
@@ -233,5 +227,5 @@ def test_a_worker_without_rights_may_use_what_it_was_handed(run_script: Run) -> 
         assert work.got(process.send_fh(handed).run("f")) == ("handed",)
         """,
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
     )

@@ -10,12 +10,8 @@ import pytest
 import support
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable
+    from support import Run
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
-
-WITH_WORK = {"PYTHONPATH": support.python_path()}
 THOROUGH = "EARLYFORK_FAULTS" in os.environ
 
 #: A session of all kinds of batches, written by hand up to a byte.
@@ -209,7 +205,7 @@ def test_killed_after_each_byte(run_script: Run, who: str) -> None:
     if THOROUGH and who == "template killed":
         step = 25  # each costs the launch of an interpreter
     program = SESSION.replace("{round}", lines(ROUNDS[who], "    "))
-    done = run_script(program, str(step), check=True, env=WITH_WORK, timeout=270)
+    done = run_script(program, str(step), check=True, env=support.with_work(), timeout=270)
     print(done.stdout)
     if who != "template killed":  # whose processes say where they can
         assert done.stderr == ""

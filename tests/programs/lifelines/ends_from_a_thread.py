@@ -1,8 +1,8 @@
 """Has processes that a thread made, and ends by what another thread does: HOW."""
 
 import earlyfork
-import os
 import json
+import os
 import resource
 import signal
 import sys

@@ -3,9 +3,9 @@
 import earlyfork
 import contextlib
 import os
-import sys
 import signal
 import support
+import sys
 import warnings
 import work
 
