@@ -157,45 +157,9 @@ needs_numpy = pytest.mark.skipif(
 
 
 @needs_numpy
-def test_siblings_differ_at_random(run_script: Run) -> None:
+def test_siblings_differ_at_random(run_program: Run) -> None:
     """The standard library's generators and numpy's, from each kind of template."""
-    run_script(
-        """
-        import earlyfork
-        import random, sys, warnings, work
-        import numpy
-        warnings.simplefilter("ignore")
-        numpy.random.seed(1)
-        random.seed(1)
-        from earlyfork.template import TEMPLATE
-        CODE = '''
-        import random, secrets, uuid, os, tempfile, numpy
-        def draw(sock):
-            import work
-            work.give(sock, {
-                "random": random.random(),
-                "SystemRandom": random.SystemRandom().random(),
-                "secrets": secrets.token_hex(),
-                "uuid4": str(uuid.uuid4()),
-                "uuid1": str(uuid.uuid1()),
-                "urandom": os.urandom(8),
-                "tempfile": next(tempfile._get_candidate_names()),
-                "numpy, legacy": numpy.random.random(),
-                "numpy, default_rng made there": numpy.random.default_rng().random(),
-            })
-        '''
-        import textwrap
-        prepared = earlyfork.new().eval(textwrap.dedent(CODE))
-        kept = [TEMPLATE.fork().eval(textwrap.dedent(CODE)) for _ in range(4)]
-        processes = [prepared.fork() for _ in range(4)] + kept
-        seen = [work.got(process.run("draw")) for process in processes]
-        for name in seen[0]:
-            values = [each[name] for each in seen]
-            assert len(set(values)) == len(values), (name, values)
-        """,
-        check=True,
-        env=support.with_work(),
-    )
+    run_program("health/siblings_draw.py")
 
 
 @needs_numpy

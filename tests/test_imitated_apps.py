@@ -222,23 +222,7 @@ def test_a_template_with_a_directory_of_its_own(run_app: Run) -> None:
     """Its bootloader removes that when it ends: it stays as long as a process of it lives."""
     done = run_app(
         ONE_FILE,
-        """
-        import signal, support, work
-        env = {**os.environ, "PYINSTALLER_RESET_ENVIRONMENT": "1"}
-        process = earlyfork.new_exec(executable=APP, env=env)
-        sock = process.run(work.hold)
-        assert sock.recv(1) == b"!"
-        (bootloader,) = support.children(os.getpid())
-        os.kill(bootloader, signal.SIGINT)  # a terminal's Ctrl-C is not for it
-        process.close()
-        process = None  # and with it its template
-        assert support.alive(bootloader)
-        sock.close()
-        assert support.gone_within(bootloader)
-        earlyfork.status()  # waits for it
-        assert support.children(os.getpid()) == []
-        print("removed last")
-        """,
+        support.program("imitated_apps/own_directory.py"),
         env={"EARLYFORK": "0"},
     )
     assert done.stdout == "removed last\n"

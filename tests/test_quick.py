@@ -264,24 +264,9 @@ def test_output_that_is_lost_at_the_end_is_status_120() -> None:
         assert process.wait(10) == 120
 
 
-def test_a_socket_class_of_somebody_s_own(run_script: Run) -> None:
+def test_a_socket_class_of_somebody_s_own(run_program: Run) -> None:
     """As gevent and its like have: no subclass of the stdlib's."""
-    source = """
-        import _socket, socket
-        class Own:
-            def __init__(self, family=-1, type=-1, proto=-1, fileno=None):
-                self.sock = _socket.socket(family, type, proto, fileno)
-            def __getattr__(self, name):
-                return getattr(self.sock, name)
-        import earlyfork, work
-        socket.socket = Own
-        for _ in range(4):
-            sock = earlyfork.new().eval("import socket; socket.socket.mark = 1").run(work.pid)
-            assert type(sock) is Own
-            assert sock.recv(100)
-            sock.close()
-        """
-    run_script(source, env=support.with_work())
+    run_program("quick/own_socket_class.py")
 
 
 def test_output_of_a_template_is_written_once(run_script: Run) -> None:
