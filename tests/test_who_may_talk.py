@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import support
 from support import ORIGINS
 
 if TYPE_CHECKING:
@@ -41,23 +40,5 @@ def test_a_worker_that_gave_up_its_rights_makes_no_template_fork(run_program: Ru
 
 
 @pytest.mark.root
-def test_a_worker_without_rights_may_use_what_it_was_handed(run_script: Run) -> None:
-    run_script(
-        """
-        import earlyfork
-        import work
-        process = earlyfork.new().eval('''
-        def f(sock, prepared):
-            import os, earlyfork, work
-            earlyfork.new().ready(10).close()  # an interpreter in /root can't be read later
-            os.setgid(65534)
-            os.setuid(65534)
-            inner = earlyfork.new_from_fh(prepared)
-            work.give(sock, work.got(inner.run("work:echo")))
-        ''')
-        handed = earlyfork.new().require("work").send_arg("handed").to_fh()
-        assert work.got(process.send_fh(handed).run("f")) == ("handed",)
-        """,
-        check=True,
-        env=support.with_work(),
-    )
+def test_a_worker_without_rights_may_use_what_it_was_handed(run_program: Run) -> None:
+    run_program("who_may_talk/was_handed.py")

@@ -53,25 +53,11 @@ for method in ("{other}", "earlyfork", "{other}"):
     assert out.splitlines() == [stock, "earlyfork EarlyForkProcess", stock]
 
 
-def test_a_spawned_child_finds_the_method_without_our_path(run_script: Run) -> None:
+def test_a_spawned_child_finds_the_method_without_our_path(run_program: Run) -> None:
     """The package may lie where only the parent's sys.path leads."""
-    source = f"""\
-    import sys
-    sys.path.append({str(support.home_of_earlyfork())!r})
-    import multiprocessing as mp
-    import earlyfork.mp
-    def show(q):
-        q.put(mp.get_start_method())
-    if __name__ == "__main__":
-        mp.set_start_method("earlyfork")
-        c = mp.get_context("spawn")
-        q = c.SimpleQueue()
-        p = c.Process(target=show, args=(q,))
-        p.start()
-        print(q.get())
-        p.join()
-    """
-    done = run_script(source, flags=("-S",), env={"PYTHONPATH": None})
+    home = str(support.home_of_earlyfork())
+    env = {"PYTHONPATH": None}
+    done = run_program("mp/path_of_its_own.py", home, flags=("-S",), env=env)
     assert support.output_of(done) == "spawn\n"
 
 
