@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import importlib.util
 import json
 import os
@@ -23,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import pytest
 
     #: The fixtures `run_script` and `run_program`, `start_script` and `start_program`.
     Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -419,6 +422,22 @@ def run_script(
             return run_script(source, *args, directory=Path(place), **options)  # type: ignore[arg-type]
     path = write_script(source, directory, name)
     return run_command([python, *flags, path, *args], directory=directory, **run)  # type: ignore[arg-type]
+
+
+def built_once(name: str, temporary: pytest.TempPathFactory, build: Callable[[Path], None]) -> Path:
+    """A directory that is filled by whichever worker of this run comes first."""
+    base = temporary.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # common to all workers
+    place = base / name
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            place.mkdir()
+            build(place)
+            (place / "done").touch()
+    assert (place / "done").exists(), "another worker could not build it"
+    return place
 
 
 def output_of(done: subprocess.CompletedProcess[str]) -> str:
