@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import support
+from support import output_of
 
 if TYPE_CHECKING:
     import subprocess
@@ -67,8 +68,7 @@ def test_an_app_is_run_again_for_a_process(run_app: Run, freezer: str) -> None:
         """,
         env={"EARLYFORK": "0"},
     )
-    assert done.stdout == "the app runs\n"  # once
-    assert done.stderr == ""
+    assert output_of(done) == "the app runs\n"  # once
 
 
 @pytest.mark.parametrize(
@@ -225,8 +225,7 @@ def test_a_template_with_a_directory_of_its_own(run_app: Run) -> None:
         support.program("imitated_apps/own_directory.py"),
         env={"EARLYFORK": "0"},
     )
-    assert done.stdout == "removed last\n"
-    assert done.stderr == ""
+    assert output_of(done) == "removed last\n"
 
 
 # -- the marker ------------------------------------------------------------------------------------
@@ -351,5 +350,4 @@ def test_multiprocessing_has_no_second_run_of_the_binary(run_app: Run, early: st
         """,
         env={"EARLYFORK": early},
     )
-    assert done.stdout == "42 __mp_main__\n0 earlyfork._mp_c\n", done
-    assert done.stderr == ""
+    assert output_of(done) == "42 __mp_main__\n0 earlyfork._mp_c\n", done

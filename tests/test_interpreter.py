@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -39,10 +38,8 @@ def test_the_interpreter_of_a_script(program: Path, tmp_path: Path) -> None:
 
 
 def test_a_venv_is_kept(program: Path, tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "venv", "--without-pip", "--symlinks", tmp_path / "venv"],
-        check=True,
-        stdin=subprocess.DEVNULL,
+    run_command(
+        [sys.executable, "-m", "venv", "--without-pip", "--symlinks", tmp_path / "venv"], check=True
     )
     python = tmp_path / "venv" / "bin" / "python"
     choice, there, same = ask([python, program], tmp_path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -41,15 +40,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
     support.write_script(LEAKY, directory, "test_leaky.py")
     command = [sys.executable, "-m", "pytest", "-n0", "-v", "-p", "no:cacheprovider"]
     command += ["-c", str(PYPROJECT), f"--rootdir={directory}", "-o", f"pythonpath={directory}"]
-    done = subprocess.run(
-        [*command, str(directory)],
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        cwd=directory,
-        env=support.clean_env(LEAK_GRACE="0.3"),
-        timeout=50,
+    done = support.run_command(
+        [*command, directory], directory=directory, env={"LEAK_GRACE": "0.3"}, timeout=50
     )
     assert done.returncode == 1, done.stdout + done.stderr
     return done.stdout

@@ -6,8 +6,8 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,19 +29,12 @@ quick = _hot.quick
 def test_it_was_built_where_there_is_a_compiler() -> None:
     if not sys.platform.startswith("linux") or os.environ.get("EARLYFORK_PURE"):
         pytest.skip("it is made for Linux, and can be left out by EARLYFORK_PURE")
-    compiled = subprocess.run(
-        ["cc", "-fsyntax-only", "-x", "c", "-"], input="#include <Python.h>", text=True,
-        capture_output=True, check=False, env=os.environ | {"CPATH": include()},
-    )  # fmt: skip
+    command = ["cc", "-fsyntax-only", "-x", "c", "-"]
+    env = {"CPATH": sysconfig.get_path("include")}
+    compiled = support.run_command(command, env=env, stdin_text="#include <Python.h>")
     if compiled.returncode:
         pytest.skip(f"no compiler for it: {compiled.stderr[:100]}")
     assert _hot.quick is not None
-
-
-def include() -> str:
-    import sysconfig
-
-    return sysconfig.get_path("include")
 
 
 def test_the_numbers_in_c_are_those_of_the_protocol() -> None:

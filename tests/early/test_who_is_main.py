@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -137,11 +136,7 @@ def test_a_thread_that_no_python_code_started(tmp_path: Path) -> None:
 def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bare venv, for scripts that an installer would put there."""
     folder = tmp_path_factory.mktemp("venv")
-    subprocess.run(
-        [sys.executable, "-m", "venv", "--without-pip", "--symlinks", folder],
-        check=True,
-        stdin=subprocess.DEVNULL,
-    )
+    run_command([sys.executable, "-m", "venv", "--without-pip", "--symlinks", folder], check=True)
     return folder
 
 
@@ -218,8 +213,7 @@ def test_children_of_multiprocessing_make_no_templates(
 
 def test_a_multiprocessing_child_can_make_processes(run_program: Run) -> None:
     done = run_program("early/multiprocessing_child_makes_one.py")
-    assert done.stdout == "True\n"
-    assert done.stderr == ""
+    assert output_of(done) == "True\n"
 
 
 def test_what_a_freezer_runs_for_multiprocessing_gets_none(tmp_path: Path) -> None:
