@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     import pytest
 
@@ -182,6 +182,18 @@ def session(leader: int) -> dict[int, str]:
             if int(words[3]) == leader and words[0] not in (b"Z", b"X"):
                 found[int(name)] = comm(int(name))
     return found
+
+
+def wait_for_standby() -> None:
+    """Return as soon as a process that was forked ahead of need waits in this session."""
+    wait_until(lambda: "ef-standby" in session(os.getsid(0)).values())
+
+
+def left_in_session(templates: Collection[int]) -> dict[int, str]:
+    """What lives in this session beside this process, these templates, and their standbys."""
+    known = {os.getpid(), *templates}
+    found = session(os.getsid(0))
+    return {pid: name for pid, name in found.items() if pid not in known and name != "ef-standby"}
 
 
 def comm(pid: int) -> str:

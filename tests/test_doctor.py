@@ -13,8 +13,9 @@ from support import output_of, run_command
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable
     from pathlib import Path
+
+    from support import Run
 
 
 def command_line(
@@ -85,7 +86,7 @@ def test_launch_that_says_nothing_is_given_up_and_killed(tmp_path: Path) -> None
     assert found["launch"]["seconds"] >= 0.3
 
 
-def test_sees_what_a_fork_would_leak(run_script: Callable[..., Any]) -> None:
+def test_sees_what_a_fork_would_leak(run_script: Run) -> None:
     done = run_script(
         """
         import os, socket, sys, threading
@@ -113,7 +114,7 @@ def test_sees_what_a_fork_would_leak(run_script: Callable[..., Any]) -> None:
     assert "no early template: other threads run already (poller)" in said
 
 
-def test_a_library_without_early_template_is_no_illness(run_script: Callable[..., Any]) -> None:
+def test_a_library_without_early_template_is_no_illness(run_script: Run) -> None:
     done = run_script(
         """
         import sys
@@ -170,7 +171,7 @@ def test_error_of_a_module_s_own_keeps_its_traceback(tmp_path: Path) -> None:
     assert done.stderr.endswith("ModuleNotFoundError: No module named 'not_there_at_all'\n")
 
 
-def test_no_interpreter_is_broken_or_degraded(run_script: Callable[..., Any]) -> None:
+def test_no_interpreter_is_broken_or_degraded(run_script: Run) -> None:
     for early, words in (("0", "broken"), (None, "degraded")):
         done = run_script(
             """
@@ -190,7 +191,7 @@ def test_no_interpreter_is_broken_or_degraded(run_script: Callable[..., Any]) ->
         assert "would launch:   nothing\na launch:       FAILS after 0 ms\n" in done.stdout
 
 
-def test_what_snapshots_inherited_is_a_risk(run_script: Callable[..., Any]) -> None:
+def test_what_snapshots_inherited_is_a_risk(run_script: Run) -> None:
     done = run_script(
         """
         import earlyfork, os, socket
@@ -231,7 +232,7 @@ def test_a_launch_that_works_otherwise(tmp_path: Path, site: str, problem: str) 
     assert done.returncode == 1
 
 
-def test_a_slow_machine_and_an_impatient_user(run_script: Callable[..., Any]) -> None:
+def test_a_slow_machine_and_an_impatient_user(run_script: Run) -> None:
     done = run_script(
         """
         import earlyfork

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -162,12 +163,17 @@ def test_a_bad_path_in_the_environment_is_told(run_script: Run) -> None:
     assert done.stdout.count("/no/such/python") == 2, done.stdout
 
 
+def refusal(number: int) -> str:
+    """How an error of the kernel's is told."""
+    return rf"{os.strerror(number)}.*errno {number}\b"
+
+
 FAILING = {
-    "missing": ("/no/such/python", r"No such file or directory.*errno 2\b"),
-    "not executable": ("{folder}/plain", r"Permission denied.*errno 13\b"),
-    "a directory": ("{folder}", r"Permission denied.*errno 13\b"),
-    "no binary": ("{folder}/garbage", r"Exec format error.*errno 8\b"),
-    "a missing shebang": ("{folder}/shebang", r"No such file or directory.*errno 2\b"),
+    "missing": ("/no/such/python", refusal(errno.ENOENT)),
+    "not executable": ("{folder}/plain", refusal(errno.EACCES)),
+    "a directory": ("{folder}", refusal(errno.EACCES)),
+    "no binary": ("{folder}/garbage", refusal(errno.ENOEXEC)),
+    "a missing shebang": ("{folder}/shebang", refusal(errno.ENOENT)),
     "ends at once": ("/bin/false", "status 1"),
     "ends well": ("/bin/true", "is gone"),
     "exits with its own status": ("{folder}/exits", "status 7"),

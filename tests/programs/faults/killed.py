@@ -64,12 +64,7 @@ def sizes(step):
 
 
 def left():
-    templates = {entry.pid for entry in earlyfork.status().templates}
-    return {
-        pid: name
-        for pid, name in support.session(os.getsid(0)).items()
-        if pid != os.getpid() and pid not in templates and name != "ef-standby"
-    }
+    return support.left_in_session([entry.pid for entry in earlyfork.status().templates])
 
 
 def fds():
@@ -153,7 +148,7 @@ def template_killed(size):
 
 def standbys_killed(size):
     good()
-    support.wait_until(lambda: "ef-standby" in support.session(os.getsid(0)).values())
+    support.wait_for_standby()
     for pid, name in support.session(os.getsid(0)).items():
         if name == "ef-standby":
             os.kill(pid, signal.SIGKILL)

@@ -1,7 +1,5 @@
 """What the programs here share: to ask a process what is set there, and what should be."""
 
-import os
-
 import support
 import work
 
@@ -31,7 +29,3 @@ def changed(before):
         "depth": 999,
         "signals": [blocked, sorted({*ignored, 1, 10, 15})],
     }
-
-
-def standby_is_there():
-    support.wait_until(lambda: "ef-standby" in support.session(os.getsid(0)).values())

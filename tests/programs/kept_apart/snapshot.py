@@ -2,11 +2,12 @@
 
 import earlyfork  # noqa: F401 - the first line
 from earlyfork.template import TEMPLATE
-from programs.kept_apart.kit import CODE, changed, look, standby_is_there
+import support
+from programs.kept_apart.kit import CODE, changed, look
 
 before = look(TEMPLATE.fork().eval(CODE))
 other = TEMPLATE.fork().eval(CODE).eval("change()").ready(10)
-standby_is_there()
+support.wait_for_standby()
 after = changed(before)
 for _ in range(3):
     assert look(TEMPLATE.fork().eval(CODE)) == before

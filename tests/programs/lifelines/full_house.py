@@ -32,7 +32,7 @@ busy = earlyfork.new().eval("import select; select.select([], [], [], 0.5)")
 status = earlyfork.status()
 assert all(entry.pid for entry in status.templates)
 pids = [entry.pid for entry in (*status.templates, *status.processes) if entry.pid]
-support.wait_until(lambda: "ef-standby" in support.session(os.getsid(0)).values())
+support.wait_for_standby()
 pids += [pid for pid in support.session(os.getsid(0)) if pid not in (*pids, os.getpid())]
 print(json.dumps(pids), flush=True)
 sys.stdin.readline()

@@ -49,5 +49,5 @@ if __name__ == "__main__":
         assert found.pop(0) == f"n{number}"
         seen.append(found)
         p.join()
-        support.wait_until(lambda: "ef-standby" in support.session(os.getsid(0)).values())
+        support.wait_for_standby()
     print(all(found == seen[0] for found in seen), seen)

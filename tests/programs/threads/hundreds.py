@@ -1,7 +1,6 @@
 """Has 250 threads that create, wait, kill, drop, clone and share processes at once."""
 
 import earlyfork
-import os
 import signal
 import support
 import threading
@@ -71,12 +70,7 @@ template = None
 
 
 def left():
-    roots = {entry.pid for entry in earlyfork.status().templates}
-    return {
-        pid: name
-        for pid, name in support.session(os.getsid(0)).items()
-        if pid != os.getpid() and pid not in roots and name != "ef-standby"
-    }
+    return support.left_in_session([entry.pid for entry in earlyfork.status().templates])
 
 
 support.wait_until(lambda: not left())
