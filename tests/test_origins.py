@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 PYPROJECT = HERE.parent / "pyproject.toml"
 EARLY = ("-m", "earlyfork", "run", "-m", "pytest")
 SNAPSHOT = (str(HERE / "contract" / "as_snapshot.py"),)
-TEMPLATES = ("contract/test_templates.py", "contract/test_running.py")
+TEMPLATES = tuple(f"contract/test_{name}.py" for name in ("templates", "running", "ending"))
 
 
 @pytest.mark.slow
