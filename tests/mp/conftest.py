@@ -1,4 +1,4 @@
-"""Runs each program of the start method's tests twice: with an early template, and without."""
+"""Runs each program of the start method's tests in both of its origins: see shared.py."""
 
 from __future__ import annotations
 

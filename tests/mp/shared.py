@@ -1,8 +1,9 @@
 """What the tests of the start method share: how a program of theirs begins.
 
-Every program is a process of its own, run with an early template and without. It must exit with
-status 0 and leave stderr empty: that is how a leaked semaphore, or a resource tracker that
-complains, shows.
+Every program is a process of its own, run with `import earlyfork` as its first line ("early") and
+with the import of `earlyfork.mp` alone ("launched", though that takes an early template as well).
+It must exit with status 0 and leave stderr empty: that is how a leaked semaphore, or a resource
+tracker that complains, shows.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ ctx = mp.get_context("earlyfork")
 
 
 def begin(origin: str, source: str) -> str:
-    """A program that begins with an early template, or does not."""
+    """A program with or without `import earlyfork` as its first line."""
     return ("import earlyfork\n" if origin == "early" else "") + source
 
 
