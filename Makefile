@@ -76,7 +76,7 @@ coverage: $(VENV)/installed $(VENV)/extra-test $(VENV)/extra-coverage
 
 MEASURE = $(BIN)/python -m coverage run -m pytest -q --timeout=300
 # What is there only with the part in C.
-WITH_C := $(addprefix tests/,contract test_quick.py test_up_socket.py test_scale.py test_second_line.py)
+WITH_C := $(addprefix tests/,contract test_quick.py test_up_socket.py test_scale.py lifelines/test_second_line.py)
 
 # The figures, and the README's picture of them. Wants an idle machine.
 bench: $(VENV)/installed $(VENV)/extra-bench

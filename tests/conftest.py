@@ -16,6 +16,7 @@ import gc
 import importlib
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,11 +43,11 @@ TIMEOUT_SIGNAL = signal.SIGALRM
 #: While coverage is measured (`make coverage`): tests whose subject the measuring changes, by the
 #: beginning of their ids, with the reason. They run all the same, but what they say does not count.
 DISTURBED = {
-    "tests/test_early.py::test_it_loads_next_to_nothing": "coverage's modules are loaded, too",
+    "tests/early/test_first_line.py::test_it_loads_next_to_nothing": "coverage's modules are loaded, too",
     "tests/faults/test_bytes.py": "ending processes still write their data",
-    "tests/test_lifelines.py::test_too_many_processes": "ending processes still write their data",
-    "tests/test_mp.py::test_a_template_of_the_user": "the module it must not find is coverage's too",
-    "tests/test_mp.py::test_preload": "the module it must not find is coverage's too",
+    "tests/lifelines/test_limits.py::test_too_many_processes": "ending processes still write their data",
+    "tests/mp/test_settings.py::test_a_template_of_the_user": "the module it must not find is coverage's too",
+    "tests/mp/test_settings.py::test_preload": "the module it must not find is coverage's too",
     "tests/test_no_leaks.py": "interpreters that load coverage begin, and end, too late for it",
     "tests/test_scale.py": "measures time",
     "tests/test_threads.py::test_the_host_forks": "has a time limit of its own",
@@ -133,21 +134,12 @@ class Inventory(NamedTuple):
 
 def take_inventory() -> Inventory:
     return Inventory(
-        open_fds(),
+        support.open_fds(),
         dict(support.descendants(os.getpid())) if LINUX else {},
         threads(),
         {n: signal.getsignal(n) for n in signal.valid_signals() if n != TIMEOUT_SIGNAL},
         signal_masks(),
     )
-
-
-def open_fds() -> dict[int, str]:
-    directory = "/proc/self/fd" if LINUX else "/dev/fd"
-    found = {}
-    for name in os.listdir(directory):
-        with contextlib.suppress(OSError):  # the one that listed the directory is closed again
-            found[int(name)] = str(Path(directory, name).readlink()) if LINUX else "open"
-    return found
 
 
 def kind(target: str) -> str:
@@ -331,16 +323,41 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     print(message)
 
 
+@pytest.fixture(scope="session")
+def pid_namespace() -> list[str]:
+    """The command that runs a program as pid 1; skips where that can't be."""
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        pytest.skip("no unshare here")
+    command = [unshare, "--pid", "--fork", "--mount-proc", "--kill-child"]
+    done = support.run_command([*command, "true"])
+    if done.returncode:
+        pytest.skip(f"no pid namespace to be had: {done.stderr.strip()}")
+    return command
+
+
 @pytest.fixture
-def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def run_script(tmp_path: Path) -> support.Run:
     """`support.run_script` whose program lives in this test's own directory."""
     return functools.partial(support.run_script, directory=tmp_path)
 
 
 @pytest.fixture
-def start_script(
-    tmp_path: Path,
-) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def run_program(run_script: support.Run) -> support.Run:
+    """Run a program of tests/programs, in this test's own directory.
+
+    It can import `work` and `support`, and must exit with status 0, unless told otherwise.
+    """
+
+    def run(name: str, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        env = support.with_work(**options.pop("env", {}))
+        return run_script(support.program(name), *args, **{"check": True, **options, "env": env})
+
+    return run
+
+
+@pytest.fixture
+def start_script(tmp_path: Path) -> Iterator[support.Start]:
     """`support.start_script` in this test's own directory; what still runs at the end is killed."""
     with contextlib.ExitStack() as ending:
 
@@ -352,3 +369,16 @@ def start_script(
             return process
 
         yield start
+
+
+@pytest.fixture
+def start_program(start_script: support.Start) -> support.Start:
+    """Start a program of tests/programs, which waits for `support.go_on`, as `run_program` does."""
+
+    def start(name: str, *args: str, **options: Any) -> subprocess.Popen[str]:
+        env = support.with_work(**options.pop("env", {}))
+        return start_script(
+            support.program(name), *args, **{"stdin": subprocess.PIPE, **options, "env": env}
+        )
+
+    return start

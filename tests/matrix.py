@@ -29,7 +29,7 @@ PROMISED = [(3, minor) for minor in range(10, 15)]
 #: What may go otherwise on another Python. All else (frozen apps, hosts, faults, examples, the
 #: repetitions marked slow) is tested with the base interpreter only.
 CORE = [
-    *("contract", "test_early.py", "test_interpreter.py", "test_lifelines.py", "test_mp.py"),
+    *("contract", "early", "test_interpreter.py", "lifelines", "mp"),
     *("testlate_socket.py", "test_snapshot.py", "test_threads.py", "test_wire.py"),
 ]
 SELECTED = ["-m", "not frozen and not slow", *(f"tests/{part}" for part in CORE)]

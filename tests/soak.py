@@ -226,12 +226,8 @@ def murders(seed: int) -> None:
 
 
 def left() -> dict[int, str]:
-    roots = {entry.pid for entry in earlyfork.status().templates}
-    return {
-        pid: name
-        for pid, name in support.session(os.getsid(0)).items()
-        if pid != os.getpid() and pid not in roots and name not in ("ef-standby", "timeout")
-    }
+    found = support.left_in_session([entry.pid for entry in earlyfork.status().templates])
+    return {pid: name for pid, name in found.items() if name != "timeout"}
 
 
 def fds() -> int:

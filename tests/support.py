@@ -7,7 +7,10 @@ only file of the suite that lets time pass; everything in it ends by an event or
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import importlib.util
+import json
 import os
 import select
 import signal
@@ -17,10 +20,16 @@ import tempfile
 import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+    import pytest
+
+    #: The fixtures `run_script` and `run_program`, `start_script` and `start_program`.
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+    Start = Callable[..., subprocess.Popen[str]]
 
 #: How long anything may take that should take no time at all. Generous: CI machines stall.
 PATIENCE = 10.0
@@ -32,7 +41,7 @@ MEASURED = "COVERAGE_PROCESS_CONFIG" in os.environ
 _MEASURING = Path(__file__).parent / "measured"
 
 
-# --- deadlines ------------------------------------------------------------------------------
+# --- deadlines -------------------------------------------------------------------------------
 
 
 def ticks(seconds: float, *fds: int) -> Iterator[None]:
@@ -101,7 +110,7 @@ def eof_within(fd: int, seconds: float = PATIENCE) -> bool:
     return True
 
 
-# --- pids -----------------------------------------------------------------------------------
+# --- pids and fds ----------------------------------------------------------------------------
 
 
 def state(pid: int) -> str:
@@ -175,6 +184,18 @@ def session(leader: int) -> dict[int, str]:
     return found
 
 
+def wait_for_standby() -> None:
+    """Return as soon as a process that was forked ahead of need waits in this session."""
+    wait_until(lambda: "ef-standby" in session(os.getsid(0)).values())
+
+
+def left_in_session(templates: Collection[int]) -> dict[int, str]:
+    """What lives in this session beside this process, these templates, and their standbys."""
+    known = {os.getpid(), *templates}
+    found = session(os.getsid(0))
+    return {pid: name for pid, name in found.items() if pid not in known and name != "ef-standby"}
+
+
 def comm(pid: int) -> str:
     """The short name that ps and top show, or '' when there is no such process."""
     try:
@@ -195,6 +216,29 @@ def describe(pid: int) -> str:
     return f"{pid} ({state(pid)}) [{comm(pid)}] {line}".rstrip()
 
 
+def open_fds(pid: int | str = "self") -> dict[int, str]:
+    """What a process has open: by number, where that leads."""
+    if not Path("/proc/self/fd").exists():
+        return dict.fromkeys(map(int, os.listdir("/dev/fd")), "open")
+    found = {}
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one that listed the directory is closed again
+            found[int(path.name)] = str(path.readlink())
+    return found
+
+
+def fill_fds() -> list[int]:
+    """Take all fds that are left; return them, to be closed."""
+    filled = []
+    try:
+        while True:
+            filled.append(os.dup(0))
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+    return filled
+
+
 def assert_all_end_with(
     process: subprocess.Popen[str], pids: Mapping[str, int], seconds: float
 ) -> None:
@@ -206,7 +250,16 @@ def assert_all_end_with(
     wait_until(lambda: not session(process.pid))
 
 
-# --- scripts --------------------------------------------------------------------------------
+# --- programs --------------------------------------------------------------------------------
+
+#: Where the processes of a program come from: what to set for an early template, and for none.
+ORIGINS: dict[str, dict[str, str]] = {"early": {}, "launched": {"EARLYFORK": "0"}}
+_PROGRAMS = Path(__file__).parent / "programs"
+
+
+def program(name: str) -> str:
+    """The text of a program of tests/programs, to be run as one that stands in its test."""
+    return (_PROGRAMS / name).read_text(encoding="utf-8")
 
 
 def home_of_earlyfork() -> Path:
@@ -255,6 +308,11 @@ def _measured(path: str | None) -> dict[str, str]:
     }
 
 
+def with_work(**changes: str | None) -> dict[str, str | None]:
+    """What to change in a program's environment so that it can import `work` and `support`."""
+    return {"PYTHONPATH": python_path(), **changes}
+
+
 def write_script(source: str, directory: Path, name: str = "main_program.py") -> Path:
     """Write a program (indented as its test is) to a file, and say where that is."""
     path = directory / name
@@ -263,22 +321,27 @@ def write_script(source: str, directory: Path, name: str = "main_program.py") ->
     return path
 
 
-def start_script(
-    source: str,
-    *args: str,
-    directory: Path,
-    python: str = sys.executable,
-    flags: tuple[str, ...] = (),
+def write_files(directory: Path, **files: str) -> Path:
+    """Write modules by their dotted names, `pkg.sub` to pkg/sub.py; return the directory."""
+    for name, text in files.items():
+        path = directory / (name.replace(".", "/") + ".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return directory
+
+
+def start_command(
+    command: Sequence[str | Path],
+    *,
+    directory: Path | None = None,
     env: Mapping[str, str | None] | None = None,
-    name: str = "main_program.py",
     **popen: object,
 ) -> subprocess.Popen[str]:
-    """Start a program as a process of its own session; the caller ends and waits for it.
+    """Start a command in a session of its own; the caller ends and waits for it.
 
     `env` changes `clean_env()`; stdin is empty, stdout and stderr are pipes, unless told
     otherwise in `popen`. Its working directory is `directory`.
     """
-    path = write_script(source, directory, name)
     options: dict[str, object] = {
         "stdin": subprocess.DEVNULL,
         "stdout": subprocess.PIPE,
@@ -289,46 +352,32 @@ def start_script(
         "env": clean_env(**dict(env or {})),
         **popen,
     }
-    return subprocess.Popen([python, *flags, str(path), *args], **options)  # type: ignore[call-overload, no-any-return]
+    return subprocess.Popen([*map(str, command)], **options)  # type: ignore[call-overload, no-any-return]
 
 
-def run_script(
-    source: str,
-    *args: str,
-    directory: Path | None = None,
+def run_command(
+    command: Sequence[str | Path],
+    *,
     timeout: float = 20.0,
     check: bool = False,
     stdin_text: str | None = None,
     **start: object,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program as a real process whose first line may well be `import earlyfork`.
+    """Run a command to its end, and to the end of its stdout and stderr.
 
-    Ends when the program has ended *and* its stdout and stderr are at EOF: a template that keeps
-    them open shows up as a timeout, whose message holds what was printed so far.
+    A template that keeps them open shows up as a timeout, whose message holds what was printed so
+    far.
 
     Args:
-        source: the program; its common indentation is taken off.
-        *args: its command line arguments.
-        directory: where the file is written and the program runs; default a fresh one.
+        command: the program and its arguments.
         timeout: seconds; after that its session is killed and this fails.
         check: fail unless it exits with status 0.
         stdin_text: what it finds on stdin; default nothing.
-        **start: `python`, `flags`, `env`, `name` and options of Popen, as for `start_script`.
+        **start: as for `start_command`.
     """
-    if directory is None:
-        with tempfile.TemporaryDirectory(prefix="earlyfork-test-") as name:
-            return run_script(
-                source,
-                *args,
-                directory=Path(name),
-                timeout=timeout,
-                check=check,
-                stdin_text=stdin_text,
-                **start,
-            )
     if stdin_text is not None:
         start["stdin"] = subprocess.PIPE
-    with start_script(source, *args, directory=directory, **start) as process:  # type: ignore[arg-type]
+    with start_command(command, **start) as process:  # type: ignore[arg-type]
         try:
             out, err = process.communicate(stdin_text, timeout=timeout)
         except subprocess.TimeoutExpired as late:
@@ -339,11 +388,95 @@ def run_script(
                 f"no end of output within {timeout} s; the program {state_then}\n"
                 f"--- stdout\n{_text(late.stdout)}\n--- stderr\n{_text(late.stderr)}"
             ) from None
-    if check and process.returncode != 0:
-        raise AssertionError(
-            f"exit status {process.returncode}\n--- stdout\n{out}\n--- stderr\n{err}"
-        )
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    done = subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    if check and done.returncode:
+        raise AssertionError(_ending(done))
+    return done
+
+
+def start_script(
+    source: str,
+    *args: str,
+    directory: Path,
+    python: str = sys.executable,
+    flags: tuple[str, ...] = (),
+    name: str = "main_program.py",
+    **start: object,
+) -> subprocess.Popen[str]:
+    """Start a program that is written to `directory` first: see `start_command`."""
+    path = write_script(source, directory, name)
+    return start_command([python, *flags, path, *args], directory=directory, **start)  # type: ignore[arg-type]
+
+
+def run_script(
+    source: str,
+    *args: str,
+    directory: Path | None = None,
+    python: str = sys.executable,
+    flags: tuple[str, ...] = (),
+    name: str = "main_program.py",
+    **run: object,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program as a real process whose first line may well be `import earlyfork`.
+
+    Args:
+        source: the program; its common indentation is taken off.
+        *args: its command line arguments.
+        directory: where the file is written and the program runs; default a fresh one.
+        python: the interpreter.
+        flags: the interpreter's own arguments.
+        name: the file's name.
+        **run: as for `run_command`.
+    """
+    if directory is None:
+        with tempfile.TemporaryDirectory(prefix="earlyfork-test-") as place:
+            options = {"python": python, "flags": flags, "name": name, **run}
+            return run_script(source, *args, directory=Path(place), **options)  # type: ignore[arg-type]
+    path = write_script(source, directory, name)
+    return run_command([python, *flags, path, *args], directory=directory, **run)  # type: ignore[arg-type]
+
+
+def built_once(name: str, temporary: pytest.TempPathFactory, build: Callable[[Path], None]) -> Path:
+    """A directory that is filled by whichever worker of this run comes first."""
+    base = temporary.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # common to all workers
+    place = base / name
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            place.mkdir()
+            build(place)
+            (place / "done").touch()
+    assert (place / "done").exists(), "another worker could not build it"
+    return place
+
+
+def output_of(done: subprocess.CompletedProcess[str]) -> str:
+    """What was printed by a program that ended well and said nothing on stderr; else fails."""
+    if done.returncode or done.stderr:
+        raise AssertionError(_ending(done))
+    return done.stdout
+
+
+def _ending(done: subprocess.CompletedProcess[str]) -> str:
+    return f"exit status {done.returncode}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
+
+
+def told(process: subprocess.Popen[str]) -> Any:
+    """What a program says in its next line, as JSON."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    line = process.stdout.readline()
+    assert line, process.stderr.read()
+    return json.loads(line)
+
+
+def go_on(process: subprocess.Popen[str]) -> None:
+    """Send a line to a program that waits for one."""
+    assert process.stdin is not None
+    process.stdin.write("go on\n")
+    process.stdin.flush()
 
 
 def kill_session(pid: int) -> None:

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import support
+from support import output_of, run_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import subprocess
     from pathlib import Path
+
+    from support import Run
 
 
 def command_line(
     *words: str, cwd: Path, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m earlyfork` with some words."""
-    return subprocess.run(
-        [sys.executable, "-m", "earlyfork", *words],
-        env=support.clean_env(**(env or {})),
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=support.PATIENCE * 3,
-        check=False,
-    )
+    command = [sys.executable, "-m", "earlyfork", *words]
+    return run_command(command, directory=cwd, env=env, timeout=support.PATIENCE * 3)
 
 
 def examined(cwd: Path, *words: str, **env: str) -> tuple[int, dict[str, Any]]:
@@ -62,10 +56,10 @@ def test_healthy(tmp_path: Path) -> None:
 
 def test_page_for_people(tmp_path: Path) -> None:
     done = command_line("doctor", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("earlyfork is healthy here\n")
+    page = output_of(done)
+    assert page.startswith("earlyfork is healthy here\n")
     for words in ("early template: yes", "a launch:       works, ", "sys.orig_argv: "):
-        assert words in done.stdout
+        assert words in page
 
 
 def test_launch_that_fails_is_broken_without_an_early_template(tmp_path: Path) -> None:
@@ -92,7 +86,7 @@ def test_launch_that_says_nothing_is_given_up_and_killed(tmp_path: Path) -> None
     assert found["launch"]["seconds"] >= 0.3
 
 
-def test_sees_what_a_fork_would_leak(run_script: Callable[..., Any]) -> None:
+def test_sees_what_a_fork_would_leak(run_script: Run) -> None:
     done = run_script(
         """
         import os, socket, sys, threading
@@ -111,17 +105,16 @@ def test_sees_what_a_fork_would_leak(run_script: Callable[..., Any]) -> None:
         "quiet",
         flags=("-Wignore",),
     )
-    assert done.stderr == ""
-    assert done.returncode == 0
-    health, *fds = done.stdout.partition("earlyfork is degraded here")[0].splitlines()
+    said = output_of(done)
+    health, *fds = said.partition("earlyfork is degraded here")[0].splitlines()
     assert health == "1 False ('poller',)"
     assert any("listening AF_INET socket ('127.0.0.1', " in line for line in fds)
     assert any(line.endswith("main_program.py, inherited by every command") for line in fds)
     assert len([line for line in fds if "AF_UNIX" in line]) == 0  # its own are not listed
-    assert "no early template: other threads run already (poller)" in done.stdout
+    assert "no early template: other threads run already (poller)" in said
 
 
-def test_a_library_without_early_template_is_no_illness(run_script: Callable[..., Any]) -> None:
+def test_a_library_without_early_template_is_no_illness(run_script: Run) -> None:
     done = run_script(
         """
         import sys
@@ -131,7 +124,7 @@ def test_a_library_without_early_template_is_no_illness(run_script: Callable[...
         print(found.health, found.early, found.launch.works, found.problems)
         """
     )
-    assert (done.stdout, done.stderr) == ("0 False True ()\n", "")
+    assert output_of(done) == "0 False True ()\n"
 
 
 # --- run ------------------------------------------------------------------------------------
@@ -142,14 +135,7 @@ def test_a_library_without_early_template_is_no_illness(run_script: Callable[...
 )
 def test_no_such_module_is_told_as_python_tells_it(tmp_path: Path, name: str) -> None:
     ours = command_line("run", "-m", name, cwd=tmp_path)
-    python = subprocess.run(
-        [sys.executable, "-m", name],
-        env=support.clean_env(),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    python = run_command([sys.executable, "-m", name], directory=tmp_path)
     assert (ours.returncode, ours.stdout, ours.stderr) == (1, "", python.stderr)
     assert len(ours.stderr.splitlines()) == 1
 
@@ -185,7 +171,7 @@ def test_error_of_a_module_s_own_keeps_its_traceback(tmp_path: Path) -> None:
     assert done.stderr.endswith("ModuleNotFoundError: No module named 'not_there_at_all'\n")
 
 
-def test_no_interpreter_is_broken_or_degraded(run_script: Callable[..., Any]) -> None:
+def test_no_interpreter_is_broken_or_degraded(run_script: Run) -> None:
     for early, words in (("0", "broken"), (None, "degraded")):
         done = run_script(
             """
@@ -206,7 +192,7 @@ def test_no_interpreter_is_broken_or_degraded(run_script: Callable[..., Any]) ->
         assert "would launch:   nothing\na launch:       FAILS after 0 ms\n" in done.stdout
 
 
-def test_what_snapshots_inherited_is_a_risk(run_script: Callable[..., Any]) -> None:
+def test_what_snapshots_inherited_is_a_risk(run_script: Run) -> None:
     done = run_script(
         """
         import earlyfork, os, socket
@@ -247,7 +233,7 @@ def test_a_launch_that_works_otherwise(tmp_path: Path, site: str, problem: str) 
     assert done.returncode == 1
 
 
-def test_a_slow_machine_and_an_impatient_user(run_script: Callable[..., Any]) -> None:
+def test_a_slow_machine_and_an_impatient_user(run_script: Run) -> None:
     done = run_script(
         """
         import earlyfork
@@ -266,8 +252,7 @@ def test_a_slow_machine_and_an_impatient_user(run_script: Callable[..., Any]) ->
 def test_run_explains_itself(tmp_path: Path) -> None:
     for word in ("-h", "--help"):
         done = command_line("run", word, cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.startswith("usage: python -m earlyfork run ")
+        assert output_of(done).startswith("usage: python -m earlyfork run ")
 
 
 def test_run_of_a_directory(tmp_path: Path) -> None:
@@ -278,4 +263,4 @@ def test_run_of_a_directory(tmp_path: Path) -> None:
         "print(__name__, part.VALUE, sys.argv[1:], earlyfork.status().early)\n"
     )
     done = command_line("run", "app", "-x", cwd=tmp_path)
-    assert (done.stdout, done.stderr) == ("__main__ part ['-x'] True\n", "")
+    assert output_of(done) == "__main__ part ['-x'] True\n"

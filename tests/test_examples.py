@@ -54,16 +54,9 @@ OTHERS = {"a_library.py", "frozen_app", "prefork_server.py"}
 
 def run_example(name: str, *flags: str, **env: str | None) -> list[str]:
     """The lines that an example prints; it has nothing to complain about."""
-    done = subprocess.run(
-        [sys.executable, *flags, EXAMPLES / name],
-        env=support.clean_env(**env),
-        capture_output=True,
-        text=True,
-        timeout=support.PATIENCE * 3,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    return [line.strip() for line in done.stdout.splitlines()]
+    command = [sys.executable, *flags, EXAMPLES / name]
+    done = support.run_command(command, env=env, timeout=support.PATIENCE * 3)
+    return [line.strip() for line in support.output_of(done).splitlines()]
 
 
 def lines(text: str) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import importlib.util
-import subprocess
 import sys
 from pathlib import Path
 
@@ -26,15 +25,8 @@ FUZZ = Path(__file__).parent / "fuzz" / "fuzz_wire.py"
     reason="atheris is not installed; `make fuzz` installs it where it can be had",
 )
 def test_the_decoder_under_a_coverage_guided_fuzzer(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, FUZZ, tmp_path / "corpus", "-runs=40000", "-max_len=2048"],
-        capture_output=True,
-        text=True,
-        timeout=50,
-        cwd=tmp_path,
-        env=support.clean_env(),
-        check=False,
-    )
+    command = [sys.executable, FUZZ, tmp_path / "corpus", "-runs=40000", "-max_len=2048"]
+    done = support.run_command(command, directory=tmp_path, timeout=50)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -10,12 +10,8 @@ import pytest
 import support
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable
+    from support import Run
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
-
-WITH_WORK = {"PYTHONPATH": support.python_path()}
 
 #: Name: (what the main program does before the snapshot, what is told, what is advised).
 HURTS = {
@@ -113,7 +109,7 @@ def test_what_may_hurt_is_named(run_script: Run, name: str) -> None:
             assert any(text in line and {advised!r} in line for line in before), (text, before)
         """,
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
     )
 
 
@@ -133,7 +129,7 @@ def test_what_is_harmless_is_not_named(run_script: Run, name: str) -> None:
             assert told == [], told
         """,
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
     )
 
 
@@ -151,7 +147,7 @@ def test_what_is_kept_on_purpose_is_not_named(run_script: Run) -> None:
         assert earlyfork.status().inherited == first
         """,
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
     )
 
 
@@ -161,45 +157,9 @@ needs_numpy = pytest.mark.skipif(
 
 
 @needs_numpy
-def test_siblings_differ_at_random(run_script: Run) -> None:
+def test_siblings_differ_at_random(run_program: Run) -> None:
     """The standard library's generators and numpy's, from each kind of template."""
-    run_script(
-        """
-        import earlyfork
-        import random, sys, warnings, work
-        import numpy
-        warnings.simplefilter("ignore")
-        numpy.random.seed(1)
-        random.seed(1)
-        from earlyfork.template import TEMPLATE
-        CODE = '''
-        import random, secrets, uuid, os, tempfile, numpy
-        def draw(sock):
-            import work
-            work.give(sock, {
-                "random": random.random(),
-                "SystemRandom": random.SystemRandom().random(),
-                "secrets": secrets.token_hex(),
-                "uuid4": str(uuid.uuid4()),
-                "uuid1": str(uuid.uuid1()),
-                "urandom": os.urandom(8),
-                "tempfile": next(tempfile._get_candidate_names()),
-                "numpy, legacy": numpy.random.random(),
-                "numpy, default_rng made there": numpy.random.default_rng().random(),
-            })
-        '''
-        import textwrap
-        prepared = earlyfork.new().eval(textwrap.dedent(CODE))
-        kept = [TEMPLATE.fork().eval(textwrap.dedent(CODE)) for _ in range(4)]
-        processes = [prepared.fork() for _ in range(4)] + kept
-        seen = [work.got(process.run("draw")) for process in processes]
-        for name in seen[0]:
-            values = [each[name] for each in seen]
-            assert len(set(values)) == len(values), (name, values)
-        """,
-        check=True,
-        env=WITH_WORK,
-    )
+    run_program("health/siblings_draw.py")
 
 
 @needs_numpy
@@ -218,5 +178,5 @@ def test_a_generator_object_that_was_made_before_is_shared_by_siblings(run_scrip
         assert one == two
         """,
         check=True,
-        env=WITH_WORK,
+        env=support.with_work(),
     )

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 import support
+from support import output_of
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable
     from pathlib import Path
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from support import Run
 
 #: What stands above the first line of an app, in place of what its bootloader has done.
 CX_FREEZE = "sys.frozen = True"
@@ -68,8 +68,7 @@ def test_an_app_is_run_again_for_a_process(run_app: Run, freezer: str) -> None:
         """,
         env={"EARLYFORK": "0"},
     )
-    assert done.stdout == "the app runs\n"  # once
-    assert done.stderr == ""
+    assert output_of(done) == "the app runs\n"  # once
 
 
 @pytest.mark.parametrize(
@@ -223,27 +222,10 @@ def test_a_template_with_a_directory_of_its_own(run_app: Run) -> None:
     """Its bootloader removes that when it ends: it stays as long as a process of it lives."""
     done = run_app(
         ONE_FILE,
-        """
-        import signal, support, work
-        env = {**os.environ, "PYINSTALLER_RESET_ENVIRONMENT": "1"}
-        process = earlyfork.new_exec(executable=APP, env=env)
-        sock = process.run(work.hold)
-        assert sock.recv(1) == b"!"
-        (bootloader,) = support.children(os.getpid())
-        os.kill(bootloader, signal.SIGINT)  # a terminal's Ctrl-C is not for it
-        process.close()
-        process = None  # and with it its template
-        assert support.alive(bootloader)
-        sock.close()
-        assert support.gone_within(bootloader)
-        earlyfork.status()  # waits for it
-        assert support.children(os.getpid()) == []
-        print("removed last")
-        """,
+        support.program("imitated_apps/own_directory.py"),
         env={"EARLYFORK": "0"},
     )
-    assert done.stdout == "removed last\n"
-    assert done.stderr == ""
+    assert output_of(done) == "removed last\n"
 
 
 # -- the marker ------------------------------------------------------------------------------------
@@ -368,5 +350,4 @@ def test_multiprocessing_has_no_second_run_of_the_binary(run_app: Run, early: st
         """,
         env={"EARLYFORK": early},
     )
-    assert done.stdout == "42 __mp_main__\n0 earlyfork.mp.ch\n", done
-    assert done.stderr == ""
+    assert output_of(done) == "42 __mp_main__\n0 earlyfork.mp.ch\n", done

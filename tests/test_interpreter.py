@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -14,55 +14,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 import support
+from support import ORIGINS, output_of, run_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
-
-#: Prints what it is, what would be launched, and what was, and that this works.
-PROBE = """
-import os; os.environ["EARLYFORK"] = "0"
-import earlyfork, sys
-choice = earlyfork.status().interpreter
-p = earlyfork.new_exec().eval('''
-import os, sys
-def f(sock):
-    exe = os.readlink("/proc/self/exe")
-    text = "\\\\n".join([sys.executable or "", sys.prefix, sys.base_prefix, exe])
-    sock.sendall(text.encode())
-''')
-sock = p.run("f")
-with sock.makefile() as file:
-    there = file.read().split("\\n")
-assert p.wait(10) == 0
-assert there[1:3] == [sys.prefix, sys.base_prefix], (there, sys.prefix)
-print(choice)
-print(there[0])
-print(os.path.samefile(there[3], "/proc/self/exe"))
-"""
+    from support import Run
 
 
 def ask(command: list[str | Path], folder: Path, **env: str | None) -> list[str]:
-    """What PROBE prints: the choice, sys.executable there, and whether that is the same binary."""
-    done = subprocess.run(
-        [*map(str, command)],
-        cwd=folder,
-        env=support.clean_env(PYTHONPATH=support.python_path(), **env),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == "", done.stderr
-    return done.stdout.splitlines()
+    """What probe.py prints: the choice, sys.executable there, whether that is the same binary."""
+    env = support.with_work(EARLYFORK="0", **env)
+    return output_of(run_command(command, directory=folder, env=env, timeout=30)).splitlines()
 
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    return support.write_script(PROBE, tmp_path)
+    return support.write_script(support.program("interpreter/probe.py"), tmp_path)
 
 
 def test_the_interpreter_of_a_script(program: Path, tmp_path: Path) -> None:
@@ -73,10 +39,8 @@ def test_the_interpreter_of_a_script(program: Path, tmp_path: Path) -> None:
 
 
 def test_a_venv_is_kept(program: Path, tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "venv", "--without-pip", "--symlinks", tmp_path / "venv"],
-        check=True,
-        stdin=subprocess.DEVNULL,
+    run_command(
+        [sys.executable, "-m", "venv", "--without-pip", "--symlinks", tmp_path / "venv"], check=True
     )
     python = tmp_path / "venv" / "bin" / "python"
     choice, there, same = ask([python, program], tmp_path)
@@ -111,7 +75,7 @@ def test_another_argv0(program: Path, tmp_path: Path, name: str) -> None:
     choice, there, same = ask(
         ["bash", "-c", 'exec -a "$0" "$@"', name, sys.executable, program], tmp_path
     )
-    # Whatever was found is a Python of this installation (PROBE compares the prefixes).
+    # Whatever was found is a Python of this installation (probe.py compares the prefixes).
     assert same == "True", (choice, there)
 
 
@@ -157,31 +121,8 @@ def test_told_by_the_environment(program: Path, tmp_path: Path) -> None:
     assert same == "True"
 
 
-def test_set_executable_and_back(run_script: Run, tmp_path: Path) -> None:
-    run_script(
-        """
-        import os; os.environ["EARLYFORK"] = "0"
-        import earlyfork, sys
-        def starts():
-            return open("started").read().count("started") if os.path.exists("started") else 0
-        first = earlyfork.new().ready(10)
-        earlyfork.set_executable(sys.argv[1])
-        earlyfork.new().ready(10)  # the template that was launched before is replaced
-        earlyfork.new().ready(10)
-        assert starts() == 1, starts()
-        first.eval("pass").ready(10)
-        earlyfork.new_exec().ready(10)
-        assert starts() == 2
-        earlyfork.new_exec(executable=sys.executable).ready(10)
-        assert starts() == 2
-        earlyfork.set_executable(None)
-        earlyfork.new_exec().ready(10)
-        assert starts() == 2
-        assert earlyfork.status().interpreter == f"{sys.executable} (sys.executable)"
-        """,
-        str(wrapper(tmp_path)),
-        check=True,
-    )
+def test_set_executable_and_back(run_program: Run, tmp_path: Path) -> None:
+    run_program("interpreter/set_executable.py", str(wrapper(tmp_path)), env={"EARLYFORK": "0"})
 
 
 def test_executable_of_one_call_beside_an_early_template(run_script: Run, tmp_path: Path) -> None:
@@ -202,31 +143,8 @@ def test_executable_of_one_call_beside_an_early_template(run_script: Run, tmp_pa
     )
 
 
-def test_bad_paths_are_refused_at_the_call(run_script: Run) -> None:
-    run_script(
-        """
-        import os; os.environ["EARLYFORK"] = "0"
-        import earlyfork
-        missing = FileNotFoundError
-        for bad, kind in (("python3", ValueError), ("", ValueError), ("/no/such/python", missing),
-                          (os.path.abspath("."), missing), (os.path.abspath(__file__), missing),
-                          (b"/usr/bin/python3", TypeError), (7, TypeError)):
-            try:
-                earlyfork.set_executable(bad)
-            except kind as error:
-                assert kind is TypeError or kind is ValueError or error.filename == bad, error
-            else:
-                raise AssertionError(bad)
-        for bad, kind in (("python3", ValueError), ("", ValueError), (7, TypeError)):
-            try:
-                earlyfork.new_exec(executable=bad)
-            except kind:
-                continue
-            raise AssertionError(bad)
-        earlyfork.new().ready(10)  # what was refused changed nothing
-        """,
-        check=True,
-    )
+def test_bad_paths_are_refused_at_the_call(run_program: Run) -> None:
+    run_program("interpreter/bad_paths.py", env={"EARLYFORK": "0"})
 
 
 def test_a_bad_path_in_the_environment_is_told(run_script: Run) -> None:
@@ -245,12 +163,17 @@ def test_a_bad_path_in_the_environment_is_told(run_script: Run) -> None:
     assert done.stdout.count("/no/such/python") == 2, done.stdout
 
 
+def refusal(number: int) -> str:
+    """How an error of the kernel's is told."""
+    return rf"{os.strerror(number)}.*errno {number}\b"
+
+
 FAILING = {
-    "missing": ("/no/such/python", r"No such file or directory.*errno 2\b"),
-    "not executable": ("{folder}/plain", r"Permission denied.*errno 13\b"),
-    "a directory": ("{folder}", r"Permission denied.*errno 13\b"),
-    "no binary": ("{folder}/garbage", r"Exec format error.*errno 8\b"),
-    "a missing shebang": ("{folder}/shebang", r"No such file or directory.*errno 2\b"),
+    "missing": ("/no/such/python", refusal(errno.ENOENT)),
+    "not executable": ("{folder}/plain", refusal(errno.EACCES)),
+    "a directory": ("{folder}", refusal(errno.EACCES)),
+    "no binary": ("{folder}/garbage", refusal(errno.ENOEXEC)),
+    "a missing shebang": ("{folder}/shebang", refusal(errno.ENOENT)),
     "ends at once": ("/bin/false", "status 1"),
     "ends well": ("/bin/true", "is gone"),
     "exits with its own status": ("{folder}/exits", "status 7"),
@@ -259,10 +182,10 @@ FAILING = {
 }
 
 
-@pytest.mark.parametrize("origin", ["early", "launched"])
+@pytest.mark.parametrize("origin", ORIGINS)
 @pytest.mark.parametrize("kind", FAILING)
 def test_what_cannot_be_launched_is_told_with_its_path(
-    run_script: Run, tmp_path: Path, kind: str, origin: str
+    run_program: Run, tmp_path: Path, kind: str, origin: str
 ) -> None:
     path, text = FAILING[kind]
     path = path.format(folder=tmp_path)
@@ -275,37 +198,7 @@ def test_what_cannot_be_launched_is_told_with_its_path(
     ):
         (tmp_path / name).write_text(content)
         (tmp_path / name).chmod(mode)
-    done = run_script(
-        """
-        import earlyfork
-        import os, sys
-        before = len(os.listdir("/proc/self/fd"))
-        for method in ("pid", "ready", "wait", "run"):
-            try:
-                process = earlyfork.new_exec(executable=sys.argv[1])
-                if method == "pid":
-                    process.pid
-                elif method == "run":
-                    process.send_arg(b"x" * 500000).run("builtins.id").close()
-                    process.wait(10)
-                else:
-                    getattr(process, method)(10)
-            except earlyfork.EarlyForkError as error:
-                print(type(error).__name__, error)
-            else:
-                raise AssertionError("no error")
-            process = None
-        after = len(os.listdir("/proc/self/fd"))
-        assert after == before, (before, after)
-        try:
-            os.wait()
-        except ChildProcessError:
-            print("no zombies")
-        """,
-        path,
-        check=True,
-        env={"EARLYFORK": None if origin == "early" else "0"},
-    )
+    done = run_program("interpreter/fails_to_launch.py", path, env=ORIGINS[origin])
     *errors, last = done.stdout.splitlines()
     assert last == "no zombies"
     assert len(errors) == 4
@@ -341,26 +234,6 @@ def test_what_never_answers_does_not_hang_a_call_with_a_timeout(
 
 # -- equivalent ----------------------------------------------------------------------------------
 
-EQUAL = """
-import os; os.environ["EARLYFORK"] = "0"
-import sys
-sys.path[:0] = {path!r}
-import earlyfork, warnings
-LOOK = '''
-import sys, warnings
-def look():
-    x = sys._xoptions
-    return [tuple(sys.flags), sorted(map(str, x.items())), sys.warnoptions, sys.path, sys.prefix,
-            sys.exec_prefix, sys.version, sys.flags.utf8_mode, sys.getfilesystemencoding(),
-            sys.dont_write_bytecode, __debug__]
-'''
-exec(LOOK)
-here = look()
-process = earlyfork.new_exec().eval(LOOK)
-process.eval("assert look() == args[0], (look(), args[0])", here).ready(10)
-print("equal")
-"""
-
 
 @pytest.mark.parametrize(
     "flags",
@@ -386,17 +259,9 @@ print("equal")
     ids=" ".join,
 )
 def test_flags_and_path_are_equal(tmp_path: Path, flags: list[str]) -> None:
-    program = support.write_script(EQUAL.format(path=[str(support.home_of_earlyfork())]), tmp_path)
-    done = subprocess.run(
-        [sys.executable, *flags, program],
-        cwd=tmp_path,
-        env=support.clean_env(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    program = support.write_script(support.program("interpreter/equal.py"), tmp_path)
+    command = [sys.executable, *flags, program, support.home_of_earlyfork()]
+    done = run_command(command, directory=tmp_path, env={"EARLYFORK": "0"}, timeout=30)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout == "equal\n"
 
@@ -430,7 +295,7 @@ def test_what_is_launched_for_one_process_makes_no_others(run_script: Run) -> No
         assert support.children(forker) == [process.pid], support.children(forker)
         """,
         check=True,
-        env={"PYTHONPATH": support.python_path(Path(__file__).parent)},
+        env={"PYTHONPATH": support.python_path()},
     )
 
 
@@ -456,40 +321,11 @@ def test_what_is_launched_needs_no_earlyfork_of_its_own(run_script: Run) -> None
 
 
 def test_another_version_is_launched_and_launches_others(
-    run_script: Run, other_pythons: dict[tuple[int, int], str]
+    run_program: Run, other_pythons: dict[tuple[int, int], str]
 ) -> None:
     """Each compiles the text for itself, and hands on what it compiled."""
-    done = run_script(
-        """
-        import os; os.environ["EARLYFORK"] = "0"
-        import earlyfork, sys
-        SOURCE = '''
-        import sys
-        def say(sock):
-            sock.sendall(b"%d.%d " % sys.version_info[:2])
-            sock.close()
-        def ask(sock, source, path, back):
-            say(sock.dup())
-            sys.path.insert(0, path)
-            import earlyfork
-            for options in ({}, {"executable": back}):
-                process = earlyfork.new_exec(**options).eval(source)
-                with process.run("say") as there, there.makefile("rb") as file:
-                    sock.sendall(file.read())
-                assert process.wait(10) == 0
-            sock.close()
-        '''
-        home = os.path.dirname(os.path.dirname(earlyfork.__file__))
-        for path in sys.argv[1:]:
-            process = earlyfork.new_exec(executable=path).eval(SOURCE)
-            process.send_arg(SOURCE, home, sys.executable)
-            with process.run("ask") as sock, sock.makefile() as file:
-                print(file.read().strip())
-            assert process.wait(10) == 0
-        """,
-        *other_pythons.values(),
-        check=True,
-    )
+    env = {"EARLYFORK": "0", "PYTHONPATH": None}
+    done = run_program("interpreter/other_versions.py", *other_pythons.values(), env=env)
     here = "{}.{}".format(*sys.version_info)
     assert done.stdout.splitlines() == [f"{a}.{b} {a}.{b} {here}" for a, b in other_pythons]
 
@@ -530,7 +366,7 @@ def test_what_is_launched_by_a_host_that_stops_there_ends_quietly(run_script: Ru
         """,
         check=True,
     )
-    assert (done.stdout, done.stderr) == ("stopped\n", "")
+    assert output_of(done) == "stopped\n"
 
 
 def test_its_files_may_change_while_the_program_runs(run_script: Run, tmp_path: Path) -> None:
@@ -557,67 +393,28 @@ def test_its_files_may_change_while_the_program_runs(run_script: Run, tmp_path: 
     )
 
 
-def test_nothing_is_left_of_what_was_launched_once_it_serves(run_script: Run) -> None:
+def test_nothing_is_left_of_what_was_launched_once_it_serves(run_program: Run) -> None:
     """`new_exec` makes a direct child for a moment; nobody else's wait ever finds it later."""
-    run_script(
-        """
-        import os; os.environ["EARLYFORK"] = "0"
-        import earlyfork, subprocess
-        for make in (earlyfork.new, earlyfork.new_exec):
-            process = make().ready(10)
-            try:
-                os.wait()
-            except ChildProcessError:
-                continue
-            raise AssertionError("a child that ended is still there")
-        other = subprocess.Popen(["true"])  # and the user's own children are the user's
-        process = earlyfork.new_exec().ready(10)
-        assert os.wait()[0] == other.pid
-        other.returncode = 0
-        """,
-        check=True,
-    )
+    run_program("interpreter/no_children_left.py", env={"EARLYFORK": "0"})
 
 
 # -- hosts that embed Python ---------------------------------------------------------------------
 
-SIMPLE = """
-#include <Python.h>
-int main(int argc, char **argv) {
-    int status;
-    Py_Initialize();
-    status = PyRun_SimpleString(CODE);
-    if (Py_FinalizeEx() < 0) status = 120;
-    return status ? 1 : 0;
-}
-"""
-CONFIGURED = """
-#include <Python.h>
-int main(int argc, char **argv) {
-    PyStatus status;
-    PyConfig config;
-    int failed;
-    PyConfig_InitPythonConfig(&config);
-    config.parse_argv = 0;
-    SETTINGS
-    status = PyConfig_SetBytesArgv(&config, argc, argv);
-    if (PyStatus_Exception(status)) return 3;
-    status = Py_InitializeFromConfig(&config);
-    if (PyStatus_Exception(status)) return 4;
-    PyConfig_Clear(&config);
-    failed = PyRun_SimpleString(CODE);
-    if (Py_FinalizeEx() < 0) failed = 120;
-    return failed ? 1 : 0;
-}
-"""
-NAME = 'PyConfig_SetBytesString(&config, &config.program_name, "{name}");'
+#: Programs in C, with what they set before Python begins.
 HOSTS = {
-    "Py_Initialize": SIMPLE,
-    "its own arguments": CONFIGURED.replace("SETTINGS", ""),
-    "a program name": CONFIGURED.replace("SETTINGS", NAME.format(name="my-app")),
-    "the name of another Python": CONFIGURED.replace("SETTINGS", NAME.format(name="python3")),
-    "itself as executable": CONFIGURED.replace(
-        "SETTINGS", 'PyConfig_SetBytesString(&config, &config.executable, "/proc/self/exe");'
+    "Py_Initialize": ("simple_host.c", ""),
+    "its own arguments": ("host.c", ""),
+    "a program name": (
+        "host.c",
+        'PyConfig_SetBytesString(&config, &config.program_name, "my-app");',
+    ),
+    "the name of another Python": (
+        "host.c",
+        'PyConfig_SetBytesString(&config, &config.program_name, "python3");',
+    ),
+    "itself as executable": (
+        "host.c",
+        'PyConfig_SetBytesString(&config, &config.executable, "/proc/self/exe");',
     ),
 }
 
@@ -659,28 +456,14 @@ def test_c_programs_that_embed_python(tmp_path: Path, compiler: list[str], kind:
     """The host's own binary is no interpreter: launching it would run the app again."""
     code = f"import sys; sys.path[:0] = {[str(support.home_of_earlyfork())]!r}\n{EMBEDDED}"
     literal = '"' + code.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-    (tmp_path / "host.c").write_text(f"#define CODE {literal}\n{HOSTS[kind]}")
+    name, settings = HOSTS[kind]
+    head = f"#define CODE {literal}\n#define SETTINGS {settings}\n"
+    (tmp_path / "host.c").write_text(head + support.program(f"interpreter/{name}"))
     cc, *flags = compiler
-    built = subprocess.run(
-        [cc, "-o", "host", "host.c", *flags],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    built = run_command([cc, "-o", "host", "host.c", *flags], directory=tmp_path, timeout=50)
     if built.returncode:
         pytest.skip(f"can't embed this Python: {built.stderr.strip()[-200:]}")
     for early in (True, False):
-        done = subprocess.run(
-            [tmp_path / "host", "word"],
-            cwd=tmp_path,
-            env=support.clean_env(PYTHONHOME=sys.base_prefix, EARLYFORK=None if early else "0"),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stdout == f"{early}\nworks\n"
-        assert done.stderr == ""
+        env = {"PYTHONHOME": sys.base_prefix, "EARLYFORK": None if early else "0"}
+        done = run_command([tmp_path / "host", "word"], directory=tmp_path, env=env, timeout=30)
+        assert output_of(done) == f"{early}\nworks\n"

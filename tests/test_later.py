@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 import support
-from earlyfork._child import late_socket as _later
+from earlyfork._child import late_socket
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from support import Run
+
     RunThere = Callable[..., list[str]]
 
 #: A main program whose processes are fresh interpreters. No .pth file of the machine loads anything
@@ -40,10 +40,8 @@ def run_there(run_script: Run) -> RunThere:
 
     def run(source: str, rest: str = "") -> list[str]:
         program = f"{HEAD}\nrun({source!r})\n{rest}"
-        env = {"PYTHONPATH": support.python_path()}
-        done = run_script(program, flags=("-S",), env=env, check=True)
-        assert done.stderr == ""
-        return done.stdout.splitlines()
+        done = run_script(program, flags=("-S",), env=support.with_work())
+        return support.output_of(done).splitlines()
 
     return run
 
@@ -127,35 +125,15 @@ def test_no_name_that_differs_is_forgotten() -> None:
             continue
         special = name.startswith("__") and name.endswith("__") and callable(value)
         if special or hasattr(_socket.socket, name):
-            assert name in vars(_later.EarlySocket), name
-    assert set(_later.EarlySocket.__slots__) == set(socket.socket.__slots__)
-    assert socket.socket.__base__ is _later.EarlySocket.__base__ is _socket.socket
+            assert name in vars(late_socket.EarlySocket), name
+    assert set(late_socket.EarlySocket.__slots__) == set(socket.socket.__slots__)
+    assert socket.socket.__base__ is late_socket.EarlySocket.__base__ is _socket.socket
 
 
 def test_threads_that_import_it_at_once_all_find_it_whole(
     run_there: RunThere,
 ) -> None:
-    lines = run_there(
-        """
-def f(s):
-    import sys, threading
-    sys.setswitchinterval(1e-6)
-    found = []
-    def look():
-        try:
-            import socket
-            from socket import AddressFamily, create_server
-            found.append((socket.socket is type(s), socket.socket.__init__.__name__, len(dir(s))))
-        except BaseException as error:
-            found.append(repr(error))
-    threads = [threading.Thread(target=look) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    print(len(found), set(found) == {(True, "__init__", len(dir(s)))} or found)
-"""
-    )
+    lines = run_there(support.program("later/threads.py"))
     assert lines == ["20 True"]
 
 
@@ -275,52 +253,13 @@ def f(s):
     assert lines == ["told to end", "True True"]
 
 
-#: Does something at the n-th step of what puts the halves together, for each n, in a child each.
-STEPS = """
-import os, sys, _thread
-def steps(function, action, look, by):
-    def trace(frame, event, _):
-        nonlocal left
-        if frame.f_code.co_name != function or not frame.f_code.co_filename.endswith("late_socket.py"):
-            return None
-        if event == "line":
-            left -= 1
-            if left == 0:
-                sys.settrace(None)
-                action()
-        return trace
-    for step in range(1, 10_000, by):
-        reader, writer = os.pipe()
-        if not os.fork():
-            try:
-                left = step
-                sys.settrace(trace)
-                try:
-                    import socket
-                    reached = left <= 0
-                except KeyboardInterrupt:
-                    reached = True
-                sys.settrace(None)
-                os.write(writer, repr(look()).encode() if reached else b"the end")
-            except BaseException as error:
-                os.write(writer, repr(error).encode())
-            os._exit(0)
-        os.close(writer)
-        said = os.read(reader, 1000).decode()
-        os.close(reader)
-        os.wait()
-        if said == "the end":
-            return
-        yield said
-"""
-
-
 def test_to_put_the_halves_together_may_be_interrupted_anywhere(
     run_there: RunThere,
 ) -> None:
     lines = run_there(
-        STEPS
-        + """
+        """
+import _thread
+from programs.later.steps import steps
 def f(s):
     def look():
         import socket
@@ -337,8 +276,8 @@ def test_who_uses_the_socket_meanwhile_finds_either_half(
     run_there: RunThere,
 ) -> None:
     lines = run_there(
-        STEPS
-        + """
+        """
+from programs.later.steps import steps
 def f(s):
     found = []
     def use():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,53 +10,12 @@ import pytest
 import support
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable
-
-    Run = Callable[..., subprocess.CompletedProcess[str]]
-
-#: A host that embeds Python, in a machine that has no other: all that could be asked is answered so.
-HOST = """
-import os, sys, sysconfig
-os.environ["EARLYFORK"] = "0"
-import earlyfork
-
-here = os.getcwd()
-name = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-os.mkdir("bin")
-os.mkdir("build")
-for path in (f"bin/{name}", "build/fish"):
-    with open(path, "w") as file:
-        file.write("#!/bin/sh\\n")  # not executable
-os.chmod("build/fish", 0o755)
-sys.executable = EXECUTABLE
-sys.prefix = sys.base_prefix = sys.exec_prefix = sys.base_exec_prefix = here
-sys._base_executable = "bin/relative"
-sys.orig_argv = []
-sysconfig.get_config_vars()["BINDIR"] = here + "/gone"
-os.environ["PATH"] = here + "/bin"
-"""
+    from support import Run
 
 
-def refused(run_script: Run, executable: str, rest: str = "") -> str:
-    done = run_script(
-        HOST.replace("EXECUTABLE", executable)
-        + """
-before = len(os.listdir("/proc/self/fd"))
-for ask in (earlyfork.new, earlyfork.new_exec):
-    try:
-        ask()
-    except earlyfork.LaunchError as error:
-        print(str(error).replace(here, "HERE").replace(name, "pythonX.Y"))
-    else:
-        raise AssertionError("something was launched")
-assert len(os.listdir("/proc/self/fd")) == before
-print(str(earlyfork.status()).count("no interpreter"))
-"""
-        + rest,
-        check=True,
-        env={"PYTHONPATH": support.python_path()},
-    )
+def refused(run_program: Run, *words: str) -> str:
+    """The error of a host that finds nothing to launch."""
+    done = run_program("no_interpreter/is_refused.py", *words, env={"EARLYFORK": "0"})
     first, second, told, *_ = done.stdout.splitlines()
     assert first == second
     assert int(told) <= 1
@@ -65,12 +25,12 @@ print(str(earlyfork.status()).count("no interpreter"))
 @pytest.mark.parametrize(
     ("executable", "verdict"),
     [
-        ("''", "'': sys.executable: it is empty"),
+        ("", "'': sys.executable: it is empty"),
         ("None", "'': sys.executable: it is empty"),
-        ("'python3'", "python3: sys.executable: it is not absolute"),
-        ("here + '/bin/none'", "HERE/bin/none: sys.executable: no such executable file"),
+        ("python3", "python3: sys.executable: it is not absolute"),
+        ("HERE/bin/none", "HERE/bin/none: sys.executable: no such executable file"),
         (
-            "here + '/build/fish'",
+            "HERE/build/fish",
             (
                 "HERE/build/fish: sys.executable: it is not the Python that runs this process, "
                 "but a program that embeds it"
@@ -79,9 +39,9 @@ print(str(earlyfork.status()).count("no interpreter"))
     ],
 )
 def test_all_that_was_tried_is_named_with_the_reason(
-    run_script: Run, executable: str, verdict: str
+    run_program: Run, executable: str, verdict: str
 ) -> None:
-    said = refused(run_script, executable)
+    said = refused(run_program, executable)
     head, *tried = said.removeprefix("no interpreter: ").split("; ")
     assert said.startswith("no interpreter: ")
     assert head == verdict
@@ -95,31 +55,25 @@ def test_all_that_was_tried_is_named_with_the_reason(
     ]
 
 
-def test_what_it_says_to_do_next_helps(run_script: Run) -> None:
-    refused(
-        run_script,
-        "''",
-        f"""
-import work
-earlyfork.set_executable({__import__("sys").executable!r})
-process = earlyfork.new().send_arg("works")
-assert work.got(process.run(work.echo)) == ("works",)
-assert process.wait(10) == 0
-""",
-    )
+def test_what_it_says_to_do_next_helps(run_program: Run) -> None:
+    refused(run_program, "", sys.executable)
 
 
 def test_a_program_that_bears_another_name_is_passed_over(run_script: Run) -> None:
     """Found where an interpreter should be, it may be anything: it is named and not launched."""
     done = run_script(
-        HOST.replace("EXECUTABLE", "''")
-        + """
-sys._base_executable = here + "/build/fish"
-try:
-    earlyfork.new()
-except earlyfork.LaunchError as error:
-    print(error)
-""",
+        """
+        import earlyfork
+        import sys
+        from programs.no_interpreter.host import HERE, pretend
+        pretend("")
+        sys._base_executable = HERE + "/build/fish"
+        try:
+            earlyfork.new()
+        except earlyfork.LaunchError as error:
+            print(error)
+        """,
         check=True,
+        env=support.with_work(EARLYFORK="0"),
     )
     assert "build/fish: sys._base_executable: its name is not a Python's" in done.stdout

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,94 +14,7 @@ import support
 HERE = Path(__file__).parent
 PYPROJECT = HERE.parent / "pyproject.toml"
 
-LEAKY = """
-    import os, signal, socket, subprocess, sys, threading
-
-    import pytest
-    from hypothesis import given, strategies
-
-    kept = []
-    NAP = "import select; select.select([], [], [], 60)"
-
-    def test_clean_fd():
-        os.close(os.open(os.devnull, os.O_RDONLY))
-
-    def test_clean_child():
-        subprocess.run([sys.executable, "-c", "pass"], check=True)
-
-    def test_clean_orphan_that_ends():
-        # the grandchild comes home here, ends when the pipe does, and is nobody's fault
-        subprocess.run(
-            [sys.executable, "-c",
-             "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'pass'])"],
-            check=True)
-
-    def test_leaks_fd():
-        kept.append(os.open("/dev/zero", os.O_RDONLY))
-
-    def test_leaks_socket():
-        kept.extend(socket.socketpair())
-
-    def test_leaks_child():
-        kept.append(subprocess.Popen([sys.executable, "-c", NAP]))
-
-    def test_leaks_zombie():
-        pid = os.posix_spawn("/bin/true", ["true"], {})
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-
-    def test_leaks_orphan():
-        subprocess.run(
-            [sys.executable, "-c", "import subprocess, sys; subprocess.Popen(sys.argv[1:])",
-             sys.executable, "-c", NAP, "orphan"],
-            check=True)
-
-    def test_clean_child_of_a_wider_fixture(parent):
-        pass
-
-    def test_leaks_orphan_of_before(parent):
-        # its parent, made before this test, dies in it
-        parent.kill()
-        parent.wait()
-
-    @pytest.fixture(scope="module")
-    def parent():
-        process = subprocess.Popen(
-            [sys.executable, "-c",
-             "import subprocess, sys; subprocess.Popen(sys.argv[1:]); print(flush=True); input()",
-             sys.executable, "-c", NAP, "old orphan"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        with process:
-            process.stdout.readline()
-            yield process
-            process.kill()
-
-    @given(strategies.integers())
-    def test_clean_hypothesis(number):
-        assert number == number
-
-    def test_leaks_thread():
-        waiting = threading.Event()
-        kept.append(waiting)
-        threading.Thread(target=waiting.wait, name="left-thread", daemon=True).start()
-
-    def test_leaks_handler():
-        signal.signal(signal.SIGUSR1, lambda *_: None)
-
-    def test_leaks_blocked_signal():
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
-
-    def test_replaces_stdin():
-        fd = os.open("/dev/zero", os.O_RDONLY)
-        os.dup2(fd, 0)
-        os.close(fd)
-
-    def test_fails_and_leaks():
-        kept.append(subprocess.Popen([sys.executable, "-c", NAP, "failed"]))
-        raise ValueError("own failure")
-
-    def test_clean_at_the_end():
-        pass
-"""
+LEAKY = support.program("no_leaks/leaky.py")
 
 NAMED = {
     "test_leaks_fd": r"fd \d+ -> /dev/zero",
@@ -128,15 +40,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
     support.write_script(LEAKY, directory, "test_leaky.py")
     command = [sys.executable, "-m", "pytest", "-n0", "-v", "-p", "no:cacheprovider"]
     command += ["-c", str(PYPROJECT), f"--rootdir={directory}", "-o", f"pythonpath={directory}"]
-    done = subprocess.run(
-        [*command, str(directory)],
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        cwd=directory,
-        env=support.clean_env(LEAK_GRACE="0.3"),
-        timeout=50,
+    done = support.run_command(
+        [*command, directory], directory=directory, env={"LEAK_GRACE": "0.3"}, timeout=50
     )
     assert done.returncode == 1, done.stdout + done.stderr
     return done.stdout

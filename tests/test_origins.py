@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 PYPROJECT = HERE.parent / "pyproject.toml"
 EARLY = ("-m", "earlyfork", "run", "-m", "pytest")
 SNAPSHOT = (str(HERE / "contract" / "as_snapshot.py"),)
-TEMPLATES = ("contract/test_templates.py", "contract/test_running.py")
+TEMPLATES = tuple(f"contract/test_{name}.py" for name in ("templates", "running", "ending"))
 
 
 @pytest.mark.slow
@@ -39,18 +39,11 @@ def test_contract(
     program: tuple[str, ...], origins: str, settings: dict[str, str], files: tuple[str, ...]
 ) -> None:
     options = ["-n0", "-q", "-p", "no:cacheprovider", "-c", str(PYPROJECT), f"--rootdir={HERE}"]
-    env = support.clean_env(
-        EARLYFORK_TEST_ORIGINS=origins, PYTHONPATH=support.python_path(), **settings
-    )
-    done = subprocess.run(
+    done = support.run_command(
         [sys.executable, *program, *options, *files],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        directory=HERE,
+        env=support.with_work(EARLYFORK_TEST_ORIGINS=origins, **settings),
         stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        cwd=HERE,
-        env=env,
         timeout=280,
     )
     assert done.returncode == 0, done.stdout

@@ -7,8 +7,8 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,52 +18,42 @@ import work
 import earlyfork
 import support
 from earlyfork import _context
-from earlyfork._child import guard as _guard
-from earlyfork._child import quick_loop as _quickly
+from earlyfork._child import guard, quick_loop
 from earlyfork._child.here import Here
-from earlyfork._shared import quick as _hot
-from earlyfork._shared import wire as _wire
+from earlyfork._shared import quick as part
+from earlyfork._shared import wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    from support import Run
 
 HEADER = Path(__file__).parent.parent / "src" / "quick" / "quick.h"
-BUILT = pytest.mark.skipif(_hot.quick is None, reason="the part in C was not built here")
-quick = _hot.quick
-WITH_WORK = {"PYTHONPATH": support.python_path()}
+BUILT = pytest.mark.skipif(part.quick is None, reason="the part in C was not built here")
+quick = part.quick
 
 
 def test_it_was_built_where_there_is_a_compiler() -> None:
     if not sys.platform.startswith("linux") or os.environ.get("EARLYFORK_PURE"):
         pytest.skip("it is made for Linux, and can be left out by EARLYFORK_PURE")
-    compiled = subprocess.run(
-        ["cc", "-fsyntax-only", "-x", "c", "-"], input="#include <Python.h>", text=True,
-        capture_output=True, check=False, env=os.environ | {"CPATH": include()},
-    )  # fmt: skip
+    command = ["cc", "-fsyntax-only", "-x", "c", "-"]
+    env = {"CPATH": sysconfig.get_path("include")}
+    compiled = support.run_command(command, env=env, stdin_text="#include <Python.h>")
     if compiled.returncode:
         pytest.skip(f"no compiler for it: {compiled.stderr[:100]}")
-    assert _hot.quick is not None
-
-
-def include() -> str:
-    import sysconfig
-
-    return sysconfig.get_path("include")
+    assert part.quick is not None
 
 
 def test_the_numbers_in_c_are_those_of_the_protocol() -> None:
     text = HEADER.read_text(encoding="utf-8")
     known = dict(re.findall(r"\b([A-Z_]+) = (\d+)\b", text.partition("/* What happened")[0]))
-    assert known.pop("PAD") == str(_wire.PAD)
-    assert known.pop("HEAD") == str(_wire.HEAD.size)
-    assert known.pop("FRAME") == str(_wire.FRAME.size)
-    assert int(known.pop("LARGE")) < _wire.BULK_FROM
+    assert known.pop("PAD") == str(wire.PAD)
+    assert known.pop("HEAD") == str(wire.HEAD.size)
+    assert known.pop("FRAME") == str(wire.FRAME.size)
+    assert int(known.pop("LARGE")) < wire.BULK_FROM
     assert len(known) >= 6
     assert "MAX_FDS" in known
-    assert known == {name: str(getattr(_wire, name)) for name in known}
+    assert known == {name: str(getattr(wire, name)) for name in known}
 
 
 def test_every_unit_is_built() -> None:
@@ -82,8 +72,8 @@ def test_templates_use_it_unless_told_not_to(program: str, run_script: Run) -> N
         import earlyfork, work
         print(work.got(earlyfork.new().run(work.what_serves)))
         """
-    assert "_quick" in run_script(source, env=WITH_WORK).stdout
-    assert run_script(source, env=WITH_WORK | {"EARLYFORK_PURE": "1"}).stdout == "None\n"
+    assert "_quick" in run_script(source, env=support.with_work()).stdout
+    assert run_script(source, env=support.with_work(EARLYFORK_PURE="1")).stdout == "None\n"
 
 
 @BUILT
@@ -92,14 +82,14 @@ def test_a_launched_interpreter_of_another_build_does_without(run_script: Run) -
         """
         import os; os.environ['EARLYFORK'] = '0'
         import earlyfork, work
-        from earlyfork._shared import quick as _hot
-        _hot.quick.__file__ = "/nowhere/_quick.another-build.so"
+        from earlyfork._shared import quick as part
+        part.quick.__file__ = "/nowhere/_quick.another-build.so"
         print(work.got(earlyfork.new().run(work.what_serves)))
-        _hot.quick.__file__ = "/nowhere/_quick" + __import__("_imp").extension_suffixes()[0]
+        part.quick.__file__ = "/nowhere/_quick" + __import__("_imp").extension_suffixes()[0]
         earlyfork.status().templates
         print(work.got(earlyfork.new_exec().run(work.what_serves)))
         """,
-        env=WITH_WORK,
+        env=support.with_work(),
     )
     assert done.stdout == "None\nNone\n", done.stderr
 
@@ -161,14 +151,14 @@ def test_the_inode() -> None:
 def test_a_socket_to_fall_with_stays_what_it_was(
     part: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_guard, "quick", part)
+    monkeypatch.setattr(guard, "quick", part)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         for blocking in (True, False):
             ours.setblocking(blocking)
             before = fcntl.fcntl(ours, fcntl.F_GETFL)
             try:
-                _guard.fall_with(ours.fileno())
+                guard.fall_with(ours.fileno())
                 after = fcntl.fcntl(ours, fcntl.F_GETFL)
             finally:  # or this very process would be killed when the other end is closed
                 fcntl.fcntl(ours, fcntl.F_SETFL, before)
@@ -193,19 +183,19 @@ def raise_it(said: BaseException) -> None:
 
 
 def know(here: object, loop_state: type) -> None:
-    text, file = _quickly._io.TextIOWrapper, _quickly._io._IOBase
-    quick.know(here, _quickly.resolve, int, list, repr, text, file, {}, loop_state)
+    text, file = quick_loop._io.TextIOWrapper, quick_loop._io._IOBase
+    quick.know(here, quick_loop.resolve, int, list, repr, text, file, {}, loop_state)
 
 
 @BUILT
-@pytest.mark.parametrize("name", _quickly.LoopState.__slots__)
+@pytest.mark.parametrize("name", quick_loop.LoopState.__slots__)
 def test_each_slot_of_the_loop_is_known_by_its_name_when_it_is_loaded(name: str) -> None:
     """A slot that one side has and the other has not, or spells in another way, is seen at once."""
-    others = [other for other in _quickly.LoopState.__slots__ if other != name]
+    others = [other for other in quick_loop.LoopState.__slots__ if other != name]
     with pytest.raises(AttributeError, match=f"'{name}'"):
-        know(_quickly.here, type("Lacking", (), {"__slots__": others}))
+        know(quick_loop.here, type("Lacking", (), {"__slots__": others}))
     with pytest.raises(TypeError, match=f"^{name} is no slot"):
-        know(_quickly.here, type("NoSlot", (), {"__slots__": others, name: 1}))
+        know(quick_loop.here, type("NoSlot", (), {"__slots__": others, name: 1}))
 
 
 @BUILT
@@ -213,11 +203,11 @@ def test_each_slot_of_the_loop_is_known_by_its_name_when_it_is_loaded(name: str)
 def test_each_slot_of_a_process_is_known_by_its_name_when_it_is_loaded(name: str) -> None:
     others = [other for other in Here.__slots__ if other != name]
     with pytest.raises(AttributeError, match=f"'{name}'"):
-        know(type("Lacking", (), {"__slots__": others})(), _quickly.LoopState)
+        know(type("Lacking", (), {"__slots__": others})(), quick_loop.LoopState)
 
 
 @BUILT
-@pytest.mark.parametrize("name", sorted({*_quickly.LoopState.__slots__} - {"what"}))
+@pytest.mark.parametrize("name", sorted({*quick_loop.LoopState.__slots__} - {"what"}))
 def test_what_the_loop_is_given_must_be_all_there(name: str) -> None:
     state = filled()
     delattr(state, name)
@@ -243,10 +233,10 @@ def test_what_the_loop_is_given_must_be_what_it_can_use(name: str, value: object
 
 def filled() -> Any:
     """What the loop could be given; it must not be given to it as it is."""
-    state: Any = _quickly.LoopState.__new__(_quickly.LoopState)
-    for name in _quickly.LoopState.__slots__:
+    state: Any = quick_loop.LoopState.__new__(quick_loop.LoopState)
+    for name in quick_loop.LoopState.__slots__:
         setattr(state, name, 0)
-    state.status, state.waiting, state.fork_batch = {}, set(), bytes(_wire.PAD)
+    state.status, state.waiting, state.fork_batch = {}, set(), bytes(wire.PAD)
     state.others = state.watched = state.births = ()
     state.way_up, state.socket_class = None, socket.socket
     return state
@@ -363,24 +353,9 @@ def test_output_that_is_lost_at_the_end_is_status_120() -> None:
         assert process.wait(10) == 120
 
 
-def test_a_socket_class_of_somebody_s_own(run_script: Run) -> None:
+def test_a_socket_class_of_somebody_s_own(run_program: Run) -> None:
     """As gevent and its like have: no subclass of the stdlib's."""
-    source = """
-        import _socket, socket
-        class Own:
-            def __init__(self, family=-1, type=-1, proto=-1, fileno=None):
-                self.sock = _socket.socket(family, type, proto, fileno)
-            def __getattr__(self, name):
-                return getattr(self.sock, name)
-        import earlyfork, work
-        socket.socket = Own
-        for _ in range(4):
-            sock = earlyfork.new().eval("import socket; socket.socket.mark = 1").run(work.pid)
-            assert type(sock) is Own
-            assert sock.recv(100)
-            sock.close()
-        """
-    run_script(source, env=WITH_WORK)
+    run_program("quick/own_socket_class.py")
 
 
 def test_output_of_a_template_is_written_once(run_script: Run) -> None:
@@ -392,6 +367,6 @@ def test_output_of_a_template_is_written_once(run_script: Run) -> None:
             assert work.got(template.fork().run(work.echo)) == ()
         template.close()
         """,
-        env=WITH_WORK,
+        env=support.with_work(),
     )
     assert done.stdout == "once "

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable
+    from support import Run
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCK = re.compile(
@@ -36,7 +35,7 @@ def blocks(text: str) -> list[pytest.ParameterSet]:
 
 @pytest.mark.skipif(not README.exists(), reason="no README.md here")
 @pytest.mark.parametrize("code", blocks(README.read_text("utf-8")) if README.exists() else [])
-def test_block_runs(code: str, run_script: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_block_runs(code: str, run_script: Run) -> None:
     done = run_script(code, timeout=30, check=True)
     assert "Traceback" not in done.stderr
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
 from pathlib import Path
 
@@ -25,13 +24,6 @@ RUNNER = Path(__file__).parent / "stdlib" / "run.py"
     reason="this Python was installed without its test suite",
 )
 def test_quick_classes() -> None:
-    env = support.clean_env(PYTHONPATH=support.python_path())
-    done = subprocess.run(
-        [sys.executable, str(RUNNER), "--quick", "--jobs", "1"],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    command = [sys.executable, RUNNER, "--quick", "--jobs", "1"]
+    done = support.run_command(command, env=support.with_work(), check=True, timeout=170)
     assert " pass" in done.stdout

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+import support
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from support import Run
 
 PAGE = Path(__file__).parents[1] / "docs" / "use-with.md"
 
@@ -60,7 +63,7 @@ def test_every_block_is_run_or_says_why_not() -> None:
         if block.remark.startswith("run")
     ],
 )
-def test_block(block: Block, run_script: Callable[..., Any]) -> None:
+def test_block(block: Block, run_script: Run) -> None:
     needed = block.remark.partition("needs ")[2]
     if needed and importlib.util.find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed")
@@ -70,7 +73,7 @@ def test_block(block: Block, run_script: Callable[..., Any]) -> None:
         assert done.stderr == ""
 
 
-def test_a_program_that_was_not_written_for_it(run_script: Callable[..., Any]) -> None:
+def test_a_program_that_was_not_written_for_it(tmp_path: Path) -> None:
     """`python -m earlyfork run -m server app:app`, with threads before the first process."""
     server = """\
         import sys, threading
@@ -94,12 +97,8 @@ def test_a_program_that_was_not_written_for_it(run_script: Callable[..., Any]) -
         def app():
             return executor.submit(work, 10).result(), earlyfork.status().early
         """
-    driver = f"""\
-        import subprocess, sys, pathlib, textwrap
-        pathlib.Path("server.py").write_text(textwrap.dedent({server!r}))
-        pathlib.Path("app.py").write_text(textwrap.dedent({app!r}))
-        command = [sys.executable, "-m", "earlyfork", "run", "-m", "server", "app:app"]
-        sys.exit(subprocess.run(command).returncode)
-        """
-    done = run_script(driver)
-    assert (done.stdout, done.stderr, done.returncode) == ("(45, True)\n", "", 0)
+    support.write_script(server, tmp_path, "server.py")
+    support.write_script(app, tmp_path, "app.py")
+    command = [sys.executable, "-m", "earlyfork", "run", "-m", "server", "app:app"]
+    done = support.run_command(command, directory=tmp_path)
+    assert support.output_of(done) == "(45, True)\n"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 import support
+from support import output_of, run_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ def hidden() -> list[str]:
     if unshare is None:
         pytest.skip("no unshare here")
     command = [unshare, "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"]
-    done = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+    done = run_command([*command, "true"])
     if done.returncode:
         pytest.skip(f"/proc can't be hidden here: {done.stderr.strip()}")
     return command
@@ -32,84 +32,23 @@ def hidden() -> list[str]:
 
 def run(hidden: list[str], folder: Path, source: str, *, early: bool) -> str:
     """What a program prints there that ends well and says nothing on stderr."""
-    script = support.write_script(source, folder)
-    env = support.clean_env(PYTHONPATH=support.python_path(), EARLYFORK=None if early else "0")
-    done = subprocess.run(
-        [*hidden, sys.executable, script],
-        cwd=folder,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
-    return done.stdout
+    command = [*hidden, sys.executable, support.write_script(source, folder)]
+    env = support.with_work(EARLYFORK=None if early else "0")
+    return output_of(run_command(command, directory=folder, env=env, timeout=30))
 
 
 @pytest.mark.parametrize("early", [True, False])
 def test_processes(hidden: list[str], tmp_path: Path, *, early: bool) -> None:
     """Made, run, nested, signalled, waited for, and ended with their owner."""
-    out = run(
-        hidden,
-        tmp_path,
-        """
-        import earlyfork
-        import os, work
-        assert not os.path.exists("/proc/self")
-        for make in (earlyfork.new, earlyfork.new_exec):
-            process = make().send_arg(2)
-            assert len(work.got(process.run(work.nested))) == 3
-            assert process.wait(10) == 0
-        linked = earlyfork.new()
-        sock = linked.run(work.stubborn, linked=True)
-        assert sock.recv(1) == b"!"
-        linked.kill()
-        assert linked.wait(10) == -9
-        last = earlyfork.new()  # holds stdout, and would do so for ever
-        sock = last.run(work.stubborn, linked=True)
-        assert sock.recv(1) == b"!"
-        print(earlyfork.status().early)
-        """,
-        early=early,
-    )
+    program = support.program("without_proc/processes.py")
+    out = run(hidden, tmp_path, program, early=early)
     assert out == f"{early}\n"
 
 
 def test_a_snapshot(hidden: list[str], tmp_path: Path) -> None:
     """Its peers' sockets are dead ends, its files stay, and what hurts is told by number."""
-    out = run(
-        hidden,
-        tmp_path,
-        """
-        import earlyfork
-        import os, socket, threading, work
-        near, far = socket.socketpair()
-        file = open("kept", "w+")
-        def look(sock):
-            with socket.socket(fileno=far.fileno()) as dead:
-                work.give(sock, (dead.recv(1), os.fstat(file.fileno()).st_ino))
-        from earlyfork.template import TEMPLATE, snapshot
-        from earlyfork import TemplateError
-        process = TEMPLATE.fork()
-        assert work.got(process.run(look)) == (b"", os.fstat(file.fileno()).st_ino)
-        assert process.wait(10) == 0
-        told = "\\n".join(earlyfork.status().inherited)
-        assert f"{near.fileno()} (socket), {far.fileno()} (socket)" in told, told
-        go = threading.Event()
-        thread = threading.Thread(target=go.wait, name="poller")
-        thread.start()
-        try:
-            snapshot()
-        except TemplateError as error:
-            print(error)
-        go.set()
-        thread.join()
-        """,
-        early=True,
-    )
+    program = support.program("without_proc/snapshot.py")
+    out = run(hidden, tmp_path, program, early=True)
     assert out.startswith("no snapshot can be taken while other threads run (poller)")
 
 
@@ -154,30 +93,8 @@ def test_the_doctor(hidden: list[str], tmp_path: Path) -> None:
 
 def test_multiprocessing(hidden: list[str], tmp_path: Path) -> None:
     """Workers that were started beside another thread have its caller's umask."""
-    out = run(
-        hidden,
-        tmp_path,
-        """
-        import earlyfork
-        import earlyfork.mp, multiprocessing, os, threading
-        def ask(answers):
-            answers.put(os.umask(0))
-        if __name__ == "__main__":
-            context = multiprocessing.get_context("earlyfork")
-            go = threading.Event()
-            thread = threading.Thread(target=go.wait)
-            thread.start()
-            os.umask(0o27)
-            answers = context.Queue()
-            worker = context.Process(target=ask, args=(answers,))
-            worker.start()
-            print(oct(answers.get(timeout=10)), oct(os.umask(0)))
-            worker.join()
-            go.set()
-            thread.join()
-        """,
-        early=True,
-    )
+    program = support.program("without_proc/multiprocessing_child.py")
+    out = run(hidden, tmp_path, program, early=True)
     assert out == "0o27 0o27\n"
 
 

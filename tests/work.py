@@ -349,9 +349,9 @@ class Namespace:
 
 def what_serves(sock: socket.socket) -> None:
     """Send what of earlyfork's hot path is in C here."""
-    from earlyfork._shared import quick as _hot
+    from earlyfork._shared import quick as part
 
-    give(sock, repr(_hot.quick))
+    give(sock, repr(part.quick))
 
 
 def place(sock: socket.socket) -> None:

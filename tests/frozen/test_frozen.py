@@ -7,8 +7,6 @@ Built once a run. Each scenario runs on both binaries, and with both origins: `e
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import importlib.util
 import json
 import os
 import re
@@ -28,131 +26,10 @@ import support
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HERE = Path(__file__).parent
+    from frozen.apps import App, Built
 
 # One worker builds, the others wait for it: hence the timeout, and one group for --dist=loadgroup.
 pytestmark = [pytest.mark.frozen, pytest.mark.xdist_group("frozen"), pytest.mark.timeout(300)]
-
-
-# --- building -------------------------------------------------------------------------------
-
-
-class Built(NamedTuple):
-    """The two binaries, and what PyInstaller said."""
-
-    onefile: Path
-    onedir: Path
-    log: str
-
-
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Both binaries."""
-    place, log = build_once("app", tmp_path_factory)
-    return Built(place / "onefile", place / "onedir.d" / "onedir", log)
-
-
-@pytest.fixture(scope="session")
-def built_around_mp(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program that uses multiprocessing, which no other test may drag in."""
-    place, _ = build_once("mp_app", tmp_path_factory)
-    return place / "mp.d" / "mp"
-
-
-def build_once(name: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Build a spec if no other worker of this run has; the place, and what PyInstaller said."""
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # common to all workers
-    place = base / f"frozen-{name}"
-    with (base / f"frozen-{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not place.exists():
-            build(name, place)
-    log = (place / "log").read_text()
-    assert (place / "done").exists(), f"PyInstaller failed:\n{log}"
-    return place, log
-
-
-def build(name: str, place: Path) -> None:
-    spec = importlib.util.find_spec("earlyfork")
-    assert spec is not None
-    assert spec.origin is not None
-    if Path(spec.origin).is_relative_to(HERE.parent.parent / "src"):
-        pytest.fail("PyInstaller sees no editable install: install a wheel (make test does)")
-    place.mkdir()
-    work = place / "work"
-    command = [sys.executable, "-m", "PyInstaller", HERE / "program" / f"{name}.spec"]
-    command += ["--distpath", place, "--workpath", work]
-    with (place / "log").open("w") as log:
-        # Its cache would be shared with builds of other people and other runs.
-        env = support.clean_env(PYINSTALLER_CONFIG_DIR=str(work / "config"))
-        done = subprocess.run(command, stdout=log, stderr=log, env=env, check=False)
-    shutil.rmtree(work, ignore_errors=True)
-    if done.returncode == 0:
-        (place / "done").touch()
-
-
-# --- running --------------------------------------------------------------------------------
-
-
-class App:
-    """One binary in one of its two ways to begin, with an unpack directory of its own."""
-
-    def __init__(self, binary: Path, origin: str, directory: Path) -> None:
-        self.binary, self.origin, self.directory = binary, origin, directory
-        self.early = origin == "early"
-        self.unpack = directory / "unpack"
-        self.unpack.mkdir()
-        self.result = directory / "result"
-
-    def command(self, scenario: str, *words: object) -> list[str]:
-        """What starts a scenario."""
-        return [str(self.binary), self.origin, scenario, str(self.result), *map(str, words)]
-
-    def env(self) -> dict[str, str]:
-        """An environment in which no Python can be found."""
-        return {"PATH": "", "TMPDIR": str(self.unpack)}
-
-    def play(self, scenario: str, *words: object, **options: Any) -> Any:
-        """Run a scenario to its end; what it saw."""
-        return self.finish(self.command(scenario, *words), **options)
-
-    def finish(
-        self, command: list[str], *, stdout: str = "body\n", stderr: str = "", **options: Any
-    ) -> Any:
-        """Run a command that plays a scenario; check what is common to all, return what it saw.
-
-        Args:
-            command: what to run.
-            stdout: all of its stdout.
-            stderr: a pattern for all of its stderr.
-            **options: for subprocess.run.
-        """
-        done = subprocess.run(
-            command,
-            **{"env": self.env(), "cwd": self.directory, "stdin": subprocess.DEVNULL, **options},
-            capture_output=True,
-            text=True,
-            timeout=support.PATIENCE * 6,
-            check=False,
-        )
-        assert re.fullmatch(stderr, done.stderr, re.DOTALL), done.stderr
-        assert done.returncode == 0
-        assert done.stdout == stdout
-        assert list(self.unpack.iterdir()) == []
-        return json.loads(self.result.read_text())
-
-    def check_origin(self, seen: dict[str, Any]) -> None:
-        """Whether processes came about the way this app begins."""
-        assert seen["early"] is self.early, seen["reason"]
-
-
-@pytest.fixture(params=["onefile-early", "onefile-library", "onedir-early", "onedir-library"])
-def app(request: pytest.FixtureRequest, built: Built, tmp_path: Path) -> App:
-    """Every binary in every way to begin."""
-    form, origin = request.param.split("-")
-    return App(getattr(built, form), origin, tmp_path)
 
 
 only_onefile = pytest.mark.parametrize("app", ["onefile-early", "onefile-library"], indirect=True)
@@ -454,7 +331,7 @@ def test_multiprocessing_in_an_early_app(built_around_mp: Path, tmp_path: Path) 
         timeout=support.PATIENCE * 6,
         check=False,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert support.output_of(done) == ""
     seen = json.loads(result.read_text())
     assert seen.pop("early") is True
     for way, said in seen.items():

@@ -6,12 +6,9 @@ and `make test-uwsgi`.
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import json
-import os
 import shutil
-import subprocess
 import sys
 import zipapp
 from pathlib import Path
@@ -47,19 +44,13 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     kind = request.param
     if kind in NEEDS and not importlib.util.find_spec(NEEDS[kind]):
         pytest.skip(f"{NEEDS[kind]} is not installed")
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # common to all workers
-    place = base / f"packed-{kind}"
-    with (base / f"packed-{kind}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not place.exists():
-            place.mkdir()
-            sources = place / "sources"
-            shutil.copytree(HERE / "program", sources, ignore=shutil.ignore_patterns("__pycache__"))
-            BUILD[kind](place, sources)
-            (place / "done").touch()
-    assert (place / "done").exists(), "another worker could not build it"
+
+    def build(place: Path) -> None:
+        sources = place / "sources"
+        shutil.copytree(HERE / "program", sources, ignore=shutil.ignore_patterns("__pycache__"))
+        BUILD[kind](place, sources)
+
+    place = support.built_once(f"packed-{kind}", tmp_path_factory, build)
     return Host(kind, place)
 
 
@@ -71,16 +62,9 @@ def add_earlyfork(sources: Path) -> None:
 
 
 def tool(place: Path, *words: object) -> None:
-    done = subprocess.run(
-        [sys.executable, *map(str, words)],
-        cwd=place,
-        env=support.clean_env(PEX_ROOT=str(place / "pex-root")),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    command = [sys.executable, *map(str, words)]
+    env = {"PEX_ROOT": str(place / "pex-root")}
+    support.run_command(command, directory=place, env=env, check=True, timeout=170)
 
 
 def build_zipapp(place: Path, sources: Path) -> None:
@@ -126,19 +110,16 @@ class Host:
         first, *rest = COMMANDS[self.kind]
         command = [sys.executable if first == "{python}" else str(self.place / first)]
         command += [str(self.place / word) for word in rest]
-        roots = {"SHIV_ROOT": self.place / "shiv-root", "PEX_ROOT": self.place / "pex-root"}
-        done = subprocess.run(
-            [*command, origin],
-            env=support.clean_env(PYTHONPATH=None, **{k: str(v) for k, v in roots.items()}, **env),
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=support.PATIENCE * 6,
-            check=False,
+        changes = {
+            "PYTHONPATH": None,
+            "SHIV_ROOT": str(self.place / "shiv-root"),
+            "PEX_ROOT": str(self.place / "pex-root"),
+            **env,
+        }
+        done = support.run_command(
+            [*command, origin], directory=directory, env=changes, timeout=support.PATIENCE * 6
         )
-        assert (done.returncode, done.stderr) == (0, "")
-        return json.loads(done.stdout)
+        return json.loads(support.output_of(done))
 
 
 # --- what must be so ------------------------------------------------------------------------

@@ -44,11 +44,11 @@ QUICK = (
 EXPECTED: dict[str, str] = {
     "TestNoForkBomb.test_noforkbomb": (
         "its script does not import earlyfork.mp; and under this method a script without a guard "
-        "works (tests/test_mp.py), where the test wants it to fail"
+        "works (tests/mp/test_main_module.py), where the test wants it to fail"
     ),
     "TestFlags.test_flags": (
         "its program names the method without importing earlyfork.mp (from 3.12 on; and runs with "
-        "-S, where nothing is installed); tests/test_mp.py asks the same question"
+        "-S, where nothing is installed); tests/mp/test_settings.py asks the same question"
     ),
 }
 #: Seconds for one class.
