@@ -15,6 +15,7 @@ UNITS = [
     "src/quick/loop_state.c",
     "src/quick/ending.c",
     "src/quick/child.c",
+    "src/quick/children.c",
     "src/quick/forker.c",
     "src/quick/first_line.c",
     "src/quick/owner.c",

@@ -7,6 +7,8 @@ and without it, are sent the bytes, and what they write is held against them
 
 from __future__ import annotations
 
+from typing import Any
+
 from earlyfork._shared import payloads
 
 #: Function, what it is given, the bytes.
@@ -16,8 +18,11 @@ CASES: list[tuple[str, tuple[object, ...], bytes]] = [
     ("number", (-15,), b"-15"),
     ("run", ("work.echo",), b"-work.echo"),
     ("run", ("work:Namespace.Inner.answer", payloads.UNLINKED), b"-work:Namespace.Inner.answer"),
-    ("run", ("f", payloads.LINKED), b"Lf"),
+    ("run", ("work.echo", payloads.LINKED), b"Lwork.echo"),
     ("run", ("m\xf6dul.f", payloads.SECOND_LINE), b"Sm\xc3\xb6dul.f"),
+    ("run", ("work.echo", payloads.UNLINKED, True), b"awork.echo"),
+    ("run", ("work.echo", payloads.LINKED, True), b"lwork.echo"),
+    ("run", ("work.echo", payloads.SECOND_LINE, True), b"swork.echo"),
     ("env", ([(b"A", b"1")],), b"A=1"),
     ("env", ([(b"A", b"1=2"), (b"B", b""), (b"C", None)],), b"A=1=2\0B=\0C"),
     ("env", ([(b"GONE", None)],), b"GONE"),
@@ -35,6 +40,14 @@ CASES: list[tuple[str, tuple[object, ...], bytes]] = [
     ("value", (b"\0\xff",), b"\0\xff"),
     ("value", ("w\xf6rd \udcff",), b"w\xc3\xb6rd \xed\xb3\xbf"),
 ]
+
+
+def packed(function: str, given: tuple[Any, ...]) -> Any:
+    """What the Python side makes of it."""
+    pack = getattr(payloads, f"pack_{function}")
+    if function == "run":
+        return pack(*given[:2], alone=given[2:] == (True,))
+    return pack(*given)
 
 
 def of(function: str) -> list[tuple[tuple[object, ...], bytes]]:

@@ -13,7 +13,7 @@ from earlyfork._shared import payloads, wire
 
 @pytest.mark.parametrize(("function", "given", "golden"), payload_cases.CASES)
 def test_packed_and_unpacked(function: str, given: tuple[Any, ...], golden: bytes) -> None:
-    packed = getattr(payloads, f"pack_{function}")(*given)
+    packed = payload_cases.packed(function, given)
     unpack = getattr(payloads, f"unpack_{function}")
     if function == "value":  # packed with its op
         assert packed[1] == golden
@@ -23,7 +23,7 @@ def test_packed_and_unpacked(function: str, given: tuple[Any, ...], golden: byte
     found = unpack(golden)
     if function in {"run", "up"}:  # the last of what is given has a default
         assert found[: len(given)] == given
-        assert getattr(payloads, f"pack_{function}")(*found) == golden
+        assert payload_cases.packed(function, found) == golden
     elif function in {"number", "env", "path"}:
         assert found == given[0]
     elif function == "words":

@@ -199,7 +199,7 @@ def test_each_slot_of_the_loop_is_known_by_its_name_when_it_is_loaded(name: str)
 
 
 @BUILT
-@pytest.mark.parametrize("name", ["up", "lifeline", "kind", "doing", "pending"])
+@pytest.mark.parametrize("name", ["up", "forker", "spoke", "lifeline", "kind", "doing", "pending"])
 def test_each_slot_of_a_process_is_known_by_its_name_when_it_is_loaded(name: str) -> None:
     others = [other for other in Here.__slots__ if other != name]
     with pytest.raises(AttributeError, match=f"'{name}'"):
@@ -220,7 +220,14 @@ def test_what_the_loop_is_given_must_be_all_there(name: str) -> None:
     ("name", "value"),
     [
         *(("comm", "0"), ("comm", 1 << 31), ("comm", 1 << 64), ("refill_at", "soon")),
-        *(("status", []), ("waiting", {}), ("others", []), ("watched", [])),
+        *(
+            ("status", []),
+            ("ups", []),
+            ("ends", None),
+            ("waiting", {}),
+            ("others", []),
+            ("watched", []),
+        ),
         *(("births", None), ("fork_batch", "text"), ("fork_batch", b"short")),
     ],
 )
@@ -236,9 +243,10 @@ def filled() -> Any:
     state: Any = quick_loop.LoopState.__new__(quick_loop.LoopState)
     for name in quick_loop.LoopState.__slots__:
         setattr(state, name, 0)
-    state.status, state.waiting, state.fork_batch = {}, set(), bytes(wire.PAD)
+    state.status, state.ups, state.ends = {}, {}, {}
+    state.waiting, state.fork_batch = set(), bytes(wire.PAD)
     state.others = state.watched = state.births = ()
-    state.way_up, state.socket_class = None, socket.socket
+    state.socket_class = socket.socket
     return state
 
 

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import work
 
 import earlyfork
+from earlyfork._child.children import CROWD, FDS_PER_CHILD
 from support import wait_until
 
 if TYPE_CHECKING:
     import socket
-
-CROWD = 128
 
 
 def hold(template: earlyfork.Process, number: int) -> list[tuple[earlyfork.Process, socket.socket]]:
@@ -37,7 +36,7 @@ def test_a_forker_has_few_children_however_many_live() -> None:
     template = earlyfork.new().require("work").ready(20)
     workers = hold(template, 3 * CROWD)
     assert len({process.pid for process, _ in workers}) == 3 * CROWD
-    assert len(os.listdir(f"/proc/{template.pid}/fd")) < CROWD + 40
+    assert len(os.listdir(f"/proc/{template.pid}/fd")) < FDS_PER_CHILD * CROWD + 40
     children = Path(f"/proc/{template.pid}/task/{template.pid}/children").read_text().split()
     assert len(children) < CROWD + 10
     late = template.fork().send_arg(7)

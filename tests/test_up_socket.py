@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     "kind",
     [
-        *("empty", "short", "unknown", "fds missing", "fds too many", "READY garbage"),
-        *("ERROR garbage", "no socket to answer at", "many fds"),
+        *("empty", "short", "long", "unknown", "fds missing", "fds too many", "too late"),
+        *("READY garbage", "ERROR garbage", "many errors", "no socket to answer at", "many fds"),
     ],
 )
 def test_what_is_sent_up_harms_nobody(run_program: Run, kind: str, forker: str) -> None:

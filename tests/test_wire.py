@@ -44,6 +44,8 @@ OPS = {
     "LINK": 97,
     "SIBLING": 98,
     "FULL": 99,
+    "UNREHEARSED": 100,
+    "RUNS": 101,
 }
 #: Those that an owner sends on comm, in batches.
 COMMANDS = [name for name, op in OPS.items() if op < 64]

@@ -230,8 +230,8 @@ def crowd(sock: socket.socket, template: int) -> None:
     import earlyfork
     from earlyfork._child.here import here
 
-    assert here.up is not None
-    here.up.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # as little as can be
+    with socket.socket(fileno=os.dup(here.up)) as way_up:
+        way_up.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # as little as can be
     sock.sendall(b"!")
     os.kill(template, signal.SIGSTOP)
     found = [earlyfork.sibling() for _ in range(30)]

@@ -16,8 +16,8 @@
 /* What a new process knows of itself until its first batch has come, and that batch: side by side,
  * since each page that is written to is copied. */
 static struct {
-    int comm, standby, root;
-    PyObject *births, *way_up, *socket_class;
+    int comm, up, forker, standby, root;
+    PyObject *births, *socket_class;
     int fds[MAX_FDS];
     char fork_batch[PAD];
     char batch[LARGE];
@@ -26,7 +26,7 @@ static struct {
 static PyObject *here, *resolve;
 /* Where the slots of `here` are. */
 typedef struct {
-    Py_ssize_t up, lifeline, kind, doing, pending;
+    Py_ssize_t up, forker, spoke, lifeline, kind, doing, pending;
 } HereSlots;
 static HereSlots here_slots;
 static PyObject *s_worker, *s_prepared, *s_nothing;
@@ -50,7 +50,8 @@ child_knows(const Known *known)
 {
     PyObject *class = (PyObject *)Py_TYPE(known->here);
     HereSlots found;
-    if (!(found.up = slot(class, "up")) || !(found.lifeline = slot(class, "lifeline"))
+    if (!(found.up = slot(class, "up")) || !(found.forker = slot(class, "forker"))
+        || !(found.spoke = slot(class, "spoke")) || !(found.lifeline = slot(class, "lifeline"))
         || !(found.kind = slot(class, "kind")) || !(found.doing = slot(class, "doing"))
         || !(found.pending = slot(class, "pending")))
         return -1;
@@ -63,6 +64,15 @@ child_knows(const Known *known)
 /* -- its birth --------------------------------------------------------------------------------- */
 
 static void
+close_fds_of(PyObject *dict)
+{
+    Py_ssize_t entry = 0;
+    PyObject *pid, *fd;
+    while (PyDict_Next(dict, &entry, &pid, &fd))
+        close((int)PyLong_AsLong(fd));
+}
+
+static void
 close_fds_in(PyObject *tuple)
 {
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); i++)
@@ -71,18 +81,16 @@ close_fds_in(PyObject *tuple)
 
 /* What Children.forget and Server.become do about the system. */
 void
-be_born(const Forker *f, int comm, int standby)
+be_born(const Forker *f, int comm, int up, int standby)
 {
-    Py_ssize_t entry = 0;
-    PyObject *pid, *fd;
     close(f->comm);
-    close(f->up);
     close(f->wake_in);
     close(f->wake_out);
     if (f->queue >= 0)
         close(f->queue);
-    while (PyDict_Next(f->status, &entry, &pid, &fd))
-        close((int)PyLong_AsLong(fd));
+    close_fds_of(f->status);
+    close_fds_of(f->ups);
+    close_fds_of(f->ends);
     close_fds_in(f->others);
     hear_deaths(-1);
     if (f->root) {
@@ -93,10 +101,11 @@ be_born(const Forker *f, int comm, int standby)
     }
     prctl(PR_SET_NAME, standby ? "ef-standby" : "ef-prepared");
     born.comm = comm;
+    born.up = up;
+    born.forker = getppid();  /* another one if that is gone: then there is nobody to ask */
     born.standby = standby;
     born.root = f->root;
     born.births = f->births;
-    born.way_up = f->way_up;
     born.socket_class = f->socket_class;
     memcpy(born.fork_batch, PyBytes_AS_STRING(f->fork_batch), PAD);
 }
@@ -232,9 +241,12 @@ begin(void)
             return -1;
         Py_DECREF(done);
     }
-    /* The former way up is closed; finalised, it would close a number that is another file's. */
-    Py_XINCREF(*at_slot(here, here_slots.up));
-    set_slot(here, here_slots.up, Py_NewRef(born.way_up));
+    PyObject *up = PyLong_FromLong(born.up), *forker = PyLong_FromLong(born.forker);
+    if (up == NULL || forker == NULL)
+        return -1;
+    set_slot(here, here_slots.up, up);
+    set_slot(here, here_slots.forker, forker);
+    set_slot(here, here_slots.spoke, Py_NewRef(Py_False));
     if (born.root)
         set_slot(here, here_slots.lifeline, Py_NewRef(minus_one));
     set_slot(here, here_slots.kind, Py_NewRef(s_prepared));
@@ -282,11 +294,13 @@ first_job(void)
         return got == -1 ? not_read(CHILD, comm) : NULL;
     const char *batch = born.batch, *run = run_frame(batch, got, count);
     PyObject *pending = *at_slot(here, here_slots.pending);
-    if (run == NULL || pending == NULL || !PyList_Check(pending) || PyList_GET_SIZE(pending))
+    if (run == NULL || *at_slot(here, here_slots.spoke) == Py_True || pending == NULL || !PyList_Check(pending) || PyList_GET_SIZE(pending))
         return bytes_and_fds(CHILD, comm, batch, got, born.fds, count);
     if (run > batch + HEAD && apply_surroundings(batch + HEAD, run, born.fds, count) < 0)
         return NULL;
     unblock_signals();
+    int on = 1;  /* take_to_work of _child/here.py */
+    setsockopt(born.up, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof on);
     return job_for(comm, run + FRAME + 1, number_at((const unsigned char *)run + 1) - 1);
 }
 

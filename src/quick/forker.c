@@ -6,176 +6,94 @@
 #include "quick.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-static int
-remember(PyObject *status, pid_t pid, int fd)
-{
-    PyObject *key = PyLong_FromLong(pid), *value = PyLong_FromLong(fd);
-    int failed = key == NULL || value == NULL || PyDict_SetItem(status, key, value) < 0;
-    Py_XDECREF(key);
-    Py_XDECREF(value);
-    return failed ? -1 : 0;
-}
+/* What is polled: the news of deaths, comm, what shows that owners end, and all children. */
+typedef struct {
+    struct pollfd *fds;
+    nfds_t fixed, count, room;
+} Polled;
 
-static void
-plan_refill(Forker *f, double pause)
-{
-    if (f->queue < 0 || PySet_GET_SIZE(f->waiting) >= f->standby)
-        f->refill_at = INFINITY;
-    else if (isinf(f->refill_at) || pause == 0)
-        f->refill_at = now() + pause;
-}
-
-/* A process that somebody asked for; 1 in it. */
+/* Add the children, of which there may be others now. -1 and an exception. */
 static int
-fork_asked(Forker *f, int comm, int status)
+add_children(Polled *polled, PyObject *ups)
 {
-    pid_t pid = fork_now();
-    if (pid < 0) {
-        tell_owner(status, NO_FORK, errno);
-        close(comm);
-        close(status);
-        plan_refill(f, f->refill_after);
-        return 0;
+    Py_ssize_t entry = 0;
+    PyObject *pid, *fd;
+    nfds_t needed = polled->fixed + (nfds_t)PyDict_GET_SIZE(ups);
+    if (needed > polled->room) {
+        struct pollfd *more = PyMem_Resize(polled->fds, struct pollfd, needed + 16);
+        if (more == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        polled->fds = more;
+        polled->room = needed + 16;
     }
-    if (pid == 0) {
-        /* Said here: a forker that is killed right now leaves a process that is known at least. */
-        tell_owner(status, PID, getpid());
-        close(status);
-        be_born(f, comm, 0);
-        return 1;
-    }
-    close(comm);
-    if (remember(f->status, pid, status) < 0)
-        return -1;
-    plan_refill(f, f->refill_after);
+    polled->count = polled->fixed;
+    while (PyDict_Next(ups, &entry, &pid, &fd))
+        polled->fds[polled->count++] = (struct pollfd){(int)PyLong_AsLong(fd), POLLIN, 0};
     return 0;
 }
 
-/* One standby into the queue; 1 in it. */
-static int
-refill(Forker *f)
+/* (HEAR, died, pid, ...): the children that have said something; NULL if none has, or with an
+ * exception. */
+static PyObject *
+talkers(const Polled *polled, PyObject *ups, int died)
 {
-    int comm[2], status[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, comm) < 0) {
-        f->refill_at = INFINITY;  /* nobody asked for this one: nobody is told */
-        return 0;
+    nfds_t at = polled->fixed;
+    Py_ssize_t entry = 0, count = 0;
+    PyObject *pid, *fd, *what;
+    for (nfds_t i = at; i < polled->count; i++)
+        count += polled->fds[i].revents != 0;
+    if (count == 0 || (what = PyTuple_New(2 + count)) == NULL)
+        return NULL;
+    PyTuple_SET_ITEM(what, 0, PyLong_FromLong(HEAR));
+    PyTuple_SET_ITEM(what, 1, PyLong_FromLong(died));
+    count = 2;
+    while (PyDict_Next(ups, &entry, &pid, &fd)) {
+        if (polled->fds[at++].revents)
+            PyTuple_SET_ITEM(what, count++, Py_NewRef(pid));
     }
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, status) < 0) {
-        close(comm[0]);
-        close(comm[1]);
-        f->refill_at = INFINITY;
-        return 0;
-    }
-    pid_t pid = fork_now();
-    if (pid == 0) {
-        close(comm[0]);
-        close(status[0]);
-        close(status[1]);
-        be_born(f, comm[1], 1);
-        return 1;
-    }
-    close(comm[1]);
-    if (pid < 0) {
-        close(comm[0]);
-        close(status[0]);
-        close(status[1]);
-        f->refill_at = INFINITY;
-        return 0;
-    }
-    PyObject *key = PyLong_FromLong(pid);
-    int failed = 1;
-    if (key != NULL && remember(f->status, pid, status[1]) == 0
-        && PySet_Add(f->waiting, key) == 0) {
-        unsigned char message[8];
-        int fds[2] = {comm[0], status[0]};
-        put_number(message, (uint32_t)f->generation);
-        put_number(message + 4, (uint32_t)pid);
-        if (send_with_fds(f->queue, message, sizeof message, fds, 2) < 0)
-            f->standby = 0;  /* the owner is gone, and the need with it */
-        plan_refill(f, 0);
-        failed = 0;
-    }
-    Py_XDECREF(key);
-    close(comm[0]);
-    close(status[0]);
-    return failed ? -1 : 0;
-}
-
-/* Tell the owners of those that ended; 1: there is one that the server must see to. */
-static int
-reap(Forker *f)
-{
-    for (int first = 1; PyDict_GET_SIZE(f->status); first = 0) {
-        siginfo_t info = {0};
-        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
-            return 1;
-        if (info.si_pid == 0)
-            return first && f->careful;  /* somebody's code may have waited for it */
-        PyObject *pid = PyLong_FromLong(info.si_pid);
-        if (pid == NULL)
-            return -1;
-        PyObject *fd = PyDict_GetItemWithError(f->status, pid);
-        if (fd == NULL || info.si_pid == f->nursery || PyTuple_GET_SIZE(f->watched)) {
-            Py_DECREF(pid);
-            return PyErr_Occurred() ? -1 : 1;
-        }
-        /* What it said has arrived by now, and comes before the news of its death. */
-        struct pollfd said = {f->up, POLLIN, 0};
-        if (poll(&said, 1, 0) != 0) {
-            Py_DECREF(pid);
-            return 1;
-        }
-        int status = (int)PyLong_AsLong(fd);
-        /* Told first, reaped second: an owner who sees no exit may trust the pid. */
-        tell_owner(status, EXIT, info.si_code == CLD_EXITED ? info.si_status : -info.si_status);
-        waitpid(info.si_pid, NULL, 0);
-        close(status);
-        int failed = PyDict_DelItem(f->status, pid) < 0 || PySet_Discard(f->waiting, pid) < 0;
-        Py_DECREF(pid);
-        if (failed)
-            return -1;
-    }
-    return 0;
+    return what;
 }
 
 /* What happened, or NULL: an exception, or (`is_born`) this is a new process. */
 static PyObject *
-loop(Forker *f, struct pollfd *polled, nfds_t count, int *is_born)
+loop(Forker *f, Polled *polled, int *is_born)
 {
     for (;;) {
-        int died = 0, ready, patience = -1;
+        int died = 0, patience = -1;
         if (!isinf(f->refill_at)) {
             double left = ceil((f->refill_at - now()) * 1000);
             patience = left < 0 ? 0 : (int)left;
         }
-        if (PyErr_CheckSignals() < 0)
+        if (add_children(polled, f->ups) < 0)
             return NULL;
-        Py_BEGIN_ALLOW_THREADS
-        ready = poll(polled, count, patience);
-        Py_END_ALLOW_THREADS
-        if (ready < 0) {
-            if (errno != EINTR)
-                return PyErr_SetFromErrno(PyExc_OSError);
+        int ready = poll_now(polled->fds, polled->count, patience);
+        if (ready == -1 && errno != EINTR)
+            return PyErr_SetFromErrno(PyExc_OSError);
+        if (ready < -1)
+            return NULL;
+        if (ready < 0)
             continue;
-        }
-        if (polled[0].revents) {
+        struct pollfd *wake = &polled->fds[0], *comm = &polled->fds[1];
+        if (wake->revents) {
             char signs[256];
             died = read(f->wake_in, signs, sizeof signs) > 0;
         }
-        for (nfds_t i = 3; i < count; i++) {
-            if (polled[i].revents)
+        for (nfds_t i = 2; i < polled->fixed; i++) {
+            if (polled->fds[i].revents)
                 return Py_BuildValue("(ii)", MORE, died);
         }
         /* What a child said comes before the news of its death. */
-        if (polled[1].revents)
-            return Py_BuildValue("(ii)", HEAR, died);
+        PyObject *said = talkers(polled, f->ups, died);
+        if (said != NULL || PyErr_Occurred())
+            return said;
         if (died) {
             int found = reap(f);
             if (found < 0)
@@ -183,11 +101,11 @@ loop(Forker *f, struct pollfd *polled, nfds_t count, int *is_born)
             if (found)
                 return Py_BuildValue("(i)", DIED);
             plan_refill(f, 0);
-            if (!polled[2].revents)
+            if (!comm->revents)
                 continue;  /* who was told may have asked for the next one, and that goes first */
         }
         int made = 0;
-        if (polled[2].revents) {
+        if (comm->revents) {
             char batch[PAD];
             int fds[MAX_FDS], fd_count;
             ssize_t got = receive(f->comm, batch, PAD, MSG_DONTWAIT, fds, &fd_count);
@@ -222,31 +140,29 @@ turn(PyObject *state)
     Forker f;
     if (take_apart(state, &f) < 0)
         return -1;
-    Py_ssize_t count = 3 + PyTuple_GET_SIZE(f.watched);
-    struct pollfd few[8], *polled = few;
-    if (count > 8 && (polled = PyMem_New(struct pollfd, (size_t)count)) == NULL) {
+    Polled polled = {.fixed = 2 + (nfds_t)PyTuple_GET_SIZE(f.watched)};
+    polled.room = polled.fixed + (nfds_t)PyDict_GET_SIZE(f.ups) + 16;
+    if ((polled.fds = PyMem_New(struct pollfd, polled.room)) == NULL) {
         PyErr_NoMemory();
         return -1;
     }
-    polled[0] = (struct pollfd){f.wake_in, POLLIN, 0};
-    polled[1] = (struct pollfd){f.up, POLLIN, 0};
-    polled[2] = (struct pollfd){f.comm, POLLIN, 0};
+    polled.fds[0] = (struct pollfd){f.wake_in, POLLIN, 0};
+    polled.fds[1] = (struct pollfd){f.comm, POLLIN, 0};
     PyObject *what = NULL;
     int is_born = 0;
     if (is_plain(f.socket_class) < 0)  /* asked here, so that no child has to find it out */
         goto end;
-    for (Py_ssize_t i = 3; i < count; i++) {
+    for (nfds_t i = 2; i < polled.fixed; i++) {
         int fd, events;
-        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(f.watched, i - 3), "ii", &fd, &events))
+        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(f.watched, (Py_ssize_t)i - 2), "ii", &fd, &events))
             goto end;
-        polled[i] = (struct pollfd){fd, (short)events, 0};
+        polled.fds[i] = (struct pollfd){fd, (short)events, 0};
     }
-    what = loop(&f, polled, (nfds_t)count, &is_born);
+    what = loop(&f, &polled, &is_born);
 end:
     if (is_born)
-        return 1;
-    if (polled != few)
-        PyMem_Free(polled);
+        return 1;  /* what is polled is its forker's: not freed, lest a page be touched */
+    PyMem_Free(polled.fds);
     return what == NULL ? -1 : leave(state, &f, what);
 }
 
@@ -294,6 +210,47 @@ serve(PyObject *self, PyObject *args)
     if (code < 0)
         return NULL;
     Py_RETURN_NONE;
+}
+
+PyObject *
+poll_(PyObject *self, PyObject *args)
+{
+    PyObject *given, *patience, *sequence, *found = NULL;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OO:poll", &given, &patience)
+        || (sequence = PySequence_Fast(given, "poll takes pairs of numbers")) == NULL)
+        return NULL;
+    nfds_t count = (nfds_t)PySequence_Fast_GET_SIZE(sequence);
+    struct pollfd *polled = PyMem_New(struct pollfd, count + 1);
+    long limit = patience == Py_None ? -1 : PyLong_AsLong(patience);
+    if (polled == NULL)
+        PyErr_NoMemory();
+    for (nfds_t i = 0; i < count && !PyErr_Occurred(); i++) {
+        int fd, events;
+        PyObject *pair = PySequence_Fast_GET_ITEM(sequence, (Py_ssize_t)i);
+        if (PyTuple_Check(pair) && PyArg_ParseTuple(pair, "ii", &fd, &events))
+            polled[i] = (struct pollfd){fd, (short)events, 0};
+        else if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_TypeError, "poll takes pairs of numbers");
+    }
+    if (!PyErr_Occurred()) {
+        int ready = poll_now(polled, count, limit > INT_MAX ? INT_MAX : (int)limit);
+        if (ready == -1 && errno != EINTR)
+            PyErr_SetFromErrno(PyExc_OSError);
+        else if (ready != -2)
+            found = PyList_New(0);
+        for (nfds_t i = 0; ready > 0 && i < count && found != NULL; i++) {
+            if (polled[i].revents) {
+                PyObject *pair = Py_BuildValue("(ii)", polled[i].fd, (int)polled[i].revents);
+                if (pair == NULL || PyList_Append(found, pair) < 0)
+                    Py_CLEAR(found);
+                Py_XDECREF(pair);
+            }
+        }
+    }
+    PyMem_Free(polled);
+    Py_DECREF(sequence);
+    return found;
 }
 
 PyObject *

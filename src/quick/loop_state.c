@@ -16,9 +16,9 @@ static const struct {
     size_t to;
 } given[] = {
 #define GIVEN(kind, name) {#name, kind, offsetof(Forker, name)}
-    GIVEN(NUMBER, comm), GIVEN(NUMBER, wake_in), GIVEN(NUMBER, wake_out), GIVEN(NUMBER, up),
-    GIVEN(NUMBER, queue), GIVEN(DICT, status), GIVEN(SET, waiting), GIVEN(TUPLE, others),
-    GIVEN(TUPLE, watched), GIVEN(TUPLE, births), GIVEN(ANY, way_up), GIVEN(ANY, socket_class),
+    GIVEN(NUMBER, comm), GIVEN(NUMBER, wake_in), GIVEN(NUMBER, wake_out),
+    GIVEN(NUMBER, queue), GIVEN(DICT, status), GIVEN(DICT, ups), GIVEN(DICT, ends),
+    GIVEN(SET, waiting),    GIVEN(TUPLE, others), GIVEN(TUPLE, watched), GIVEN(TUPLE, births), GIVEN(ANY, socket_class),
     GIVEN(BATCH, fork_batch), GIVEN(NUMBER, standby), GIVEN(NUMBER, crowd),
     GIVEN(NUMBER, generation), GIVEN(SECONDS, refill_at), GIVEN(SECONDS, refill_after),
     GIVEN(NUMBER, nursery), GIVEN(NUMBER, root), GIVEN(NUMBER, careful),

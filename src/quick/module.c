@@ -16,6 +16,11 @@ PyDoc_STRVAR(serve_doc,
 PyDoc_STRVAR(listen_doc,
 "listen(fd)\n\nHave the death of a child written to an fd from now on; -1: not any more.");
 
+PyDoc_STRVAR(poll_doc,
+"poll(polled, patience)\n\n"
+"Which of these (fd, events) have something to say, as (fd, events), waiting so many milliseconds\n"
+"for it, or for ever (None). A signal may end it early.");
+
 PyDoc_STRVAR(two_pairs_doc, "two_pairs()\n\ntwo_pairs of _fork_free.py");
 
 PyDoc_STRVAR(fork_free_doc,
@@ -74,6 +79,7 @@ static PyMethodDef methods[] = {
     {"same_place", same_place, METH_VARARGS, same_place_doc},
     {"inode", inode, METH_O, inode_doc},
     {"listen", listen_, METH_O, listen_doc},
+    {"poll", poll_, METH_VARARGS, poll_doc},
     {"fall_with", fall_with, METH_O, fall_with_doc},
     {"know", know, METH_VARARGS, know_doc},
     {NULL, NULL, 0, NULL},

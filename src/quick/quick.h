@@ -15,7 +15,9 @@
  *   objects.c       what is asked of Python's objects
  *   surroundings.c  a new process gets its variables and path
  *   loop_state.c    what the loop is given, and what it leaves
+ *   ending.c        what is done at the end of a function that was run
  *   child.c         a new process, from its birth to the end of what it runs
+ *   children.c      a forker's children: forking, noting and reaping them
  *   forker.c        the loop
  *   first_line.c    the double fork of a main program's first line
  *   owner.c         what an owner asks of the system, and the second line of a linked worker
@@ -33,6 +35,7 @@
 #error "made for Linux and for interpreters with a GIL: without it the Python code does its work"
 #endif
 
+#include <poll.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -73,6 +76,19 @@ int send_with_fds(int fd, const void *data, size_t size, const int *fds, int cou
 
 /* Have the death of a child written to an fd from now on; -1: not any more. */
 void hear_deaths(int fd);
+
+/* The way up of a child to its forker: what the forker hears by, and what the child speaks by. -1
+ * and errno. */
+int up_pair(int pair[2]);
+
+/* Whether something waits in a socket that nothing more shall come to: in a stream, and in a way
+ * up, where an empty message counts as well. */
+int holds_bytes(int fd);
+int holds_message(int fd);
+
+/* poll() of several fds that no signal gets between: one that comes after the handlers of Python were
+ * looked at ends it. -1 and errno. -2: an exception of such a handler. */
+int poll_now(struct pollfd *polled, nfds_t count, int patience);
 
 /* os.fork() without its frames. -1 and errno. */
 pid_t fork_now(void);
@@ -149,14 +165,15 @@ int apply_surroundings(const char *at, const char *end, const int *fds, int coun
 /* What the loop is given: the members have the names of the slots of LoopState in
  * _child/quick_loop.py. Its objects are borrowed from there. */
 typedef struct {
-    int comm, wake_in, wake_out, up;
+    int comm, wake_in, wake_out;
     int queue;                  /* -1: there is none */
     PyObject *status;           /* dict: pid -> the far end of its status socket */
+    PyObject *ups;              /* dict: pid -> where it is heard */
+    PyObject *ends;             /* dict: pid -> a copy of its end of that */
     PyObject *waiting;          /* set: standbys not known to be taken */
     PyObject *others;           /* tuple: fds that are no child's business either */
     PyObject *watched;          /* tuple of (fd, events): any event there is the server's */
     PyObject *births;           /* tuple of functions that a new process calls first */
-    PyObject *way_up;           /* what a child will speak to */
     PyObject *socket_class;     /* what its function gets */
     PyObject *fork_batch;       /* bytes: a request for a process without more */
     int standby, crowd, generation;
@@ -181,9 +198,7 @@ int leave(PyObject *state, const Forker *f, PyObject *what);
 /* The same in a new process, for which nothing of the rest holds. */
 void say_what(PyObject *state, PyObject *what);
 
-/* -- child.c ----------------------------------------------------------------------------------- */
-
-int set_up_child(void);
+/* -- ending.c ---------------------------------------------------------------------------------- */
 
 /* What a new process looks at: `here` and `resolve` of _child/here.py, how many functions `atexit`
  * has, gc.get_objects, `refuse_unfinished` of _child/ending.py, and the classes of a usual stream and
@@ -192,18 +207,6 @@ typedef struct {
     PyObject *here, *resolve, *count_callbacks, *get_objects, *refuse_unfinished;
     PyObject *text_class, *file_class;
 } Known;
-
-/* -1 and an exception, with nothing changed. */
-int child_knows(const Known *known);
-
-/* In a new process: nothing of the forker stays open, and what it needs of it is noted. */
-void be_born(const Forker *f, int comm, int standby);
-
-/* The life of a new process up to its first batch: what is to be called, or (CHILD, comm, data,
- * fds), with an exception as the data if there was one. NULL: no memory even for that. */
-PyObject *live(void);
-
-/* -- ending.c ---------------------------------------------------------------------------------- */
 
 int set_up_ending(void);
 
@@ -217,10 +220,40 @@ int run_job(PyObject *job);
 /* The same as the last thing that this process does: what is called is kept. */
 int run_last(PyObject *job);
 
+/* -- child.c ----------------------------------------------------------------------------------- */
+
+int set_up_child(void);
+
+/* -1 and an exception, with nothing changed. */
+int child_knows(const Known *known);
+
+/* In a new process: nothing of the forker stays open, and what it needs of it is noted. */
+void be_born(const Forker *f, int comm, int up, int standby);
+
+/* The life of a new process up to its first batch: what is to be called, or (CHILD, comm, data,
+ * fds), with an exception as the data if there was one. NULL: no memory even for that. */
+PyObject *live(void);
+
+/* -- children.c -------------------------------------------------------------------------------- */
+
+/* A process that somebody asked for; 1 in it. Owns both fds. */
+int fork_asked(Forker *f, int comm, int status);
+
+/* One standby into the queue; 1 in it. */
+int refill(Forker *f);
+
+/* Fork standbys when so many seconds have passed, if fewer wait than should. */
+void plan_refill(Forker *f, double pause);
+
+/* Tell the owners of those that ended; 1: there is one that the server must see to. -1 and an
+ * exception. */
+int reap(Forker *f);
+
 /* -- forker.c, first_line.c and owner.c: functions of the module, described in module.c -------- */
 
 PyObject *serve(PyObject *self, PyObject *args);
 PyObject *listen_(PyObject *self, PyObject *number);
+PyObject *poll_(PyObject *self, PyObject *args);
 
 PyObject *two_pairs(PyObject *self, PyObject *ignored);
 PyObject *fork_free(PyObject *self, PyObject *args);

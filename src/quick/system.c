@@ -124,15 +124,74 @@ void
 hear_deaths(int fd)
 {
     struct sigaction action = {.sa_handler = fd < 0 ? SIG_DFL : on_death,
-                               .sa_flags = SA_RESTART | SA_NOCLDSTOP};
+                               .sa_flags = SA_RESTART | SA_NOCLDSTOP | SA_ONSTACK};
     sigemptyset(&action.sa_mask);
     woken_at = fd;
     sigaction(SIGCHLD, &action, NULL);
 }
 
+int
+up_pair(int pair[2])
+{
+    int on = 1;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return -1;
+    if (setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0)
+        return 0;
+    close(pair[0]);
+    close(pair[1]);
+    return -1;
+}
+
+int
+holds_bytes(int fd)
+{
+    char first;
+    shutdown(fd, SHUT_RD);
+    return recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+int
+holds_message(int fd)
+{
+    /* Room for the sender's name, which an end of file has not, and for no fd. */
+    union { struct cmsghdr align; char space[CMSG_SPACE(sizeof(struct ucred))]; } ancillary;
+    char first;
+    struct iovec vector = {&first, 1};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1,
+                             .msg_control = &ancillary, .msg_controllen = sizeof ancillary};
+    shutdown(fd, SHUT_RD);
+    ssize_t got = recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    return got > 0 || (got == 0 && message.msg_controllen > 0);
+}
+
+int
+poll_now(struct pollfd *polled, nfds_t count, int patience)
+{
+    struct timespec limit = {patience / 1000, patience % 1000 * 1000000L};
+    sigset_t all, before;
+    int ready = -2;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (PyErr_CheckSignals() == 0) {
+        Py_BEGIN_ALLOW_THREADS
+        ready = ppoll(polled, count, patience < 0 ? NULL : &limit, &before);
+        Py_END_ALLOW_THREADS
+    }
+    int error = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+    return ready;
+}
+
 pid_t
 fork_now(void)
 {
+    if (PySys_Audit("os.fork", NULL) < 0) {  /* a hook forbids it */
+        PyErr_Clear();
+        errno = EPERM;
+        return -1;
+    }
     PyOS_BeforeFork();
     pid_t pid = fork();
     if (pid == 0) {

@@ -88,11 +88,17 @@ def test_a_file_that_its_template_has_opened(make: Make, tmp_path: Path) -> None
     assert path.read_text() == "template\n1\n2\n3\n"
 
 
-def test_what_can_not_be_written_is_no_success(make: Make, capfd: pytest.CaptureFixture) -> None:
-    process = make().eval("def f(sock): global g; g = open('/dev/full', 'w'); g.write('x')")
+def test_what_can_not_be_written_is_no_success(make: Make, tmp_path: Path) -> None:
+    stderr = tmp_path / "stderr"
+    process = make().eval(
+        "import os\n"
+        "os.dup2(os.open(args[0], os.O_WRONLY | os.O_CREAT), 2)\n"
+        "def f(sock): global g; g = open('/dev/full', 'w'); g.write('x')",
+        str(stderr),
+    )
     process.run("f").close()
     assert process.wait(10) == 120
-    assert "'/dev/full' was not written" in capfd.readouterr().err
+    assert "'/dev/full' was not written" in stderr.read_text()
 
 
 FINALIZED = """

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
 from early.shared import IMPORT, TELL, tell
 
 import support
-from earlyfork._shared import quick as part
 from support import output_of, write_files
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def test_it_loads_next_to_nothing(run_script: Run, pure: str) -> None:
         env={"EARLYFORK_PURE": pure},
     )
     own = {"earlyfork", "earlyfork._early", "earlyfork._context"}
-    if pure or part.quick is None:
+    if pure or not find_spec("earlyfork._quick"):
         own |= {"earlyfork._fork_free", "_socket", "select"}
     else:
         own |= {"earlyfork._quick"}

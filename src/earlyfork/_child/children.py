@@ -1,7 +1,8 @@
-"""A forker's side of its children: forking ahead, reaping, ending them with their owner.
+"""A forker's side of its children: forking, forking ahead, hearing them, reaping.
 
 Runs no user code, and waits by pid only, since code that was imported into a template may have
-children of its own.
+children of its own. Each child has a way up of its own, and what it does there is its own affair:
+an error about one child ends the relation to that child, and never its forker.
 """
 
 from __future__ import annotations
@@ -9,25 +10,33 @@ from __future__ import annotations
 import _operator
 import _signal
 import _socket
+import errno
 import os
 import time
 
-from earlyfork._child import descendants
+from earlyfork._child import foreign
+from earlyfork._child.linked import Linked, signal_child
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import close, fork, getpid, waitid, waitpid
 from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import (
-    CREDENTIALS,
     DONTWAIT,
     NOSIGNAL,
     POLLIN,
+    SO_LOCK_FILTER,
     Fds,
-    message_pair,
+    has_marks,
     poll,
     rights,
     status_pair,
     stream_pair,
+    up_pair,
     write_status,
 )
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from os import waitid_result
 
 #: A template refills its standbys this long after a request, in seconds: the forking would
 #: otherwise compete with the process that was just asked for.
@@ -35,10 +44,11 @@ REFILL_AFTER = 0.001
 #: With this many children a forker makes no more itself: what a fork costs grows with the fds that
 #: are inherited, and what a wait costs with the children.
 CROWD = 128
+#: What a child takes of the files that its forker may have, and what is left for all else.
+FDS_PER_CHILD = 3
+OTHER_FDS = 40
 #: When standbys are refilled that need not be.
 NEVER = float("inf")
-#: What a linked process gets between SIGTERM and SIGKILL, in seconds.
-GRACE = 0.4
 #: A handler that costs no frame of Python.
 _do_nothing = _operator.is_
 
@@ -49,10 +59,13 @@ class Children:
     def __init__(self) -> None:
         self.armed = False
         self.status: dict[int, int] = {}  # pid -> the far end of its status socket
-        self.watched: dict[int, int] = {}  # fd whose end is the end of an owner -> linked pid
-        self.lines: dict[int, Fds] = {}  # linked pid -> far ends, which end it when closed
-        self.doomed: dict[int, float] = {}  # pid -> when SIGKILL follows SIGTERM
-        self.trees: dict[int, Fds] = {}  # doomed pid -> pidfds of its descendants
+        self.ups: dict[int, int] = {}  # pid -> where it is heard, unless that was ended
+        #: pid -> a copy of its end of that. As long as it is held, no end of file wakes this forker
+        #: just before the news of a death does.
+        self.ends: dict[int, int] = {}
+        #: What was heard of a child, which decides what it may say next.
+        self.said: dict[int, set[str]] = {}
+        self.linked = Linked()
         self.generation = 0
         self.queue: _socket.socket | None = None
         self.standby = 0  # how many to keep ready
@@ -61,37 +74,37 @@ class Children:
         self.lingering = False
         #: Whether code that was sent has run here: it may have waited for a child in our stead.
         self.careful = False
-        #: Whether somebody shut the way up down.
-        self.deaf = False
+        #: The signals that were blocked before this forker began to work; None while it does not.
+        self.mask: set[int] | None = None
 
     def arm(self) -> None:
-        """Make what a forker needs: the children's way up and a wakeup."""
-        self.up_in, self.up_out = message_pair()
-        try:
-            self.wake_in, self.wake_out = status_pair()
-        except OSError:
-            self.up_in.close()
-            self.up_out.close()
-            raise
-        self.up_in.setblocking(False)
-        if CREDENTIALS is not None:
-            self.up_in.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
-        self.up_fd = self.up_in.fileno()
+        """Make what a forker needs: a wakeup for the death of a child."""
+        self.wake_in, self.wake_out = status_pair()
+        room = (os.sysconf("SC_OPEN_MAX") - OTHER_FDS) // FDS_PER_CHILD
+        self.crowd = min(CROWD, max(room, 1))
         self.listen()
         self.armed = True
 
     def listen(self) -> None:
         """Have the death of a child written to `wake_out`; look once for what died before."""
-        if quick is not None:
-            if _signal.getsignal(_signal.SIGCHLD) != _signal.SIG_DFL:  # code that was sent did that
-                _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-            quick.listen(self.wake_out)
-        else:
-            _signal.set_wakeup_fd(self.wake_out, warn_on_full_buffer=False)
-            # The interpreter has written to that when a handler is called: any will do.
-            _signal.signal(_signal.SIGCHLD, _do_nothing)
+        if quick is not None and _signal.getsignal(_signal.SIGCHLD) != _signal.SIG_DFL:
+            _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # code that was sent had set it
+        self._put_handler()
         if self.status:
             self._look_again()
+
+    def _put_handler(self) -> None:
+        """Put our handler for SIGCHLD in its place.
+
+        Done after each fork again: code that was imported here may have put its own in the place of
+        ours, as the functions may that it has registered with `os.register_at_fork`.
+        """
+        if quick is not None:
+            quick.listen(self.wake_out)
+            return
+        _signal.set_wakeup_fd(self.wake_out, warn_on_full_buffer=False)
+        # The interpreter has written to that when a handler is called: any will do.
+        _signal.signal(_signal.SIGCHLD, _do_nothing)
 
     def _look_again(self) -> None:
         """Have the next turn look for dead children."""
@@ -101,71 +114,84 @@ class Children:
             return
 
     def forget(self) -> None:
-        """In a new child: let go of all that is its forker's, but for `more_fds`."""
+        """In a new child: let go of all that is its forker's."""
         if quick is not None:
             quick.listen(-1)
         else:
             _signal.set_wakeup_fd(-1)
             _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-        close = os.close
-        close(self.up_fd)
         close(self.wake_in)
         close(self.wake_out)
         if self.queue is not None:
             close(self.queue.fileno())
-        for fd in self.status.values():
-            close(fd)
-
-    def more_fds(self) -> list[int]:
-        """Fds that are held for linked children, beyond their status sockets."""
-        held = [fd for fds in (*self.trees.values(), *self.lines.values()) for fd in fds]
-        if self.watched:
-            held += set(self.watched).difference(self.status.values())
-        return held
+        held = (self.status.values(), self.ups.values(), self.ends.values(), self.linked.fds())
+        for fds in held:
+            for fd in fds:
+                close(fd)
 
     # -- making them --------------------------------------------------------------------------
 
-    def fork(self, comm: int, status: int) -> bool:
-        """Fork a process that will serve `comm`; True in the child. Owns both fds from here on.
+    def fork(self, comm: int, status: int) -> int:
+        """Fork a process that will serve `comm`. Owns both fds from here on.
 
         A refusal by the kernel is told to the one who waits for that process, and to nobody else.
+
+        Returns:
+            In the child the fd of its way up; in the forker -1.
         """
+        ends = Fds()
         try:
-            pid = os.fork()
-        except OSError as error:
-            write_status(status, wire.NO_FORK, payloads.pack_number(error.errno or 0))
-            Fds((comm, status)).close()
-            return False
+            ends.extend(up_pair())
+            pid = fork()
+        except Exception as error:  # of the system, or of an audit hook
+            number = getattr(error, "errno", None) or errno.EPERM
+            write_status(status, wire.NO_FORK, payloads.pack_number(number))
+            ends.close()
+            foreign.close((comm, status))
+            return -1
+        hears, speaks = ends
         if not pid:
+            close(hears)
             # Said here: a forker that is killed right now leaves a process that is known at least.
-            write_status(status, wire.PID, payloads.pack_number(os.getpid()))
-            os.close(status)
-            return True
-        self.status[pid] = status
-        os.close(comm)
-        return False
+            write_status(status, wire.PID, payloads.pack_number(getpid()))
+            close(status)
+            return speaks
+        self._remember(pid, status, hears, speaks)
+        foreign.close((comm,))
+        return -1
+
+    def _remember(self, pid: int, status: int, hears: int, speaks: int) -> None:
+        """Note a child that was forked; without memory for that, end it: nobody would reap it."""
+        try:
+            self.status[pid] = status
+            self.ups[pid] = hears
+            self.ends[pid] = speaks
+        except MemoryError:
+            for table in (self.status, self.ups):
+                table.pop(pid, None)
+            signal_child(pid, _signal.SIGKILL)
+            waitpid(pid, 0)
+            write_status(status, wire.NO_FORK, b"%d" % errno.ENOMEM)
+            Fds((status, hears, speaks)).close()
+        self._put_handler()
 
     @property
     def unusual(self) -> bool:
-        """Whether this forker is about to end, is ending somebody, or hears nothing any more."""
-        return self.lingering or self.deaf or bool(self.doomed)
+        """Whether this forker is about to end, or is ending somebody."""
+        return self.lingering or bool(self.linked.doomed)
 
     def owners(self) -> list[tuple[int, int]]:
         """What is polled beyond the usual, to see owners end: fds and events."""
-        polled = {}
-        if self.watched:
-            own = {*self.status.values()}
-            polled = {fd: 0 if fd in own else POLLIN for fd in self.watched}
+        polled = self.linked.polled(self.status)
         if self.lingering:  # POLLHUP comes unasked
-            polled |= {fd: 0 for pid, fd in self.status.items() if pid not in self.doomed}
+            doomed = self.linked.doomed
+            polled |= {fd: 0 for pid, fd in self.status.items() if pid not in doomed}
         return [*polled.items()]
 
     def poll(self, comm: int, patience: int | None) -> list[tuple[int, int]]:
         """Wait for something to happen to a child, to an owner or in `comm`."""
-        # In this order: whoever is found dead has been heard before, or is in this round.
-        polled = [(self.wake_in, POLLIN)]
-        if not self.deaf:
-            polled.append((self.up_fd, POLLIN))
+        # In this order: a child that is found dead in this round is heard in it, too.
+        polled = [(self.wake_in, POLLIN), *((fd, POLLIN) for fd in self.ups.values())]
         if comm >= 0:
             polled.append((comm, POLLIN))
         return poll(polled + self.owners(), patience)
@@ -173,7 +199,7 @@ class Children:
     @property
     def crowded(self) -> bool:
         """Whether there are as many as one forker should have."""
-        return len(self.status) >= CROWD
+        return len(self.status) >= self.crowd
 
     def plan_refill(self, pause: float) -> None:
         """Fork standbys when this many seconds have passed, if fewer wait than should."""
@@ -186,99 +212,113 @@ class Children:
         """Whether it is time."""
         return time.monotonic() >= self.refill_at
 
-    def refill(self) -> int:
-        """Fork one standby and queue it: its comm fd in the child, -1 in the forker."""
+    def refill(self) -> tuple[int, int]:
+        """Fork one standby and queue it: its comm and its way up in the child, -1 in the forker."""
         assert self.queue is not None
         ends = Fds()
         try:
-            ends += stream_pair()
-            ends += status_pair()
-            pid = os.fork()
-        except OSError:  # whoever asks for a process will be told; nobody asked for this one
+            ends.extend(stream_pair())
+            ends.extend(status_pair())
+            ends.extend(up_pair())
+            pid = fork()
+        except Exception:  # of the system, or of an audit hook; nobody asked, so nobody is told
             self.refill_at = NEVER
             ends.close()
-            return -1
-        near, far, ours, theirs = ends
+            return -1, -1
+        near, far, ours, theirs, hears, speaks = ends
         if not pid:
-            Fds((near, ours, theirs)).close()
-            return far
-        os.close(far)
-        self.status[pid] = theirs
-        self.waiting.add(pid)
-        try:
-            self.queue.sendmsg(
-                [payloads.pack_queued(self.generation, pid)],
-                rights((near, ours)),
-                NOSIGNAL | DONTWAIT,
-            )
-        except OSError:  # the owner is gone, and the need with it
-            self.standby = 0
-            self.refill_at = NEVER
+            Fds((near, ours, theirs, hears)).close()
+            return far, speaks
+        close(far)
+        self._remember(pid, theirs, hears, speaks)
+        if pid in self.status:
+            self._queue(pid, near, ours)
         Fds((near, ours)).close()
         self.plan_refill(0)
-        return -1
+        return -1, -1
+
+    def _queue(self, pid: int, comm: int, status: int) -> None:
+        assert self.queue is not None
+        self.waiting.add(pid)
+        try:
+            message = payloads.pack_queued(self.generation, pid)
+            self.queue.sendmsg([message], rights((comm, status)), NOSIGNAL | DONTWAIT)
+        except OSError:  # the owner is gone, and the need with it
+            self.standby = 0
 
     # -- losing them --------------------------------------------------------------------------
 
-    def reap(self) -> bool:
+    def reap(self) -> int:
         """Tell the owners of all children that ended, then let the kernel forget these.
 
-        False: something came up before that, which must be heard first.
+        Returns:
+            0; or the pid of a dead child that has said something, which must be heard first.
         """
         while self.status:
             try:
-                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                info = waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:  # somebody's code here took them: nobody can know
                 for pid in list(self.status):
                     self._drop(pid)
-                return True
+                return 0
             if info is None:
-                return not self.careful or self._reap_one_by_one()
+                return self._reap_one_by_one() if self.careful else 0
             if info.si_pid not in self.status:
                 return self._reap_one_by_one()  # a child of imported code stands before ours
-            if self._is_told():
-                return False
+            if self._has_said(info.si_pid):
+                return info.si_pid
             self._reaped(info.si_pid, info)
-        return True
+        return 0
 
-    def _is_told(self) -> bool:
-        """Whether something waits to be heard: what a dead child said comes before its death."""
-        if self.deaf:
-            return False
-        try:
-            return bool(poll([(self.up_fd, POLLIN)], 0))
-        except OSError:  # no memory: the death can't wait
-            return False
+    def _has_said(self, pid: int) -> bool:
+        """Whether a child has said something that was not heard yet; it says no more after that."""
+        return pid in self.ups and foreign.holds_message(self.ups[pid])
 
-    def _reap_one_by_one(self) -> bool:
+    def _reap_one_by_one(self) -> int:
         for pid in list(self.status):
             try:
-                info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                info = waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 self._drop(pid)
                 continue
             if info is not None:
-                if self._is_told():
-                    return False
+                if self._has_said(pid):
+                    return pid
                 self._reaped(pid, info)
-        return True
+        return 0
 
-    def _reaped(self, pid: int, info: os.waitid_result) -> None:
+    def _reaped(self, pid: int, info: waitid_result) -> None:
         # Told first, reaped second: an owner who sees no exit may trust the pid.
         code = info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
         write_status(self.status[pid], wire.EXIT, payloads.pack_number(code))
-        os.waitpid(pid, 0)
+        try:
+            waitpid(pid, 0)
+        except ChildProcessError:  # somebody's code here took it meanwhile
+            self.careful = True
         self._drop(pid)
 
     def _drop(self, pid: int) -> None:
-        self._unwatch(pid)
-        status = self.status.pop(pid)
-        os.close(status)
-        self.lines.pop(pid, Fds()).close()
+        self.said.pop(pid, None)
         self.waiting.discard(pid)
-        if not self.trees.get(pid):
-            self.trees.pop(pid, None)
-            self.doomed.pop(pid, None)
+        fds = self.linked.forget(pid)
+        fds.append(self.status.pop(pid))
+        fds += [table.pop(pid) for table in (self.ups, self.ends) if pid in table]
+        foreign.close(fds)
+
+    def cut(self, pid: int) -> None:
+        """End the relation to a child, which has said what it may not say: it is heard no more."""
+        if pid in self.ups:
+            foreign.close((self.ups.pop(pid), self.ends.pop(pid)))
+
+    def is_marked(self, pid: int) -> bool:
+        """Whether a child was told to run, and had said nothing before: then it may say less."""
+        if not has_marks:
+            return False
+        end = _socket.socket(fileno=self.ends[pid])
+        try:
+            return bool(end.getsockopt(_socket.SOL_SOCKET, SO_LOCK_FILTER))
+        finally:
+            end.detach()
 
     # -- their owners -------------------------------------------------------------------------
 
@@ -288,16 +328,19 @@ class Children:
 
     def adopt(self, pid: int, status: int) -> None:
         """A child was taken up by another owner, who waits at `status`."""
-        os.close(self.status[pid])
-        self.status[pid] = status
+        before, self.status[pid] = self.status[pid], status
+        if before in self.linked.watched:
+            self.linked.watched[status] = self.linked.watched.pop(before)
+        foreign.close((before,))
         write_status(status, wire.PID, payloads.pack_number(pid))
 
     def owners_left(self) -> bool:
         """Whether somebody still waits for a child; forgets children for whom nobody does."""
+        heard = {self.wake_in, *self.ups.values()}
         for fd, _ in self.poll(-1, 0):
-            if fd in self.watched:
-                self.orphaned(fd)
-            elif fd not in (self.wake_in, self.up_fd):
+            if fd in self.linked.watched:
+                self.linked.orphaned(fd)
+            elif fd not in heard:
                 self.abandon(fd)
         return bool(self.status)
 
@@ -313,64 +356,15 @@ class Children:
     def abandon(self, status: int) -> None:
         """Nobody waits at this status socket any more; those who must end stay until they have."""
         for pid in [pid for pid, fd in self.status.items() if fd == status]:
-            if pid not in self.doomed:
+            if pid not in self.linked.doomed:
                 self._drop(pid)
-
-    # -- ending them with their owner ---------------------------------------------------------
-
-    def link(self, pid: int, owner: Fds, lines: Fds) -> None:
-        """End `pid` when its status socket has no owner any more, or one of `owner` ends.
-
-        `lines` are held until it is reaped: while they are, the kernel does not kill it.
-        """
-        if pid not in self.status:
-            owner.close()
-            lines.close()
-            return
-        if lines:
-            self.lines.setdefault(pid, Fds()).extend(lines)
-        for fd in owner:
-            self.watched[fd] = pid
-        self.watched[self.status[pid]] = pid
-
-    def orphaned(self, fd: int) -> None:
-        """An owner ended: begin the end of the process that is linked to it."""
-        pid = self.watched[fd]
-        self._unwatch(pid)
-        self.doomed[pid] = time.monotonic() + GRACE
-        self.trees[pid] = descendants.grab(pid)
-        for number in (_signal.SIGTERM, _signal.SIGCONT):  # who is stopped must go on to see it
-            os.kill(pid, number)
-            descendants.send(self.trees[pid], number)
-
-    def _unwatch(self, pid: int) -> None:
-        status = self.status[pid]
-        for fd in [fd for fd, linked in self.watched.items() if linked == pid]:
-            del self.watched[fd]
-            if fd != status:
-                os.close(fd)
-
-    def overdue(self) -> None:
-        """SIGKILL those whose grace is over, with all that they have started."""
-        now = time.monotonic()
-        for pid, when in list(self.doomed.items()):
-            if when > now:
-                continue
-            del self.doomed[pid]
-            tree = self.trees.pop(pid, Fds())
-            if pid in self.status:
-                tree += descendants.grab(pid)
-                os.kill(pid, _signal.SIGKILL)
-                self.doomed[pid] = now + 3600  # done with; what is left is to reap it
-            descendants.send(tree, _signal.SIGKILL)
-            tree.close()
 
     @property
     def needed(self) -> bool:
         """Whether there is something left to do for a forker that lingers."""
-        return bool(self.status or self.trees)
+        return bool(self.status or self.linked.trees)
 
     def patience(self) -> int | None:
         """How long to sleep at most, in milliseconds."""
-        first = min(self.refill_at, *self.doomed.values(), NEVER)
+        first = min(self.refill_at, *self.linked.doomed.values(), NEVER)
         return None if first == NEVER else max(0, int((first - time.monotonic()) * 1000 + 0.9))

@@ -14,7 +14,7 @@ import sys
 from earlyfork._child import guard, open_files
 from earlyfork._child.ending import flush
 from earlyfork._child.files import revive
-from earlyfork._child.here import here, resolve, set_name, tell
+from earlyfork._child.here import close_way_up, here, resolve, set_name, take_to_work, tell
 from earlyfork._child.late_socket import socket_class
 from earlyfork._shared import payloads, wire
 from earlyfork._shared.sockets import Fds
@@ -155,6 +155,7 @@ def _park(server: Server, _payload: bytes) -> None:
     It keeps a forker that has nothing else to do from going away.
     """
     server.parked.append(server.fds.take())
+    tell(wire.PARK, b"")
 
 
 def _adopt(server: Server, _payload: bytes) -> None:
@@ -192,7 +193,7 @@ def discard_pending() -> None:
 
 
 def _run(server: Server, payload: bytes, mask: Iterable[int] = ()) -> Callable[[], object]:
-    name, link = payloads.unpack_run(payload)
+    name, link, alone = payloads.unpack_run(payload)
     if link != payloads.UNLINKED:
         _link(server.fds, second_line=link == payloads.SECOND_LINE)
     set_name(name)
@@ -200,6 +201,10 @@ def _run(server: Server, payload: bytes, mask: Iterable[int] = ()) -> Callable[[
     discard_pending()
     _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
     function = resolve(name)
+    if alone:
+        close_way_up()
+    else:
+        take_to_work()
     comm = socket_class()(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, server.comm.detach())
     values, here.pending = here.pending, []
     here.kind = "worker"

@@ -1,7 +1,8 @@
-"""A process's descendants, held by pidfds so that no signal hits a stranger.
+"""A process's descendants, each known by its pid and its start, so that no signal hits a stranger.
 
-Where the system has no pidfds or no list of children (macOS, old
-kernels) a tree is empty: then the process itself is ended and its own children are not.
+No fd is held for any of them: there may be more of them than this process may have files. Where the
+system has no pidfds or no list of children (macOS, old kernels) a tree is empty: then the process
+itself is ended, and its own children are not.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ import _signal
 import os
 import time
 
-from earlyfork._shared.sockets import Fds
+from earlyfork._shared.posix import close
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    #: Pids, and when the process began that has each of them.
+    Tree = list[tuple[int, int]]
+
 #: How long a tree may take to stop, in seconds; one whose disk hangs is taken as it is then.
 PATIENCE = 0.2
+#: A tree may not keep a forker busy: more descendants than these are left alone.
+MOST = 20_000
 
 
 def children_of(pid: int) -> list[int]:
@@ -32,54 +38,53 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
-def grab(pid: int) -> Fds:
-    """Pidfds of all descendants of a process that is not reaped; the caller closes them.
+def grab(pid: int) -> Tree:
+    """All descendants of a process that is not reaped.
 
     All are stopped, from the top down, and must be told to go on: who is stopped forks nobody.
     """
+    tree: Tree = []
     if not hasattr(os, "pidfd_open"):  # pragma: no cover - macOS, BSD, kernels before 5.3
-        return Fds()
-    try:
-        own = os.pidfd_open(pid)
-    except OSError:  # no fds: what can be found without is the process itself, which others end
-        return Fds()
-    try:
-        return _grab(pid, own, time.monotonic() + PATIENCE)
-    finally:
-        os.close(own)
+        return tree
+    deadline = time.monotonic() + PATIENCE
+    found = _look(pid)
+    todo = [] if found is None else [(pid, found[2])]
+    while todo and len(tree) < MOST:
+        parent = todo.pop()
+        send([parent], _signal.SIGSTOP)
+        # A fork that is under way ends first.
+        while (found := _look(parent[0])) and found[0] in "RSD" and time.monotonic() < deadline:
+            os.sched_yield()
+        for child in children_of(parent[0]):
+            found = _look(child)
+            if found is not None and found[1] == parent[0]:  # so the pid was not given away
+                tree.append((child, found[2]))
+                todo.append(tree[-1])
+    return tree
 
 
-def _grab(pid: int, pidfd: int, deadline: float) -> Fds:
-    send((pidfd,), _signal.SIGSTOP)
-    while _state(pid) in "RSD" and time.monotonic() < deadline:
-        os.sched_yield()  # a fork that is under way ends first
-    fds = Fds()
-    for child in children_of(pid):
-        try:
-            fd = os.pidfd_open(child)
-        except OSError:  # gone already
-            continue
-        if child in children_of(pid):  # after it was pinned, so the pid was not given away
-            fds.append(fd)
-            fds += _grab(child, fd, deadline)
-        else:  # pragma: no cover - the pid was given away in the middle of these lines
-            os.close(fd)
-    return fds
-
-
-def _state(pid: int) -> str:
-    """A letter; T is stopped."""
+def _look(pid: int) -> tuple[str, int, int] | None:
+    """State (a letter; T is stopped), parent and start of a process; None if there is none."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0]
+            words = file.read().rpartition(")")[2].split()
+        return words[0], int(words[1]), int(words[19])
     except (OSError, IndexError):  # gone, or a system without this file
-        return "X"
+        return None
 
 
-def send(fds: Iterable[int], number: int) -> None:
+def send(tree: Iterable[tuple[int, int]], number: int) -> None:
     """Signal all of a tree that still live."""
-    for fd in fds:
+    for pid, start in tree:
         try:
-            _signal.pidfd_send_signal(fd, number)
+            pidfd = os.pidfd_open(pid)
+        except OSError:  # gone
+            continue
+        try:
+            found = _look(pid)
+            if found is not None and found[2] == start:
+                _signal.pidfd_send_signal(pidfd, number)
         except OSError:  # gone, or another user's by now
             continue
+        finally:
+            close(pidfd)

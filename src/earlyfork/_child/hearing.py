@@ -1,18 +1,29 @@
-"""What each message from a child does to its forker: the table HEARD.
+"""What a forker hears from its children, and what of it is obeyed.
 
-Whoever sends may be any code at all. Each function takes the server, the pid of the sender (as the
-kernel says it, where it does), the payload, the fds that came, which the caller closes, and the
-sender's user id, where the kernel says it.
+What speaks may be any code at all: it may send what it likes, as often as it likes, with any files.
+What each message may be, and when, is the table HEARD. A child that says anything else is heard no
+more. Nothing is read before it is known to be allowed: no file that is not wanted ever gets here.
 """
 
 from __future__ import annotations
 
+import _socket
 import errno
-import os
 
+from earlyfork._child import foreign
 from earlyfork._child.here import here, tell
 from earlyfork._shared import payloads, wire
-from earlyfork._shared.sockets import DONTWAIT, NOSIGNAL, Fds, is_status, rights, write_status
+from earlyfork._shared import rights as _rights
+from earlyfork._shared.sockets import (
+    DONTWAIT,
+    NOSIGNAL,
+    PEEK,
+    Fds,
+    FdsLost,
+    receive,
+    rights,
+    write_status,
+)
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -20,16 +31,134 @@ if TYPE_CHECKING:
 
     from earlyfork._child.server import Server
 
+    Sender = tuple[int, int, int] | None
 
-def _new(server: Server, _pid: int, _payload: bytes, fds: Fds, uid: int | None) -> None:
+#: So many messages of one child are heard before it is another one's turn.
+AT_ONCE = 16
+#: The longest message that is obeyed.
+LONGEST = payloads.UP_HEAD.size + wire.MAX_TEXT
+#: How often a child may say that it has failed: its function, then what it runs at its end.
+MOST_ERRORS = 2
+
+#: What is noted of a child that has said so.
+RUNS = "runs"
+
+
+class Rule:
+    """When a message may come, with how many fds, and what is done then."""
+
+    __slots__ = ("before_run", "do", "fds", "once")
+
+    def __init__(
+        self,
+        do: Callable[[Server, int, bytes, Fds, Sender], None],
+        *,
+        fds: tuple[int, ...] = (0,),
+        before_run: bool = True,
+        once: str = "",
+    ) -> None:
+        self.do = do
+        self.fds = fds
+        #: Whether it comes from the process while it is prepared, and never from what it runs.
+        self.before_run = before_run
+        #: What is noted of the child; it may not say this again.
+        self.once = once
+
+
+class Refused(Exception):  # noqa: N818 - the reason to hear a child no more
+    """A child said what it may not say."""
+
+
+def hear(server: Server, pid: int) -> None:
+    """Obey what a child has said, up to a limit; this process may be a new child after that."""
+    kids = server.kids
+    for _ in range(AT_ONCE):
+        up = kids.ups.get(pid)
+        if up is None or not _hear_one(server, pid, up) or kids is not server.kids:
+            return
+
+
+def _hear_one(server: Server, pid: int, up: int) -> bool:
+    """Obey one message; False if there is none."""
+    kids = server.kids
+    sock = _socket.socket(fileno=up)
+    try:
+        message = sock.recv(LONGEST + 1, DONTWAIT | PEEK)
+        rule = _allowed(server, pid, message)
+        fds, sender = _take(sock, rule)
+    except BlockingIOError:
+        return False
+    except FdsLost as error:
+        if error.found >= 2:  # more came than any message has
+            kids.cut(pid)
+        return True  # else no room for what was asked; who asked sees the end of its socket
+    except Exception:
+        # Refused, or a fault about this child: it is not heard any more, and nobody else notices.
+        kids.cut(pid)
+        return False
+    finally:
+        sock.detach()
+    try:
+        rule.do(server, pid, message[payloads.UP_HEAD.size :], fds, sender)
+    except Exception:
+        if kids is not server.kids:  # this is a new child, and that is its own failure
+            raise
+        kids.cut(pid)
+    finally:
+        if kids is server.kids and fds:
+            foreign.close(fds)
+    return True
+
+
+def _allowed(server: Server, pid: int, message: bytes) -> Rule:
+    """The rule for a message that may come now.
+
+    Raises:
+        Refused: it may not.
+    """
+    if len(message) > LONGEST:
+        raise Refused
+    op, _, _ = payloads.unpack_up(message)
+    rule = HEARD.get(op)
+    said = server.kids.said.setdefault(pid, set())
+    if rule is None or (rule.before_run and (RUNS in said or server.kids.is_marked(pid))):
+        raise Refused
+    if rule.once:
+        if rule.once in said:
+            raise Refused
+        said.add(rule.once)
+    return rule
+
+
+def _take(sock: _socket.socket, rule: Rule) -> tuple[Fds, Sender]:
+    """Read the message away, with as many fds as it may have.
+
+    Raises:
+        Refused: it has others. FdsLost: they found no place here.
+    """
+    if rule.fds == (0,):
+        foreign.discard(sock)
+        return Fds(), None
+    with foreign.Clock():
+        _, fds, sender = receive(sock, 1, DONTWAIT, most=max(rule.fds))
+    if len(fds) not in rule.fds:
+        foreign.close(fds)
+        raise Refused
+    return fds, sender
+
+
+# -- requests for processes -----------------------------------------------------------------------
+
+
+def _new(server: Server, _pid: int, _payload: bytes, fds: Fds, sender: Sender) -> None:
     """A descendant wants a process forked off the clean template: fork it, or pass it on."""
-    if _may_ask(fds, uid, gone=server.kids.lingering and server.root):
+    if _may_ask(fds, sender, gone=server.kids.lingering and server.root):
         _fork_or_pass_on(server, wire.NEW, fds)
 
 
-def _sibling(server: Server, _pid: int, _payload: bytes, fds: Fds, uid: int | None) -> None:
+def _sibling(server: Server, _pid: int, _payload: bytes, fds: Fds, sender: Sender) -> None:
     """A child wants one more process like itself. A nursery stands in for its template."""
-    if not _may_ask(fds, uid, gone=server.kids.lingering):
+    if not _may_ask(fds, sender, gone=server.kids.lingering):
         return
     if server.is_nursery:
         _fork_or_pass_on(server, wire.SIBLING, fds)
@@ -37,12 +166,12 @@ def _sibling(server: Server, _pid: int, _payload: bytes, fds: Fds, uid: int | No
         server.fork(fds)
 
 
-def _may_ask(fds: Fds, uid: int | None, *, gone: bool) -> bool:
+def _may_ask(fds: Fds, sender: Sender, *, gone: bool) -> bool:
     """Whether a request is one, and is granted; who is refused is told why."""
-    if len(fds) != 2 or not is_status(fds[1]):
-        return False
+    if not all(map(foreign.is_stream, fds)):
+        raise Refused
     refusal = 0
-    if uid is not None and uid != os.geteuid():
+    if sender is not None and not _rights.may_have_ours(sender):
         refusal = errno.EPERM  # who gave up its rights may not have them back by asking
     elif gone:
         refusal = errno.EPIPE  # the owner is gone, and so are its streams
@@ -65,42 +194,77 @@ def _fork_or_pass_on(server: Server, op: int, fds: Fds) -> None:
         write_status(fds[1], wire.NO_FORK, payloads.pack_number(error.errno or 0))
 
 
-def _said(op: int) -> Callable[[Server, int, bytes, Fds, int | None], None]:
-    def pass_on(server: Server, pid: int, payload: bytes, _fds: Fds, _uid: int | None) -> None:
-        if pid in server.kids.status:
-            server.kids.tell(pid, op, payload)
-
-    return pass_on
+# -- what a child says of itself ------------------------------------------------------------------
 
 
-def _adopt(server: Server, pid: int, _payload: bytes, fds: Fds, _uid: int | None) -> None:
+def _ready(server: Server, pid: int, payload: bytes, _fds: Fds, _sender: Sender) -> None:
+    payloads.unpack_number(payload)
+    server.kids.tell(pid, wire.IS_READY, payload)
+
+
+def _error(server: Server, pid: int, payload: bytes, _fds: Fds, _sender: Sender) -> None:
+    said = server.kids.said[pid]
+    errors = {f"error {number}" for number in range(MOST_ERRORS)} - said
+    if not errors:
+        raise Refused
+    said.add(min(errors))
+    server.kids.tell(pid, wire.ERROR, payload)
+
+
+def _park(_server: Server, _pid: int, _payload: bytes, _fds: Fds, _sender: Sender) -> None:
+    """A child is being handed over: the next thing that is heard of it may be its new owner."""
+
+
+def _adopt(server: Server, pid: int, _payload: bytes, fds: Fds, _sender: Sender) -> None:
     """A child was taken up by another owner, who waits at the first fd."""
-    if pid in server.kids.status and len(fds) in (1, 2) and is_status(fds[0]):
-        server.kids.adopt(pid, fds.take())
+    said = server.kids.said[pid]
+    if "parked" not in said or not all(map(foreign.is_stream, fds)):
+        raise Refused
+    said.discard("parked")
+    server.kids.adopt(pid, fds.take())
 
 
-def _link(server: Server, pid: int, payload: bytes, fds: Fds, _uid: int | None) -> None:
+def _link(server: Server, pid: int, payload: bytes, fds: Fds, _sender: Sender) -> None:
     """A child is to end with its owner, whose end the fds show."""
-    lines = Fds()
-    if payload == payloads.SECOND_LINE and fds:
-        lines.append(fds.take())
-    server.kids.link(pid, Fds(fds), lines)
+    lines, owner = Fds(), Fds()
+    for fd in fds:
+        if foreign.is_stream(fd) and payload == payloads.SECOND_LINE and not lines:
+            lines.append(fd)
+        elif foreign.is_pidfd(fd) and not owner:
+            owner.append(fd)
+        else:
+            raise Refused
     fds.clear()
+    server.kids.linked.link(pid, server.kids.status[pid], owner, lines)
 
 
-def _full(server: Server, pid: int, _payload: bytes, _fds: Fds, _uid: int | None) -> None:
+def _full(server: Server, pid: int, _payload: bytes, _fds: Fds, _sender: Sender) -> None:
     """The nursery is crowded: the next request begins a new one."""
     if server.nursery is not None and pid == server.nursery.pid:
         server.drop_nursery()
         server.kids.plan_refill(0)
 
 
-HEARD: dict[int, Callable[[Server, int, bytes, Fds, int | None], None]] = {
-    wire.NEW: _new,
-    wire.SIBLING: _sibling,
-    wire.IS_READY: _said(wire.IS_READY),
-    wire.ERROR: _said(wire.ERROR),
-    wire.ADOPT: _adopt,
-    wire.LINK: _link,
-    wire.FULL: _full,
+def _unrehearsed(server: Server, pid: int, _payload: bytes, _fds: Fds, _sender: Sender) -> None:
+    """A standby could not do what all of them shall do: no more of them are forked ahead."""
+    if pid not in server.kids.waiting:
+        raise Refused
+    server.kids.standby = 0
+
+
+def _runs(_server: Server, _pid: int, _payload: bytes, _fds: Fds, _sender: Sender) -> None:
+    """What this child says from here on is said by what it runs."""
+
+
+HEARD = {
+    wire.NEW: Rule(_new, fds=(2,), before_run=False),
+    wire.SIBLING: Rule(_sibling, fds=(2,), before_run=False),
+    wire.ERROR: Rule(_error, before_run=False),
+    wire.IS_READY: Rule(_ready),
+    wire.PARK: Rule(_park, once="parked"),
+    wire.ADOPT: Rule(_adopt, fds=(1, 2)),
+    wire.LINK: Rule(_link, fds=(0, 1, 2), once="linked"),
+    wire.FULL: Rule(_full, once="full"),
+    wire.UNREHEARSED: Rule(_unrehearsed, once="unrehearsed"),
+    wire.RUNS: Rule(_runs, once=RUNS),
 }

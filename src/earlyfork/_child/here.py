@@ -5,15 +5,26 @@ Its one object, `here`, is inherited by every fork and put right there.
 
 from __future__ import annotations
 
+import _socket
 import os
 import sys
 
 from earlyfork._shared import payloads
-from earlyfork._shared.sockets import DONTWAIT, NOSIGNAL, POLLOUT, Fds, poll, rights, write_status
+from earlyfork._shared.sockets import (
+    DONTWAIT,
+    NOSIGNAL,
+    POLLOUT,
+    SO_LOCK_FILTER,
+    Fds,
+    has_marks,
+    poll,
+    rights,
+    write_status,
+)
+from earlyfork._shared.wire import RUNS, UNREHEARSED
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
-    import _socket
     import socket
     from collections.abc import Callable
     from typing import Any
@@ -29,13 +40,18 @@ class Here:
     collect_by = ""
     # Slots, where the part in C finds them at once.
     __slots__ = (
-        *("baseline", "can_ask", "doing", "files", "job", "kind", "lifeline", "line", "pending"),
-        "up",
+        *("baseline", "can_ask", "doing", "files", "forker", "job", "kind", "lifeline", "line"),
+        *("pending", "spoke", "up"),
     )
 
     def __init__(self) -> None:
         self.kind = ""  # "template", "prepared" or "worker"; empty: not made by earlyfork
-        self.up: _socket.socket | None = None
+        #: The way up to the forker; -1 where there is none.
+        self.up = -1
+        #: The process that forked this one: what is `up` is its socket, and nobody else's.
+        self.forker = 0
+        #: Whether something was said on `up`.
+        self.spoke = False
         #: A root's own end of its status socket: who holds the other end sees it die.
         self.lifeline = -1
         #: In a linked worker: the socket by whose end the kernel ends it.
@@ -72,20 +88,73 @@ def tell(op: int, payload: bytes, fds: Fds | None = None) -> None:
     """Send something up to the forker.
 
     Raises:
-        OSError: the forker is gone, or does not read for five seconds.
+        OSError: the forker is gone, does not read for five seconds, or was told something that it
+            may not be told.
     """
-    if here.up is None:
-        if here.lifeline >= 0 and not fds:  # a root tells its owner itself
-            write_status(here.lifeline, op, payload)
-            return
-        raise BrokenPipeError("this process has no forker to ask")
+    if here.up < 0 and here.lifeline >= 0 and not fds:  # a root tells its owner itself
+        write_status(here.lifeline, op, payload)
+        return
     message = [payloads.pack_up(op, os.getpid(), payload)]
     ancillary = rights(fds) if fds else []
+    sock = _way_up()
+    here.spoke = True
     try:
-        here.up.sendmsg(message, ancillary, NOSIGNAL | DONTWAIT)
-    except BlockingIOError:
-        poll([(here.up.fileno(), POLLOUT)], 5000)
-        here.up.sendmsg(message, ancillary, NOSIGNAL | DONTWAIT)
+        try:
+            sock.sendmsg(message, ancillary, NOSIGNAL | DONTWAIT)
+        except BlockingIOError:
+            poll([(here.up, POLLOUT)], 5000)
+            sock.sendmsg(message, ancillary, NOSIGNAL | DONTWAIT)
+    finally:
+        sock.detach()
+
+
+def _way_up() -> _socket.socket:
+    """The way up as a socket, which does not own it.
+
+    Raises:
+        OSError: there is none; or its number is another file's, since somebody closed it.
+    """
+    if here.up < 0:
+        raise BrokenPipeError("this process has no forker to ask")
+    sock = _socket.socket(fileno=here.up)
+    try:
+        credentials = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+        is_ours = int.from_bytes(credentials[:4], sys.byteorder) == here.forker
+    except (OSError, AttributeError):  # macOS
+        is_ours = sock.type != _socket.SOCK_STREAM
+    if not is_ours:
+        sock.detach()
+        raise BrokenPipeError("the way to this process's forker was closed (by a closerange?)")
+    return sock
+
+
+def close_way_up() -> None:
+    """From now on, this process asks its forker for nothing, and tells it nothing."""
+    up, here.up = here.up, -1
+    if up >= 0:
+        os.close(up)
+
+
+def take_to_work() -> None:
+    """Tell the forker for good that what this process says is said by what it runs.
+
+    A mark on this end says so, of which the forker holds a copy: nobody can take it away, and it
+    wakes nobody. What was said before and is not heard yet would count as said after the mark:
+    then a message says it.
+    """
+    if here.up < 0:
+        return
+    if here.spoke or not has_marks:
+        try:
+            tell(RUNS, b"")
+        except OSError:  # there is nobody to ask for anything any more
+            close_way_up()
+        return
+    sock = _socket.socket(fileno=here.up)
+    try:
+        sock.setsockopt(_socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
+    finally:
+        sock.detach()
 
 
 def resolve(name: str) -> Any:
@@ -120,14 +189,20 @@ def rehearse(function: Callable[[], object] | None) -> None:
     has done beforehand what its worker will do has that behind it when it is taken.
 
     Args:
-        function: called in each standby without arguments. It puts back all that it changes there;
-            what it raises ends the standby. None: nothing any more.
+        function: called in each standby without arguments. It puts back all that it changes there.
+            What it raises is printed, and the template forks no more standbys; the process that it
+            is called in goes on. None: nothing any more.
     """
     global rehearsal
 
     def more(sock: socket.socket) -> None:
         _plain_rehearsal(sock)
-        function()  # type: ignore[misc]
+        try:
+            function()  # type: ignore[misc]
+        except BaseException as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+            os.write(2, b"earlyfork: a standby's rehearsal failed; its template forks no more\n")
+            tell(UNREHEARSED, b"")
 
     rehearsal = _plain_rehearsal if function is None else more
 

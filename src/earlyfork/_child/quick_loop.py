@@ -11,7 +11,8 @@ import atexit
 import gc
 import sys
 
-from earlyfork._child.children import CROWD, REFILL_AFTER
+from earlyfork._child.calm import Calm
+from earlyfork._child.children import REFILL_AFTER
 from earlyfork._child.commands import SURROUND
 from earlyfork._child.ending import forget_exit_functions, refuse_unfinished, reseed
 from earlyfork._child.here import here, resolve
@@ -54,9 +55,10 @@ class LoopState:
     """
 
     __slots__ = (
-        *("births", "careful", "comm", "crowd", "fork_batch", "generation", "nursery", "others"),
-        *("queue", "refill_after", "refill_at", "root", "socket_class", "standby", "status", "up"),
-        *("waiting", "wake_in", "wake_out", "watched", "way_up", "what"),
+        *("births", "careful", "comm", "crowd", "ends", "fork_batch", "generation", "nursery"),
+        "others",
+        *("queue", "refill_after", "refill_at", "root", "socket_class", "standby"),
+        *("status", "ups", "waiting", "wake_in", "wake_out", "watched", "what"),
     )
 
     def __init__(self, server: Server, births: tuple[Callable[[], None], ...]) -> None:
@@ -64,18 +66,18 @@ class LoopState:
         self.comm = server.comm_fd
         self.wake_in = kids.wake_in
         self.wake_out = kids.wake_out
-        self.up = kids.up_fd
+        self.ups = kids.ups
+        self.ends = kids.ends
         self.queue = -1 if kids.queue is None else kids.queue.fileno()
         self.status = kids.status
         self.waiting = kids.waiting
-        self.others = tuple(server.others())
+        self.others = (*server.others(), *kids.linked.fds())
         self.watched = tuple(kids.owners())
         self.births = births
-        self.way_up = kids.up_out
         self.socket_class = socket_class()
         self.fork_batch = PLAIN_FORK
         self.standby = kids.standby
-        self.crowd = CROWD
+        self.crowd = kids.crowd
         self.generation = kids.generation
         self.refill_at = kids.refill_at
         self.refill_after = REFILL_AFTER
@@ -135,21 +137,33 @@ def see_to(server: Server, left: LoopState) -> None:
     if event == quick.READ:
         _, data, fds = found
         take(server, data, fds)
-    elif event == quick.ASKED:
+    elif event == quick.MORE:
+        if found[0]:
+            with Calm(server.kids):
+                server.bury()
+        if kids is server.kids and server.turn():
+            server.read()
+    else:
+        with Calm(server.kids):
+            _see_to_children(server, event, found)
+
+
+def _see_to_children(server: Server, event: int, found: list[Any]) -> None:
+    if event == quick.ASKED:
         server.fork(Fds(found))
     elif event == quick.CROWDED:
         server.leave_to_nursery()
     elif event == quick.DIED:
         server.bury()
     elif event == quick.HEAR:
-        server.hear()
-        if found[0] and kids is server.kids:
+        kids = server.kids
+        died, *talkers = found
+        for talker in talkers:
+            server.hear(server, talker)
+            if kids is not server.kids:  # a child by now
+                return
+        if died:
             server.bury()
-    elif event == quick.MORE:
-        if found[0]:
-            server.bury()
-        if kids is server.kids and server.turn():
-            server.read()
 
 
 def take(server: Server, data: bytes | None, fds: list[int]) -> None:

@@ -15,7 +15,7 @@ from earlyfork._child import late_socket, quick_loop
 from earlyfork._child.commands import OBEY
 from earlyfork._child.ending import finish
 from earlyfork._child.guard import BLOCKED
-from earlyfork._child.hearing import HEARD
+from earlyfork._child.hearing import hear
 from earlyfork._child.here import here, set_name
 from earlyfork._child.server import Server, kept
 from earlyfork._shared import payloads, wire
@@ -74,7 +74,7 @@ def serve_root(
     here.__init__()  # type: ignore[misc]  # a snapshot of a worker begins anew
     here.kind = "template"
     here.can_ask = can_ask
-    server = Server(_socket.socket(AF_UNIX, STREAM, 0, comm), OBEY, HEARD)
+    server = Server(_socket.socket(AF_UNIX, STREAM, 0, comm), OBEY, hear)
     here.lifeline = status
     if default >= 0:
         server.default = _socket.socket(AF_UNIX, STREAM, 0, default)

@@ -2,7 +2,7 @@
 
 A server never runs user work of its own accord, and is gone from the stack when the user's function
 runs: `Server.serve` *returns* the function, in whichever process it is by then. What a frame does
-is in `commands`, what a message from a child does in `hearing`: `root` hands their tables in.
+is in `commands`, what a message from a child does in `hearing`: `root` hands both in.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 
 from earlyfork import _context
 from earlyfork._child import late_socket, open_files
+from earlyfork._child.calm import Calm
 from earlyfork._child.children import NEVER, REFILL_AFTER, Children
 from earlyfork._child.ending import conclude, drain, flush, forget_exit_functions, reseed
 from earlyfork._child.guard import BLOCKED
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 
     #: What each frame does, by its op.
     Commands = Mapping[int, Callable[..., Callable[[], object] | None]]
-    #: What each message from a child does, by its op.
-    Heard = Mapping[int, Callable[["Server", int, bytes, Fds, int | None], None]]
+    #: Obeys what a child has said.
+    Hear = Callable[["Server", int], None]
 
 #: What a process has of the forkers that it descends from. Their fds are closed; the objects stay,
 #: since to finalise them would touch their memory, and each page that is touched after a fork is
@@ -53,10 +54,10 @@ REHEARSAL = "earlyfork._child.here:rehearsal"
 class Server:
     """One process, from its birth to the moment it runs something or ends."""
 
-    def __init__(self, comm: _socket.socket, commands: Commands, heard: Heard) -> None:
+    def __init__(self, comm: _socket.socket, commands: Commands, hear: Hear) -> None:
         self.comm = comm
         self.commands = commands
-        self.heard = heard
+        self.hear = hear
         self.comm_fd = comm.fileno()
         self.root = True
         self.decoder = wire.Decoder()
@@ -68,6 +69,7 @@ class Server:
         #: The clone of this process that makes its children while it is crowded.
         self.nursery: Nursery | None = None
         self.is_nursery = False
+        self.is_full = False  # a nursery that has said so
         #: In a snapshot: the way to the default template that its main program had.
         self.default: _socket.socket | None = None
 
@@ -132,9 +134,17 @@ class Server:
 
     def turn(self) -> bool:
         """Wait for something to happen around this forker; True when comm can be read."""
+        happened = self.kids.poll(self.comm_fd, self.kids.patience())
+        with Calm(self.kids):
+            return self.see_to(happened)
+
+    def see_to(self, happened: list[tuple[int, int]]) -> bool:
+        """See to what was polled; True when comm can be read."""
         kids = self.kids
         readable = died = False
-        for fd, _ in kids.poll(self.comm_fd, kids.patience()):
+        watched = kids.linked.watched
+        talkers = {fd: pid for pid, fd in kids.ups.items()}
+        for fd, _ in happened:
             if fd == self.comm_fd:
                 readable = True
             elif fd == kids.wake_in:
@@ -143,27 +153,27 @@ class Server:
                 except BlockingIOError:  # woken for nothing
                     continue
                 died = True
-            elif fd == kids.up_fd:
-                self.hear()
+            elif fd in talkers:
+                self.hear(self, talkers[fd])
                 if kids is not self.kids:  # a child by now, with nothing to read yet
                     return False
-            elif fd in kids.watched:
-                kids.orphaned(fd)
+            elif fd in watched:
+                kids.linked.orphaned(fd)
             elif kids.lingering:
                 kids.abandon(fd)
         if died:
             self.bury()
             # Who was told may have asked for the next one by now, and that goes first.
             return readable and kids is self.kids
-        if kids.doomed:
-            kids.overdue()
+        if kids.linked.doomed:
+            kids.linked.overdue(kids.status)
         if not readable and self.decoder.clean and kids.refill_is_due():
             if kids.crowded:
                 self.leave_to_nursery()
             else:
-                comm = kids.refill()
+                comm, up = kids.refill()
                 if comm >= 0:
-                    self.become(comm)
+                    self.become(comm, up)
                     self.rehearse()
                     set_name("ef-standby")
         return readable
@@ -171,8 +181,8 @@ class Server:
     def bury(self) -> None:
         """See to the children that died."""
         kids = self.kids
-        while not kids.reap():
-            self.hear()
+        while talker := kids.reap():
+            self.hear(self, talker)
             if kids is not self.kids:  # a child by now
                 return
         kids.plan_refill(0)
@@ -181,34 +191,35 @@ class Server:
 
     def others(self) -> list[int]:
         """Fds that are no new child's business, beyond those of `kids` and comm."""
-        found = [*self.fds, *self.parked, *self.decoder.fds, *self.kids.more_fds()]
-        if here.lifeline >= 0:
-            found.append(here.lifeline)
         nursery = self.nursery and self.nursery.sock
-        found += [sock.fileno() for sock in (here.up, self.default, nursery) if sock]
-        return found
+        found = [sock.fileno() for sock in (self.default, nursery) if sock]
+        found += [fd for fd in (here.lifeline, here.up) if fd >= 0]
+        return [*found, *self.fds, *self.parked, *self.decoder.fds]
 
-    def become(self, comm: int) -> None:
+    def become(self, comm: int, up: int) -> None:
         """In a new child: be the server of `comm`, and nothing of the forker any more."""
         for fd in self.others():
             os.close(fd)
         os.close(self.comm_fd)
         self.kids.forget()
+        mask, self.kids.mask = self.kids.mask, None
         if self.root or self.is_nursery:
-            _signal.pthread_sigmask(_signal.SIG_SETMASK, BLOCKED)
+            mask = BLOCKED
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask or ())
         forget_exit_functions()
         reseed()
+        here.up = up
+        here.forker, here.spoke = os.getppid(), False
         self.begin(comm)
 
     def begin(self, comm: int) -> None:
         """In a new child that has let go of all fds of its forker: remember nothing of it."""
-        kept.append((here.up, self.comm, self.kids, self.default, self.nursery))
-        here.up = self.kids.up_out
+        kept.append((self.comm, self.kids, self.default, self.nursery))
         here.lifeline = -1
         here.kind = "prepared"
         self.comm = _socket.socket(AF_UNIX, STREAM, 0, comm)
         self.comm_fd = comm
-        self.root = self.is_nursery = False
+        self.root = self.is_nursery = self.is_full = False
         self.default = self.nursery = None
         self.todo, self.fds, self.parked = [], Fds(), Fds()
         if not self.decoder.clean:  # half of a large value was read: that is the forker's
@@ -221,11 +232,11 @@ class Server:
         What a process touches for the first time after a fork is copied page by page; here that
         happens before anybody waits for it (15 page faults are left then, instead of 43).
         """
-        audience, pending = self.comm, here.pending
+        audience, pending, up = self.comm, here.pending, here.up
         ends: list[_socket.socket] = []
         try:
             ends += _socket.socketpair(AF_UNIX, STREAM)
-            self.comm, here.pending = ends[0], []
+            self.comm, here.pending, here.up = ends[0], [], -1
             ends[1].sendall(wire.batch(wire.frame(wire.RUN, payloads.pack_run(REHEARSAL))))
             while not self.todo:
                 self.read()
@@ -239,37 +250,8 @@ class Server:
             self.decoder, self.todo = wire.Decoder(), []
         for end in ends:
             end.close()
-        self.comm, here.pending = audience, pending
+        self.comm, here.pending, here.up = audience, pending, up
         here.kind, here.doing = "prepared", ""
-
-    def hear(self) -> None:
-        """Read what the children sent up."""
-        kids = self.kids
-        while kids is self.kids:
-            try:
-                message, fds, sender = receive(kids.up_in, 1 << 16)
-            except BlockingIOError:
-                return
-            except FdsLost:  # no room for what was asked; who asked sees the end of its socket
-                continue
-            if not message and sender is None:  # somebody shut it down: nothing more will be heard
-                kids.deaf = True
-                return
-            with fds:
-                self._hear(message, fds, sender)
-
-    def _hear(self, message: bytes, fds: Fds, sender: tuple[int, int, int] | None) -> None:
-        """Do what one message from a child says; its fds are closed by the caller."""
-        try:
-            op, pid, payload = payloads.unpack_up(message)
-        except wire.ProtocolError:
-            return
-        uid = None
-        if sender is not None:
-            pid, uid, _ = sender  # the kernel's word counts: nobody speaks for a sibling
-        heard = self.heard.get(op)
-        if heard is not None:
-            heard(self, pid, payload, fds, uid)
 
     def be_forker(self) -> None:
         """Make what a forker needs, if this is none yet."""
@@ -283,7 +265,7 @@ class Server:
 
     def fork(self, fds: Fds) -> None:
         """Fork a process that serves the first of two fds, and whose owner waits at the second."""
-        with fds:
+        with fds, Calm(self.kids):
             self._fork(fds)
 
     def _fork(self, fds: Fds) -> None:
@@ -298,8 +280,9 @@ class Server:
         if kids is not self.kids:  # the nursery itself: it is told like any other template
             return
         comm = fds.take()
-        if kids.fork(comm, fds.take()):
-            self.become(comm)
+        up = kids.fork(comm, fds.take())
+        if up >= 0:
+            self.become(comm, up)
             set_name("ef-prepared")
         else:
             kids.plan_refill(REFILL_AFTER)
@@ -310,13 +293,14 @@ class Server:
         """Have a clone of this process make children from here on; False in that clone.
 
         It is a process like any other that was forked off this one and is told to fork, and when
-        it is crowded itself the next one follows. So no forker has more than CROWD children, and
+        it is crowded itself the next one follows. So no forker has more than a crowd of them, and
         the cost of a process does not depend on how many live.
         """
         kids = self.kids
         if self.is_nursery:
             kids.refill_at = NEVER
-            if not kids.lingering:
+            if not kids.lingering and not self.is_full:
+                self.is_full = True
                 tell(wire.FULL, b"")  # what arrives before that is heard is made here
             return False
         if self.nursery is not None:
@@ -334,9 +318,10 @@ class Server:
             ends.remove(status)
             generation = kids.generation
             before = set(kids.status)
-            if kids.fork(comm, status):
+            up = kids.fork(comm, status)
+            if up >= 0:
                 ends.close()
-                self._become_nursery(comm, generation)
+                self._become_nursery(comm, up, generation)
                 return False
             made = set(kids.status) - before
             kids.refill_at = NEVER
@@ -348,9 +333,9 @@ class Server:
             self.pass_on(wire.QUEUE, payloads.pack_number(kids.standby), [kids.queue.fileno()])
         return True
 
-    def _become_nursery(self, comm: int, generation: int) -> None:
+    def _become_nursery(self, comm: int, up: int, generation: int) -> None:
         root = self.root
-        self.become(comm)
+        self.become(comm, up)
         self.kids.generation = generation
         self.is_nursery = True
         if root:  # it stands in for one, and is as hard to end

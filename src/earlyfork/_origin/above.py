@@ -27,7 +27,7 @@ class Above:
         """A new process off the clean template that this one descends from (or off its forker).
 
         Raises:
-            TemplateDied: this process's forker is gone.
+            TemplateDied: this process's forker is gone, or hears it no more (docs/reliability.md).
             OSError: no fd to be had here.
         """
         with Fds() as near, Fds() as far:
@@ -35,5 +35,7 @@ class Above:
             try:
                 tell(self._op, b"", far)
             except OSError as error:
-                raise TemplateDied(f"the template of this process is gone: {error}") from error
+                raise TemplateDied(
+                    f"the template of this process is gone, or does not hear it any more: {error}"
+                ) from error
             return Process(near.take(), Watch(near.take(), None, None), "nested")

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 #: The child's text, in the order of its imports.
 TEXTS = (
-    *("_shared.wire", "_shared.payloads", "_shared.quick", "_context", "_shared.sockets"),
-    *("_shared.surroundings", "_child.descendants", "_child.children", "_child.here"),
+    *("_shared.wire", "_shared.payloads", "_shared.quick", "_context", "_shared.posix"),
+    *("_shared.sockets", "_shared.rights", "_shared.surroundings", "_child.foreign"),
+    "_child.calm",
+    *("_child.descendants", "_child.linked", "_child.children", "_child.here"),
     *(
         "_child.open_files",
         "_child.ending",

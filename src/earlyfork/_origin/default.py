@@ -173,7 +173,7 @@ def default_template() -> Process | Above:
         return template
     with _now.lock:
         if _now.template is None:
-            if here.can_ask and here.baseline is not None and here.up is not None:
+            if here.can_ask and here.baseline is not None and here.up >= 0:
                 _now.template = Above(here.baseline)
             else:
                 _replace()

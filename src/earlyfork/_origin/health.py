@@ -54,9 +54,7 @@ def findings(kept: Collection[int] = ()) -> list[str]:
 
 def own_fds() -> set[int]:
     """The fds of earlyfork's that are open here: nothing that the user would have to look after."""
-    found = {default.default_comm(), here.lifeline, here.line}
-    if here.up is not None:
-        found.add(here.up.fileno())
+    found = {default.default_comm(), here.lifeline, here.line, here.up}
     return found.union(
         *map(inside.own_fds, inside.living()), *(watch.own_fds() for watch in linked.watches)
     )

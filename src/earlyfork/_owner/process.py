@@ -275,7 +275,9 @@ class Process(Channel):
 
     # -- running ------------------------------------------------------------------------------
 
-    def run(self, function: str | Callable[..., object], *, linked: bool = False) -> socket.socket:
+    def run(
+        self, function: str | Callable[..., object], *, linked: bool = False, alone: bool = False
+    ) -> socket.socket:
         """Run a function there as the last thing that process does.
 
         It is called with the other end of the returned socket first, then all that was sent, in
@@ -287,6 +289,10 @@ class Process(Channel):
                 function that can be found by its module and name.
             linked: end the process (SIGTERM, then SIGKILL) when this process ends; on Linux even if
                 the template was killed before (SIGKILL at once).
+            alone: close the way to its template before the function runs: no `new()` there, and
+                nothing else is asked for or said. For workers that are about to be confined, or
+                that run code which is not trusted. What it raises shows on stderr and by its
+                status; `error` stays None.
 
         Returns:
             The blocking socket to the process. Its end of file says that the process is going.
@@ -304,24 +310,24 @@ class Process(Channel):
             name = target_name(function, has_main=self._has_main)
         after = self._may(wire.RUN)
         if self._cloned:
-            return self._run_clone(name, linked=linked)
-        if linked or self._out:
-            self._run_with_frames(name, linked=linked)
+            return self._run_clone(name, linked=linked, alone=alone)
+        if linked or alone or self._out:
+            self._run_with_frames(name, linked=linked, alone=alone)
         else:
             self._send(run_batch(name), [])
         self._state = after
         self._target = name
         return self._give_sock()
 
-    def _run_with_frames(self, name: str, *, linked: bool) -> None:
+    def _run_with_frames(self, name: str, *, linked: bool, alone: bool) -> None:
         if not linked:
-            self._add(wire.RUN, payloads.pack_run(name))
+            self._add(wire.RUN, payloads.pack_run(name, alone=alone))
             self._flush()
             return
         with self._flight() as fds:
             kind = links.link(self._watch, fds)
             try:
-                self._add(wire.RUN, payloads.pack_run(name, kind), *fds)
+                self._add(wire.RUN, payloads.pack_run(name, kind, alone=alone), *fds)
                 fds.clear()
                 self._flush()
             except BaseException:
@@ -330,10 +336,10 @@ class Process(Channel):
         self._is_linked = True
         links.forget_dropped()
 
-    def _run_clone(self, name: str, *, linked: bool) -> socket.socket:
+    def _run_clone(self, name: str, *, linked: bool, alone: bool) -> socket.socket:
         """Run in one more clone: this process stays behind, since only it can reap its clones."""
         clone = self.fork()
-        sock = clone.run(name, linked=linked)
+        sock = clone.run(name, linked=linked, alone=alone)
         self._close_standbys()
         self._give_sock().close()
         self._watch, self._state, self._target = clone._watch, clone._state, clone._target

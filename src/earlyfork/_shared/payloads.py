@@ -33,20 +33,29 @@ def unpack_number(payload: bytes) -> int:
     return int(payload)
 
 
-# -- RUN: how the process is linked to its owner, and what it runs --------------------------------
+# -- RUN: how the process is linked to its owner, whether it can ask its forker, what it runs -----
 
 #: Not linked; linked by its forker; linked by a second line as well, whose fd comes first.
 UNLINKED, LINKED, SECOND_LINE = b"-", b"L", b"S"
+#: The same for a process that runs alone: without a way up to its forker.
+_ALONE = {UNLINKED: b"a", LINKED: b"l", SECOND_LINE: b"s"}
+_LINKS = {**{link: (link, False) for link in _ALONE}, **{v: (k, True) for k, v in _ALONE.items()}}
 
 
-def pack_run(name: str, link: bytes = UNLINKED) -> bytes:
-    """A function's name and how the process is linked."""
-    return link + name.encode()
+def pack_run(name: str, link: bytes = UNLINKED, *, alone: bool = False) -> bytes:
+    """A function's name, and a letter that says the rest."""
+    return (_ALONE[link] if alone else link) + name.encode()
 
 
-def unpack_run(payload: bytes) -> tuple[str, bytes]:
-    """The inverse of `pack_run`."""
-    return payload[1:].decode(), payload[:1]
+def unpack_run(payload: bytes) -> tuple[str, bytes, bool]:
+    """The inverse of `pack_run`: name, link, alone.
+
+    Raises:
+        ProtocolError: the letter is none of these.
+    """
+    if payload[:1] not in _LINKS:
+        raise wire.ProtocolError(f"{payload[:1]!r} is no way to run something")
+    return payload[1:].decode(), *_LINKS[payload[:1]]
 
 
 # -- ENV: what turns one environment into another -------------------------------------------------

@@ -9,13 +9,13 @@ from __future__ import annotations
 import _socket
 import _struct as struct  # `struct` itself is one file more to find
 import os
-import stat
 
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.quick import quick
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 AF_UNIX = _socket.AF_UNIX
 STREAM = _socket.SOCK_STREAM
@@ -24,15 +24,22 @@ NONBLOCK = getattr(_socket, "SOCK_NONBLOCK", 0)
 CLOEXEC = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
 NOSIGNAL = getattr(_socket, "MSG_NOSIGNAL", 0)
 DONTWAIT = getattr(_socket, "MSG_DONTWAIT", 0)
-ANCILLARY = _socket.CMSG_SPACE(wire.MAX_FDS * 4) + _socket.CMSG_SPACE(12)
+PEEK = _socket.MSG_PEEK
 CREDENTIALS = getattr(_socket, "SCM_CREDENTIALS", None)
 POLLIN, POLLOUT = 1, 4  # everywhere
+#: The mark of a process that was told to run, on its way up: that the socket's filter, which it has
+#: not, can't be changed any more. Once set it stays, and it wakes nobody.
+SO_LOCK_FILTER = 44
+has_marks = CREDENTIALS is not None  # Linux
 #: What systems without SOCK_SEQPACKET for AF_UNIX say; errno itself is one module more.
 _EPROTONOSUPPORT, _EPROTOTYPE = 93 if hasattr(os, "memfd_create") else 43, 41
 
 
 class FdsLost(wire.ProtocolError):
     """The kernel dropped fds that were sent here."""
+
+    #: How many did find a place, before they were closed again.
+    found = 0
 
 
 class Fds(list[int]):
@@ -85,6 +92,14 @@ def message_pair() -> tuple[_socket.socket, _socket.socket]:
         return _socket.socketpair(AF_UNIX, _socket.SOCK_DGRAM)
 
 
+def up_pair() -> tuple[int, int]:
+    """The two ends of a child's way up: the one that its forker hears, and the child's."""
+    hears, speaks = message_pair()
+    if CREDENTIALS is not None:
+        hears.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
+    return hears.detach(), speaks.detach()
+
+
 def status_pair() -> tuple[int, int]:
     """A status socketpair as two fds, neither of which blocks."""
     ours, theirs = _socket.socketpair(AF_UNIX, STREAM | NONBLOCK)
@@ -98,14 +113,22 @@ def status_pair() -> tuple[int, int]:
 
 
 def receive(
-    sock: _socket.socket, size: int, flags: int = 0
+    sock: _socket.socket, size: int, flags: int = 0, *, most: int = wire.MAX_FDS
 ) -> tuple[bytes, Fds, tuple[int, int, int] | None]:
     """One recvmsg: the bytes, the fds (close-on-exec), the sender's (pid, uid, gid) if it came.
 
+    Args:
+        sock: where to read.
+        size: how many bytes at most.
+        flags: of recvmsg.
+        most: how many fds are wanted; the kernel drops others.
+
     Raises:
-        FdsLost: the kernel dropped fds, since this process has too many open files.
+        FdsLost: the kernel dropped fds: this process has too many open files, or more came than
+            were wanted.
     """
-    data, ancillary, got, _ = sock.recvmsg(size, ANCILLARY, flags | CLOEXEC)
+    room = _socket.CMSG_SPACE(most * 4) + _socket.CMSG_SPACE(12)
+    data, ancillary, got, _ = sock.recvmsg(size, room, flags | CLOEXEC)
     fds = Fds()
     sender = None
     for level, kind, raw in ancillary:
@@ -119,8 +142,10 @@ def receive(
         for fd in fds:
             os.set_inheritable(fd, False)
     if got & _socket.MSG_CTRUNC:
+        lost = FdsLost("fds were lost on the way: too many open files in this process")
+        lost.found = len(fds)
         fds.close()
-        raise FdsLost("fds were lost on the way: too many open files in this process")
+        raise lost
     return data, fds, sender
 
 
@@ -162,38 +187,47 @@ def write_status(fd: int, op: int, payload: bytes) -> None:
     for ever: its socket is ended, and it takes the process for lost.
     """
     frame = wire.frame(op, payload)
+    sock = _socket.socket(AF_UNIX, STREAM, 0, fd)
     try:
-        written = os.write(fd, frame)
+        # Not by the fd's own mode, which is also that of whoever holds a copy.
+        if sock.send(frame, NOSIGNAL | DONTWAIT) < len(frame):
+            sock.shutdown(_socket.SHUT_RDWR)
     except (BrokenPipeError, ConnectionResetError):
         return
     except OSError:
-        written = 0
-    if written < len(frame):
-        sock = _socket.socket(AF_UNIX, STREAM, 0, fd)
-        try:
-            sock.shutdown(_socket.SHUT_RDWR)
-        except OSError:  # ended already
-            return
-        finally:
-            sock.detach()
+        _shut(sock)
+    finally:
+        sock.detach()
 
 
-def is_status(fd: int) -> bool:
-    """Whether what was handed in can serve as a status socket; sees to it that it never blocks."""
-    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-        return False
-    os.set_blocking(fd, False)
-    return True
+def _shut(sock: _socket.socket) -> None:
+    try:
+        sock.shutdown(_socket.SHUT_RDWR)
+    except OSError:  # ended already
+        return
 
 
-def poll(polled: Iterable[tuple[int, int]], patience: int | None) -> list[tuple[int, int]]:
-    """Which of these fds have something to say, waiting so many milliseconds for it."""
-    import select  # here, since the loop in C does without it
+def _find_poll() -> Callable[[Iterable[tuple[int, int]], int | None], list[tuple[int, int]]]:
+    """`poll` in C, or by what is `select.poll` now: later code may put another in its place."""
+    if quick is not None:
+        found: Callable[[Iterable[tuple[int, int]], int | None], list[tuple[int, int]]] = quick.poll
+        return found
+    import select  # here, since in C it is not needed
 
-    waiting = select.poll()
-    for fd, events in polled:
-        waiting.register(fd, events)
-    return waiting.poll(patience)
+    new_poll = select.poll
+
+    def in_python(polled: Iterable[tuple[int, int]], patience: int | None) -> list[tuple[int, int]]:
+        waiting = new_poll()
+        for fd, events in polled:
+            waiting.register(fd, events)
+        return waiting.poll(patience)
+
+    return in_python
+
+
+#: poll(polled, patience): which of these (fd, events) have something to say, waiting so many
+#: milliseconds for it, or for ever (None); fewer, or none, if a signal came.
+poll = _find_poll()
 
 
 def hung_up(fd: int) -> bool:

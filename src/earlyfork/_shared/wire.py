@@ -56,6 +56,8 @@ NEW = 96
 LINK = 97  # its first fd is a line, if the payload is "S"; the others are the owner's
 SIBLING = 98
 FULL = 99
+UNREHEARSED = 100
+RUNS = 101
 
 #: The states of a process as its owner sees them. A root template is one that never runs.
 ROOT, OPEN, RUNNING, HANDED, CLOSED = "template", "open", "running", "handed over", "closed"

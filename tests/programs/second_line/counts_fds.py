@@ -5,6 +5,7 @@ import gc
 import support
 import sys
 import work
+from earlyfork._child.children import FDS_PER_CHILD
 from programs.second_line.kit import Workers, fds
 
 
@@ -25,8 +26,9 @@ def linked(count, function):
 def quiet():
     earlyfork.status()  # looks after those without a handle
     names = [support.comm(pid) for pid in support.children(workers.forker())]
-    # Of each standby, of which there may be more than it should keep, a forker has one fd.
-    return {*names} == {"ef-standby"} and (fds(), fds(workers.forker()) - len(names))
+    # There may be more standbys than it should keep; of each a forker has as many fds.
+    held = FDS_PER_CHILD * len(names)
+    return {*names} == {"ef-standby"} and (fds(), fds(workers.forker()) - held)
 
 
 def settled():

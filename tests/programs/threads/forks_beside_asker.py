@@ -6,13 +6,14 @@ import support
 import threading
 import warnings
 import work
-from earlyfork._origin import default as _origin
+from earlyfork._origin import default
+from earlyfork._shared.sockets import Fds
 
 warnings.simplefilter("ignore")  # 3.12 and later warn of any fork beside threads
 assert work.got(earlyfork.new().run(work.echo)) == ()
-template = _origin._now.template
+template = default._now.template
 here, far = os.pipe()
-template._in_flight |= {far}
+template._in_flight += (Fds([far]),)
 template._watch.suspect = True
 thread = threading.Thread(target=template._standbys.gone, args=(template,))  # polls for a second
 thread.start()

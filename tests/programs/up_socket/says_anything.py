@@ -1,4 +1,4 @@
-"""Has a worker that sends KIND of bytes up to its FORKER; all goes on as before."""
+"""Has workers that send KIND of messages up to their FORKER: all goes on as before, without them."""
 
 import earlyfork
 import os
@@ -6,6 +6,7 @@ import support
 import sys
 import warnings
 import work
+from earlyfork._child import hearing
 from earlyfork._shared import wire
 from earlyfork._shared.payloads import UP_HEAD
 
@@ -18,28 +19,42 @@ def up(op, payload=b"", pid=1):
     return UP_HEAD.pack(op, pid) + payload
 
 
-OWN = {wire.NEW, wire.SIBLING, wire.IS_READY, wire.ERROR, wire.ADOPT, wire.LINK, wire.FULL}
+OWN = {*hearing.HEARD}
 NO_SOCKETS = ["full", "read-only", "stuck pipe"]
-MESSAGES = {
-    "empty": [(b"", [])] * 3,
-    "short": [(b"x" * n, kinds) for n in range(1, UP_HEAD.size) for kinds in ([], ["full"] * 3)],
+#: Lists of what one worker says, message by message.
+SAID = {
+    "empty": [[(b"", [])] * 3],
+    "short": [[(b"x" * n, kinds)] for n in range(1, UP_HEAD.size) for kinds in ([], ["full"] * 3)],
+    "long": [[(up(wire.ERROR, bytes(70_000)), [])]],
     "unknown": [
-        (up(op, b"x" * n), ["full"] * count)
-        for op in set(range(256)) - OWN
-        for n in (0, 9)
-        for count in (0, 1, 2)
+        [(up(op, b"x" * n), ["full"] * count)]
+        for op in {0, *range(60, 110), 255} - OWN
+        for n, count in ((0, 0), (9, 1), (0, 2))
     ],
-    "fds missing": [(up(op), []) for op in OWN - {wire.IS_READY, wire.ERROR, wire.LINK}],
-    "fds too many": [(up(op, b"0"), ["full"] * 5) for op in OWN - {wire.ERROR, wire.LINK}],
-    "READY garbage": [(up(wire.IS_READY, p), []) for p in (b"", b"-1", b"\xff", b"9" * 5000)],
-    "ERROR garbage": [(up(wire.ERROR, p), []) for p in (b"", b"x", b"\xff\0", b"a\0" * 9)],
+    "fds missing": [[(up(op), [])] for op in (wire.NEW, wire.SIBLING, wire.ADOPT)],
+    "fds too many": [[(up(op, b"0"), ["full"] * 5)] for op in OWN - {wire.ERROR}],
+    # What no process says of itself while it runs something.
+    "too late": [
+        [(up(wire.IS_READY, b"1"), [])],
+        [(up(wire.PARK), []), (up(wire.ADOPT), ["socket"])],
+        [(up(wire.LINK, b"S"), ["socket", "pidfd of pid 1"])],
+        [(up(wire.LINK), ["pidfd of pid 1"])],
+        [(up(wire.FULL), [])],
+        [(up(wire.UNREHEARSED), [])],
+        [(up(wire.RUNS), [])],
+    ],
+    "READY garbage": [[(up(wire.IS_READY, p), [])] for p in (b"", b"-1", b"\xff", b"9" * 5000)],
+    "ERROR garbage": [[(up(wire.ERROR, p), [])] for p in (b"", b"x", b"\xff\0", b"a\0" * 9)],
+    "many errors": [[(up(wire.ERROR, b"x"), [])] * 9],
     "no socket to answer at": [
-        (up(op), [kind] * count)
+        [(up(op), [kind] * count)]
         for op, count in ((wire.ADOPT, 1), (wire.NEW, 2), (wire.SIBLING, 2))
         for kind in NO_SOCKETS
     ],
-    "many fds": [(up(99), ["full"] * 200), (up(wire.ADOPT), ["full"] * 200)],
+    "many fds": [[(up(99), ["full"] * 200)], [(up(wire.ADOPT), ["full"] * 200)]],
 }
+#: What is no misuse: who says it is heard again.
+HARMLESS = {"ERROR garbage"}
 
 
 def good(make):
@@ -73,18 +88,23 @@ good(make)
 bystander = make()
 held = bystander.run(work.hold)
 assert held.recv(1) == b"!"
-for turn in range(2):
-    talker = make().eval(support.program("up_socket/talker.py")).send_arg(MESSAGES[kind])
+TALKER = support.program("up_socket/talker.py")
+before = None
+for messages in (SAID[kind][0], *SAID[kind]):
+    talker = make().eval(TALKER).send_arg(messages)
     if forker == "dropped rights":
         talker.eval("import os; os.setgid(65534); os.setuid(65534)")
-    sock = talker.run("says")
+    sock = talker.run("says" if kind in HARMLESS else "says_until_refused")
+    sock.settimeout(10)
     assert sock.recv(1) == b"!"
-    good(make)
+    if before is None:
+        good(make)
     talker.poll(), talker.error
     sock.close()
     assert talker.wait(10) == 0  # neither did it lose its own status
-    if not turn:
+    if before is None:
         before = fds(pid)
+good(make)
 support.wait_until(lambda: fds(pid) <= before)
 assert bystander.poll() is None
 held.close()

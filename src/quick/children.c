@@ -1,0 +1,188 @@
+/* The children of a forker: how they are forked, noted and reaped.
+ *
+ * What a child said is heard by the server alone (_child/hearing.py).
+ */
+#include "quick.h"
+
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Note the sockets of a child; -1: no memory for that, and an exception. */
+static int
+remember(Forker *f, pid_t pid, int status, const int up[2])
+{
+    PyObject *dicts[] = {f->status, f->ups, f->ends};
+    int fds[] = {status, up[0], up[1]};
+    PyObject *key = PyLong_FromLong(pid);
+    int failed = key == NULL;
+    for (int i = 0; i < 3 && !failed; i++) {
+        PyObject *fd = PyLong_FromLong(fds[i]);
+        failed = fd == NULL || PyDict_SetItem(dicts[i], key, fd) < 0;
+        Py_XDECREF(fd);
+    }
+    Py_XDECREF(key);
+    return failed ? -1 : 0;
+}
+
+/* A child that was forked and can't be noted: nobody would reap it. */
+static void
+disown(Forker *f, pid_t pid, int status, const int up[2])
+{
+    PyObject *dicts[] = {f->status, f->ups, f->ends};
+    PyErr_Clear();
+    PyObject *key = PyLong_FromLong(pid);
+    for (int i = 0; i < 3 && key != NULL; i++) {
+        if (PyDict_DelItem(dicts[i], key) < 0)
+            PyErr_Clear();
+    }
+    Py_XDECREF(key);
+    PyErr_Clear();
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    tell_owner(status, NO_FORK, ENOMEM);
+    close(status);
+    close(up[0]);
+    close(up[1]);
+}
+
+void
+plan_refill(Forker *f, double pause)
+{
+    if (f->queue < 0 || PySet_GET_SIZE(f->waiting) >= f->standby)
+        f->refill_at = INFINITY;
+    else if (isinf(f->refill_at) || pause == 0)
+        f->refill_at = now() + pause;
+}
+
+int
+fork_asked(Forker *f, int comm, int status)
+{
+    int up[2];
+    pid_t pid = up_pair(up) < 0 ? -2 : fork_now();
+    if (pid < 0) {
+        tell_owner(status, NO_FORK, errno);
+        if (pid == -1) {
+            close(up[0]);
+            close(up[1]);
+        }
+        close(comm);
+        close(status);
+        plan_refill(f, f->refill_after);
+        return 0;
+    }
+    if (pid == 0) {
+        /* Said here: a forker that is killed right now leaves a process that is known at least. */
+        tell_owner(status, PID, getpid());
+        close(status);
+        close(up[0]);
+        be_born(f, comm, up[1], 0);
+        return 1;
+    }
+    hear_deaths(f->wake_out);  /* what runs around a fork may have put another handler there */
+    close(comm);
+    if (remember(f, pid, status, up) < 0)
+        disown(f, pid, status, up);
+    plan_refill(f, f->refill_after);
+    return 0;
+}
+
+static void
+close_all(const int *fds, int count)
+{
+    while (count > 0)
+        close(fds[--count]);
+}
+
+int
+refill(Forker *f)
+{
+    /* Its comm and status, the owner's end first; its way up, the forker's end first. */
+    int ends[6];
+    int made = 0;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0)
+        made = 2;
+    if (made && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends + 2) == 0)
+        made = 4;
+    if (made == 4 && up_pair(ends + 4) == 0)
+        made = 6;
+    int comm = ends[1], status = ends[3], owners[2] = {ends[0], ends[2]}, *up = ends + 4;
+    pid_t pid = made < 6 ? -1 : fork_now();
+    if (pid < 0) {
+        close_all(ends, made);  /* nobody asked for this one: nobody is told */
+        f->refill_at = INFINITY;
+        return 0;
+    }
+    if (pid == 0) {
+        close_all(owners, 2);
+        close(status);
+        close(up[0]);
+        be_born(f, comm, up[1], 1);
+        return 1;
+    }
+    hear_deaths(f->wake_out);
+    close(comm);
+    PyObject *key = PyLong_FromLong(pid);
+    if (key != NULL && remember(f, pid, status, up) == 0 && PySet_Add(f->waiting, key) == 0) {
+        unsigned char message[8];
+        put_number(message, (uint32_t)f->generation);
+        put_number(message + 4, (uint32_t)pid);
+        if (send_with_fds(f->queue, message, sizeof message, owners, 2) < 0)
+            f->standby = 0;  /* the owner is gone, and the need with it */
+        plan_refill(f, 0);
+    }
+    else {
+        disown(f, pid, status, up);
+        f->refill_at = INFINITY;
+    }
+    Py_XDECREF(key);
+    close_all(owners, 2);
+    return 0;
+}
+
+/* The fd that a dict of the forker has for a child; -1 without one, or with an exception. */
+static int
+fd_of(PyObject *dict, PyObject *pid)
+{
+    PyObject *fd = PyDict_GetItemWithError(dict, pid);
+    return fd == NULL ? -1 : (int)PyLong_AsLong(fd);
+}
+
+int
+reap(Forker *f)
+{
+    for (int first = 1; PyDict_GET_SIZE(f->status); first = 0) {
+        siginfo_t info = {0};
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+            return 1;
+        if (info.si_pid == 0)
+            return first && f->careful;  /* somebody's code may have waited for it */
+        PyObject *pid = PyLong_FromLong(info.si_pid);
+        if (pid == NULL)
+            return -1;
+        int status = fd_of(f->status, pid), up = fd_of(f->ups, pid), end = fd_of(f->ends, pid);
+        /* What it said has arrived by now, and comes before the news of its death. What came the
+         * other way is read away by the server, since to drop it may wait (_child/foreign.py). */
+        if (status < 0 || up < 0 || info.si_pid == f->nursery || PyTuple_GET_SIZE(f->watched)
+            || holds_message(up) || holds_bytes(status)) {
+            Py_DECREF(pid);
+            return PyErr_Occurred() ? -1 : 1;
+        }
+        /* Told first, reaped second: an owner who sees no exit may trust the pid. */
+        tell_owner(status, EXIT, info.si_code == CLD_EXITED ? info.si_status : -info.si_status);
+        waitpid(info.si_pid, NULL, 0);
+        close(status);
+        close(up);
+        close(end);
+        int failed = PyDict_DelItem(f->status, pid) < 0 || PyDict_DelItem(f->ups, pid) < 0
+                     || PyDict_DelItem(f->ends, pid) < 0 || PySet_Discard(f->waiting, pid) < 0;
+        Py_DECREF(pid);
+        if (failed)
+            return -1;
+    }
+    return 0;
+}
