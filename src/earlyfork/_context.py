@@ -47,14 +47,14 @@ def stdio_identity() -> tuple[tuple[int, int, int] | None, ...]:
 
 
 def same_place(cwd: object, stdio: object) -> bool:
-    """Whether directory and streams are these. The owner's side puts the C code's in its place."""
+    """Whether directory and streams are these. `_origin.new` replaces this by the function in C."""
     return cwd_identity() == cwd and stdio_identity() == stdio
 
 
 def raw_environment() -> dict[bytes, bytes]:
-    """The environment as `os.environ` keeps it (its own dict: do not change it).
+    """The environment as `os.environ` keeps it. This is its own dict: do not change it.
 
-    A program may have put another mapping in the place of `os.environ`; then that counts.
+    If a program has put another mapping in the place of `os.environ`, that mapping counts.
     """
     try:
         return os.environ._data  # type: ignore[attr-defined,no-any-return]

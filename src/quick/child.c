@@ -102,7 +102,7 @@ be_born(const Forker *f, int comm, int up, int standby)
     prctl(PR_SET_NAME, standby ? "ef-standby" : "ef-prepared");
     born.comm = comm;
     born.up = up;
-    born.forker = getppid();  /* another pid if the forker is gone already: nobody can be asked then */
+    born.forker = getppid();  /* another pid if the forker is gone already: nobody is asked then */
     born.standby = standby;
     born.root = f->root;
     born.births = f->births;

@@ -1,14 +1,16 @@
 """The rights of a process: user, groups, root directory, capabilities, what it may never gain.
 
-They tell whether a process may be given what another one has: nobody gets back by asking what it
-gave up. The system says what a process has; without /proc its user and group are all that is known.
+A process may ask another one for processes only if it has the same rights: nobody gets back by
+asking what it gave up. What a process has, the system says; without /proc, user and group are all
+that is known of it.
 """
 
 from __future__ import annotations
 
 import os
 
-#: What /proc tells of a process's rights; that it has a filter of system calls is among it.
+#: The lines of /proc/PID/status that tell of rights. "Seccomp:" tells whether there is a filter of
+#: system calls.
 _LINES = (
     *("Uid:", "Gid:", "Groups:", "NoNewPrivs:", "Seccomp:"),
     *("CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"),
@@ -16,10 +18,10 @@ _LINES = (
 
 
 def of(pid: int | str) -> tuple[object, ...] | None:
-    """The rights of a process, comparable; None where they can't be told.
+    """The rights of a process, in a form that can be compared; None where they can't be told.
 
     Args:
-        pid: of the process, or "self".
+        pid: of that process, or "self".
     """
     try:
         with open(f"/proc/{pid}/status") as file:
@@ -34,10 +36,10 @@ def of(pid: int | str) -> tuple[object, ...] | None:
 
 
 def may_have_ours(sender: tuple[int, int, int]) -> bool:
-    """Whether a process has the rights of this one, as the kernel attests it.
+    """Whether the process that has sent a message has the same rights as this one.
 
     Args:
-        sender: pid, real user and group of who sent a message.
+        sender: pid, real user and real group of that process, as the kernel attests them.
     """
     pid, uid, gid = sender
     if (uid, gid) != (os.getuid(), os.getgid()):
