@@ -242,6 +242,7 @@ class Server:
                 self.read()
             op, payload = self.todo.pop()
             job = self.commands[op](self, payload, mask=BLOCKED)
+            here.up = up  # what it rehearses may fail, and then says so
             assert job is not None
             job()
             job.args[0].close()  # type: ignore[attr-defined]
