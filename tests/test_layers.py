@@ -47,8 +47,8 @@ HEAVY = {
 }  # fmt: skip
 #: Module: where it may be imported. Anything else about platforms is asked of `_ground`.
 IMPORTED_ONLY_BY = {
-    "ctypes": {"_ground"},
-    "fcntl": {"_ground", "_child"},  # there in `guard` alone
+    "ctypes": {"_ground", "_child"},  # there in `rights` alone
+    "fcntl": {"_ground", "_child", "_origin"},  # in `guard` and `rights`; in `whole`
     "msvcrt": {"_ground"},
     "struct": {"_ground", "mp"},
     "_struct": {"_shared"},
@@ -377,8 +377,8 @@ RED = [
     ("_owner.process", "import sys\nsys.platform", "sys.platform is asked only in _ground"),
     ("__init__", "import sys\nsys.platform", "sys.platform is asked only in _ground"),
     ("_early", "getattr(sys, 'frozen', False)", "sys.frozen is asked only in _ground"),
-    ("_early", "import ctypes", "ctypes is imported only by _ground"),
-    ("_owner.process", "import fcntl", "fcntl is imported only by _child, _ground"),
+    ("_early", "import ctypes", "ctypes is imported only by _child, _ground"),
+    ("_owner.process", "import fcntl", "fcntl is imported only by _child, _ground, _origin"),
     ("_owner.process", "import struct", "struct is imported only by _ground, mp"),
     ("_owner.process", "sock.recvmsg(1)", "recvmsg is for _shared"),
     ("_origin.interpreter", "os.environ.get('EARLYFORK_PYTHON')", "only the face reads"),

@@ -29,6 +29,7 @@ OPS = {
     "READY": 9,
     "RUN": 10,
     "ENV": 11,
+    "CHROOT": 18,
     "CWD": 12,
     "PATH": 13,
     "STDIO": 14,

@@ -143,6 +143,14 @@ def _at_import() -> str:
             from earlyfork._origin import shed
 
             shed.serve_marker(*found)
+    reason = _fork_if_asked()
+    from earlyfork import _early
+
+    _early.load_before_files_go(_load_all)
+    return reason
+
+
+def _fork_if_asked() -> str:
     wish = _os.environ.get("EARLYFORK", "")
     if wish not in ("", "0", "1"):
         _warn(f"EARLYFORK={wish} is ignored: 0 forbids the early template and 1 demands it")
@@ -179,6 +187,18 @@ def _fork_early() -> str:
         _warn(f"{error}; processes are launched instead")
         return str(error)
     return "the main program imported earlyfork while it had one thread"
+
+
+def _load_all() -> None:
+    """Load the rest of the package, as far as its files can still be read."""
+    try:
+        for name in __all__:
+            globals().get(name) or __getattr__(name)
+        from earlyfork._origin import whole
+
+        whole.load_there()
+    except ImportError:  # `new` will say what is missing, if it is ever called
+        return
 
 
 def _serve(comm: int, status: int) -> "NoReturn":

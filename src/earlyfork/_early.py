@@ -100,6 +100,39 @@ def is_nuitka_onefile() -> bool:
     return compiled is not None and bool(getattr(compiled, "onefile", False))
 
 
+# -- what can't be read later --------------------------------------------------------------------
+
+#: Functions of `os` after which files may be out of reach that could be read before.
+_GIVE_UP = ("chroot", "seteuid", "setresuid", "setreuid", "setuid")
+
+
+def load_before_files_go(load: "Callable[[], None]") -> None:
+    """Have `load` called just before the program gives up the right to read files.
+
+    The functions of `os` that do so call it the first time, and are themselves again.
+    """
+    own: dict[str, tuple[object, object]] = {}
+
+    def put_in_place(name: str) -> None:
+        original = getattr(os, name)
+
+        def load_first(*args: object, **named: object) -> object:
+            for other, (before, ours) in own.items():
+                if getattr(os, other) is ours:
+                    setattr(os, other, before)
+            load()
+            return original(*args, **named)
+
+        load_first.__name__ = load_first.__qualname__ = name
+        load_first.__doc__ = original.__doc__
+        own[name] = original, load_first
+        setattr(os, name, load_first)
+
+    for name in _GIVE_UP:
+        if hasattr(os, name):
+            put_in_place(name)
+
+
 # -- the fork ------------------------------------------------------------------------------------
 
 

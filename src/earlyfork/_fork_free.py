@@ -10,7 +10,9 @@ import select
 
 
 def two_pairs() -> tuple[int, int, int, int]:
-    """Two socketpairs: comm's near and far end, status's, of which neither blocks.
+    """Two socketpairs: comm's near and far end, which is told who sends, and status's.
+
+    Neither end of status blocks.
 
     Raises:
         OSError: no fd to be had; none is left open.
@@ -23,6 +25,8 @@ def two_pairs() -> tuple[int, int, int, int]:
         for end in ends:
             end.close()
         raise
+    if hasattr(_socket, "SO_PASSCRED"):
+        ends[1].setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
     ends[2].setblocking(False)
     ends[3].setblocking(False)
     near, far, ours, theirs = (end.detach() for end in ends)

@@ -104,7 +104,7 @@ refill(Forker *f)
     /* Its comm and status, the owner's end first; its way up, the forker's end first. */
     int ends[6];
     int made = 0;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0)
+    if (comm_pair(ends) == 0)
         made = 2;
     if (made && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends + 2) == 0)
         made = 4;

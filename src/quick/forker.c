@@ -108,13 +108,14 @@ loop(Forker *f, Polled *polled, int *is_born)
         if (comm->revents) {
             char batch[PAD];
             int fds[MAX_FDS], fd_count;
-            ssize_t got = receive(f->comm, batch, PAD, MSG_DONTWAIT, fds, &fd_count);
+            struct ucred sender;
+            ssize_t got = receive(f->comm, batch, PAD, MSG_DONTWAIT, fds, &fd_count, &sender);
             if (got < 0 && (errno == EAGAIN || errno == EINTR))
                 continue;
             if (got < 0)
                 return not_read(READ, f->comm);
             if (got != PAD || fd_count != 2 || memcmp(batch, PyBytes_AS_STRING(f->fork_batch), PAD))
-                return bytes_and_fds(READ, f->comm, batch, got, fds, fd_count);
+                return bytes_and_fds(READ, f->comm, batch, got, fds, fd_count, &sender);
             PySet_Clear(f->waiting);  /* who asks this way has found none */
             if (PyDict_GET_SIZE(f->status) >= f->crowd)
                 return Py_BuildValue("(iii)", ASKED, fds[0], fds[1]);

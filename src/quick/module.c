@@ -39,7 +39,7 @@ PyDoc_STRVAR(open_socket_doc,
 
 PyDoc_STRVAR(same_place_doc,
 "same_place(cwd, stdio)\n\n"
-"Whether cwd_identity() and stdio_identity() of _context.py would answer this.");
+"Whether directory_identity() of / and . and stdio_identity() of _context.py would answer this.");
 
 PyDoc_STRVAR(inode_doc, "inode(fd)\n\nThe inode number of an open file; 0 if it is not open.");
 

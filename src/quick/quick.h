@@ -37,6 +37,7 @@
 
 #include <poll.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 /* _shared/wire.py's numbers; tests/test_quick.py holds the two together. */
@@ -64,12 +65,17 @@ double now(void);
 uint32_t number_at(const unsigned char *at);
 void put_number(unsigned char *at, uint32_t number);
 
+/* A number in digits; how many. */
+int put_decimal(char *at, unsigned long number);
+
 /* A frame with a decimal number to the owner that waits at this status socket. */
 void tell_owner(int fd, int op, long number);
 
 /* One message with its fds, close-on-exec. `fds` has room for MAX_FDS, or for as many as can come.
- * -1 and errno; EMFILE when fds were lost on the way. */
-ssize_t receive(int fd, void *data, size_t size, int flags, int *fds, int *count);
+ * `sender`, if it is not NULL: who sent it; pid 0 where the kernel does not say. -1 and errno; EMFILE
+ * when fds were lost on the way. */
+ssize_t receive(int fd, void *data, size_t size, int flags, int *fds, int *count,
+                struct ucred *sender);
 
 /* One message with one fd or two; does not wait. -1 and errno. */
 int send_with_fds(int fd, const void *data, size_t size, const int *fds, int count);
@@ -80,6 +86,12 @@ void hear_deaths(int fd);
 /* The way up of a child to its forker: what the forker hears by, and what the child speaks by. -1
  * and errno. */
 int up_pair(int pair[2]);
+
+/* A process's comm: its owner's end, and its own. -1 and errno. */
+int comm_pair(int pair[2]);
+
+/* Have the kernel say with each message that arrives at this end who sent it, or not. */
+int name_senders(int fd, int on);
 
 /* Whether something waits in a socket that nothing more shall come to: in a stream, and in a way
  * up, where an empty message counts as well. */
@@ -136,9 +148,9 @@ PyObject *global_of(const char *module, Py_ssize_t module_length, const char *na
 
 PyObject *list_of(const int *fds, int count);
 
-/* (what, comm, data, fds) */
+/* (what, comm, data, fds, sender) */
 PyObject *bytes_and_fds(int what, int comm, const char *data, ssize_t size, const int *fds,
-                        int count);
+                        int count, const struct ucred *sender);
 
 /* The same when nothing came: b"" at the end of the stream, None for fds that found no place. An
  * exception for any other errno. */
@@ -176,6 +188,7 @@ typedef struct {
     PyObject *births;           /* tuple of functions that a new process calls first */
     PyObject *socket_class;     /* what its function gets */
     PyObject *fork_batch;       /* bytes: a request for a process without more */
+    PyObject *rights;           /* bytes: what senders have than whom a child has no more rights */
     int standby, crowd, generation;
     double refill_at, refill_after;
     int nursery;                /* its pid, or 0 */

@@ -25,11 +25,11 @@ from earlyfork._shared.sockets import (
     POLLIN,
     SO_LOCK_FILTER,
     Fds,
+    comm_pair,
     has_marks,
     poll,
     rights,
     status_pair,
-    stream_pair,
     up_pair,
     write_status,
 )
@@ -217,7 +217,7 @@ class Children:
         assert self.queue is not None
         ends = Fds()
         try:
-            ends.extend(stream_pair())
+            ends.extend(comm_pair())
             ends.extend(status_pair())
             ends.extend(up_pair())
             pid = fork()

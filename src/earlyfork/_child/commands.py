@@ -16,8 +16,9 @@ from earlyfork._child.ending import flush
 from earlyfork._child.files import revive
 from earlyfork._child.here import close_way_up, here, resolve, set_name, take_to_work, tell
 from earlyfork._child.late_socket import socket_class
+from earlyfork._child.rights import enter_root
 from earlyfork._shared import payloads, wire
-from earlyfork._shared.sockets import Fds
+from earlyfork._shared.sockets import Fds, name_senders
 from earlyfork._shared.surroundings import apply_env, apply_path, apply_stdio
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -130,6 +131,15 @@ def _cwd(_payload: bytes, fds: Fds) -> None:
     os.close(fd)
 
 
+def _chroot(_payload: bytes, fds: Fds) -> None:
+    fd = fds.take()
+    try:
+        if not os.path.samestat(os.fstat(fd), os.stat("/")):
+            enter_root(fd)
+    finally:
+        os.close(fd)
+
+
 def _path(payload: bytes, _fds: Fds) -> None:
     apply_path(payload)
 
@@ -138,6 +148,7 @@ def _path(payload: bytes, _fds: Fds) -> None:
 #: the fds of the batch, of which they take their own.
 SURROUND: dict[int, Callable[[bytes, Fds], None]] = {
     wire.ENV: _env,
+    wire.CHROOT: _chroot,
     wire.CWD: _cwd,
     wire.PATH: _path,
     wire.STDIO: apply_stdio,
@@ -205,6 +216,7 @@ def _run(server: Server, payload: bytes, mask: Iterable[int] = ()) -> Callable[[
         close_way_up()
     else:
         take_to_work()
+    name_senders(server.comm, on=False)
     comm = socket_class()(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, server.comm.detach())
     values, here.pending = here.pending, []
     here.kind = "worker"

@@ -12,8 +12,8 @@ import errno
 
 from earlyfork._child import foreign
 from earlyfork._child.here import here, tell
+from earlyfork._child.rights import has_our_rights
 from earlyfork._shared import payloads, wire
-from earlyfork._shared import rights as _rights
 from earlyfork._shared.sockets import (
     DONTWAIT,
     NOSIGNAL,
@@ -152,46 +152,53 @@ def _take(sock: _socket.socket, rule: Rule) -> tuple[Fds, Sender]:
 
 def _new(server: Server, _pid: int, _payload: bytes, fds: Fds, sender: Sender) -> None:
     """A descendant wants a process forked off the clean template: fork it, or pass it on."""
-    if _may_ask(fds, sender, gone=server.kids.lingering and server.root):
-        _fork_or_pass_on(server, wire.NEW, fds)
+    if _may_ask(fds, gone=server.kids.lingering and server.root):
+        _fork_or_pass_on(server, wire.NEW, fds, sender)
 
 
 def _sibling(server: Server, _pid: int, _payload: bytes, fds: Fds, sender: Sender) -> None:
     """A child wants one more process like itself. A nursery stands in for its template."""
-    if not _may_ask(fds, sender, gone=server.kids.lingering):
+    if not _may_ask(fds, gone=server.kids.lingering):
         return
     if server.is_nursery:
-        _fork_or_pass_on(server, wire.SIBLING, fds)
+        _fork_or_pass_on(server, wire.SIBLING, fds, sender)
     else:
-        server.fork(fds)
+        server.fork(fds, _asker(sender))
 
 
-def _may_ask(fds: Fds, sender: Sender, *, gone: bool) -> bool:
+def _may_ask(fds: Fds, *, gone: bool) -> bool:
     """Whether a request is one, and is granted; who is refused is told why."""
     if not all(map(foreign.is_stream, fds)):
         raise Refused
-    refusal = 0
-    if sender is not None and not _rights.may_have_ours(sender):
-        refusal = errno.EPERM  # who gave up its rights may not have them back by asking
-    elif gone:
-        refusal = errno.EPIPE  # the owner is gone, and so are its streams
-    if refusal:
-        write_status(fds[1], wire.NO_FORK, payloads.pack_number(refusal))
-    return not refusal
+    if gone:  # the owner is gone, and so are its streams
+        _refuse(fds, errno.EPIPE)
+    return not gone
 
 
-def _fork_or_pass_on(server: Server, op: int, fds: Fds) -> None:
+def _refuse(fds: Fds, number: int) -> None:
+    write_status(fds[1], wire.NO_FORK, payloads.pack_number(number))
+
+
+def _asker(sender: Sender) -> Sender:
+    """Who asked, if it has other rights than this process; the new one must not have more."""
+    return None if sender is None or has_our_rights(sender) else sender
+
+
+def _fork_or_pass_on(server: Server, op: int, fds: Fds, sender: Sender) -> None:
+    asker = _asker(sender)
     if server.root and here.can_ask and server.default is None:
-        server.fork(fds)
+        server.fork(fds, asker)
         return
     try:
         if not server.root:
-            tell(op, b"", fds)
+            tell(op, b"", fds, asker)
+        elif asker is not None:  # the default template would take this process for the asker
+            _refuse(fds, errno.EPERM)
         elif server.default is not None:
             batch = wire.batch(wire.frame(wire.FORK), 2)
             server.default.sendmsg([batch], rights(fds), NOSIGNAL | DONTWAIT)
     except OSError as error:
-        write_status(fds[1], wire.NO_FORK, payloads.pack_number(error.errno or 0))
+        _refuse(fds, error.errno or 0)
 
 
 # -- what a child says of itself ------------------------------------------------------------------

@@ -16,6 +16,7 @@ from earlyfork._shared.sockets import (
     POLLOUT,
     SO_LOCK_FILTER,
     Fds,
+    credentials,
     has_marks,
     poll,
     rights,
@@ -41,7 +42,7 @@ class Here:
     # Slots, where the part in C finds them at once.
     __slots__ = (
         *("baseline", "can_ask", "doing", "files", "forker", "job", "kind", "lifeline", "line"),
-        *("pending", "spoke", "up"),
+        *("pending", "rights", "spoke", "up"),
     )
 
     def __init__(self) -> None:
@@ -59,6 +60,8 @@ class Here:
         #: What this process was told to run, for its error messages.
         self.doing = ""
         self.pending: list[object] = []
+        #: What senders had of whom this process knew that it has no more rights than they.
+        self.rights = b""
         self.baseline: _context.Context | None = None
         #: Whether a request for a new process that is sent up finds a clean template.
         self.can_ask = False
@@ -84,10 +87,13 @@ def set_name(name: str) -> None:
         os.close(fd)
 
 
-def tell(op: int, payload: bytes, fds: Fds | None = None) -> None:
-    """Send something up to the forker.
+def tell(
+    op: int, payload: bytes, fds: Fds | None = None, sender: tuple[int, int, int] | None = None
+) -> None:
+    """Send something up to the forker; in the name of another process if `sender` names one.
 
     Raises:
+        PermissionError: this process may not speak in the name of another one.
         OSError: the forker is gone, does not read for five seconds, or was told something that it
             may not be told.
     """
@@ -96,6 +102,8 @@ def tell(op: int, payload: bytes, fds: Fds | None = None) -> None:
         return
     message = [payloads.pack_up(op, os.getpid(), payload)]
     ancillary = rights(fds) if fds else []
+    if sender is not None:
+        ancillary += credentials(*sender)
     sock = _way_up()
     here.spoke = True
     try:

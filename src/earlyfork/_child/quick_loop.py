@@ -56,7 +56,7 @@ class LoopState:
 
     __slots__ = (
         *("births", "careful", "comm", "crowd", "ends", "fork_batch", "generation", "nursery"),
-        "others",
+        *("others", "rights"),
         *("queue", "refill_after", "refill_at", "root", "socket_class", "standby"),
         *("status", "ups", "waiting", "wake_in", "wake_out", "watched", "what"),
     )
@@ -84,6 +84,7 @@ class LoopState:
         self.nursery = server.nursery.pid if server.nursery else 0
         self.root = server.root or server.is_nursery
         self.careful = kids.careful
+        self.rights = here.rights
         #: What happened, and what belongs to that.
         self.what: tuple[Any, ...] = ()
 
@@ -126,17 +127,17 @@ def see_to(server: Server, left: LoopState) -> None:
     """Something unusual happened in the loop, or a new process was told something unusual."""
     event, *found = left.what
     if event == quick.CHILD:
-        comm, data, fds = found
+        comm, data, fds, sender = found
         server.begin(comm)
         if isinstance(data, BaseException):
             raise data
-        take(server, data, fds)
+        take(server, data, fds, sender)
         return
     kids = server.kids
     kids.refill_at, kids.standby = left.refill_at, left.standby
     if event == quick.READ:
-        _, data, fds = found
-        take(server, data, fds)
+        _, data, fds, sender = found
+        take(server, data, fds, sender)
     elif event == quick.MORE:
         if found[0]:
             with Calm(server.kids):
@@ -166,11 +167,13 @@ def _see_to_children(server: Server, event: int, found: list[Any]) -> None:
             server.bury()
 
 
-def take(server: Server, data: bytes | None, fds: list[int]) -> None:
+def take(
+    server: Server, data: bytes | None, fds: list[int], sender: tuple[int, int, int] | None
+) -> None:
     """Take in what was read and not obeyed."""
     if data is None:
         server.lose()
         return
-    server.take(data[: wire.PAD], Fds(fds))
+    server.take(data[: wire.PAD], Fds(fds), sender)
     if len(data) > wire.PAD:  # the rest of the same batch
-        server.take(data[wire.PAD :], Fds())
+        server.take(data[wire.PAD :], Fds(), sender)

@@ -11,7 +11,7 @@ import os
 import sys
 
 from earlyfork import _context
-from earlyfork._child import late_socket, quick_loop
+from earlyfork._child import late_socket, quick_loop, rights
 from earlyfork._child.commands import OBEY
 from earlyfork._child.ending import finish
 from earlyfork._child.guard import BLOCKED
@@ -74,6 +74,7 @@ def serve_root(
     here.__init__()  # type: ignore[misc]  # a snapshot of a worker begins anew
     here.kind = "template"
     here.can_ask = can_ask
+    here.rights = rights.of("self")
     server = Server(_socket.socket(AF_UNIX, STREAM, 0, comm), OBEY, hear)
     here.lifeline = status
     if default >= 0:

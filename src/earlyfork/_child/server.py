@@ -19,6 +19,7 @@ from earlyfork._child.ending import conclude, drain, flush, forget_exit_function
 from earlyfork._child.guard import BLOCKED
 from earlyfork._child.here import here, set_name, tell
 from earlyfork._child.nursery import Nursery
+from earlyfork._child.rights import settle
 from earlyfork._shared import payloads, wire
 from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import (
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
     #: What each frame does, by its op.
     Commands = Mapping[int, Callable[..., Callable[[], object] | None]]
+    #: The pid, real user and group of who sent something.
+    Sender = tuple[int, int, int] | None
     #: Obeys what a child has said.
     Hear = Callable[["Server", int], None]
 
@@ -63,6 +66,10 @@ class Server:
         self.decoder = wire.Decoder()
         self.todo: list[tuple[int, bytes]] = []  # the frames of a batch, last first
         self.fds = Fds()  # those of that batch
+        #: Who sent it, until this process has no more rights than they.
+        self.senders: set[Sender] = set()
+        #: The descendant that asked for this process, if it had other rights than its forker.
+        self.askers: set[Sender] = set()
         self.kids = Children()
         #: The owner's end of this process's status socket, while nobody owns it.
         self.parked = Fds()
@@ -84,6 +91,9 @@ class Server:
                     op, payload = self.todo.pop()
                     if (wire.OPEN, op) not in wire.NEXT:
                         raise wire.ProtocolError(f"op {op} is none that a process obeys")
+                    if self.senders and op in wire.USE_RIGHTS:
+                        here.rights = settle(self.senders | self.askers, here.rights)
+                        self.senders.clear()
                     if op in wire.CHANGES:
                         self.kids.generation += 1
                         self.kids.waiting.clear()
@@ -105,13 +115,13 @@ class Server:
         wants = self.decoder.wants
         flags = _socket.MSG_WAITALL if wants > wire.PAD else 0
         try:
-            data, fds, _ = receive(self.comm, wants, flags)
+            data, fds, sender = receive(self.comm, wants, flags)
         except ConnectionResetError:
-            data, fds = b"", Fds()
+            data, fds, sender = b"", Fds(), None
         except FdsLost:
             self.lose()
             return
-        self.take(data, fds)
+        self.take(data, fds, sender)
 
     def lose(self) -> None:
         """Fds found no place here: one request is lost, and its owner sees that.
@@ -122,10 +132,13 @@ class Server:
             raise FdsLost("fds were lost on the way: too many open files in this process")
         self.decoder = wire.Decoder()
 
-    def take(self, data: bytes, fds: Fds) -> None:
-        """Take in what was read."""
+    def take(self, data: bytes, fds: Fds, sender: Sender) -> None:
+        """Take in what was read, and who had sent it."""
         if not data:
             self.end(0)
+        if self.decoder.clean:
+            self.senders.clear()
+        self.senders.add(sender)
         batch = self.decoder.feed(data, fds)
         if batch is not None:
             self.todo, found = batch
@@ -222,6 +235,7 @@ class Server:
         self.root = self.is_nursery = self.is_full = False
         self.default = self.nursery = None
         self.todo, self.fds, self.parked = [], Fds(), Fds()
+        self.senders, self.askers = set(), set()
         if not self.decoder.clean:  # half of a large value was read: that is the forker's
             self.decoder = wire.Decoder()
         self.kids = Children()
@@ -263,19 +277,20 @@ class Server:
             self.kids.arm()
             open_files.settle()
 
-    def fork(self, fds: Fds) -> None:
+    def fork(self, fds: Fds, asker: Sender = None) -> None:
         """Fork a process that serves the first of two fds, and whose owner waits at the second."""
         with fds, Calm(self.kids):
-            self._fork(fds)
+            self._fork(fds, asker)
 
-    def _fork(self, fds: Fds) -> None:
+    def _fork(self, fds: Fds, asker: Sender) -> None:
         try:
             self.be_forker()
         except OSError as error:  # no fds: whoever asked is told, and may ask again
             write_status(fds[1], wire.NO_FORK, payloads.pack_number(error.errno or 0))
             return
         kids = self.kids
-        if kids.crowded and self.leave_to_nursery() and self.pass_on(wire.FORK, b"", fds):
+        leave = kids.crowded and asker is None and self.leave_to_nursery()
+        if leave and self.pass_on(wire.FORK, b"", fds):
             return
         if kids is not self.kids:  # the nursery itself: it is told like any other template
             return
@@ -283,6 +298,7 @@ class Server:
         up = kids.fork(comm, fds.take())
         if up >= 0:
             self.become(comm, up)
+            self.askers = {asker} - {None}
             set_name("ef-prepared")
         else:
             kids.plan_refill(REFILL_AFTER)

@@ -81,6 +81,14 @@ def early_template() -> Process | None:
     return early if inside.serves(early) else None
 
 
+def load_ahead(*modules: str) -> None:
+    """Have the template that serves now load what its processes may need and can't load later."""
+    template = _now.template
+    if isinstance(template, Process) and _is_ours(template) and inside.serves(template):
+        with contextlib.suppress(EarlyForkError, OSError):  # it dies: the next `new` will say so
+            template.require(*modules).ready(10)
+
+
 def inherited() -> tuple[str, ...]:
     """What the snapshots taken here inherited that may hurt."""
     return tuple(_now.inherited)

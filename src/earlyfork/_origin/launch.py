@@ -15,7 +15,7 @@ from earlyfork._ground import frozen, marker, starters
 from earlyfork._ground.errors import LaunchError
 from earlyfork._ground.fds import above_streams
 from earlyfork._origin import child_text
-from earlyfork._shared.sockets import Fds, stream_pair
+from earlyfork._shared.sockets import Fds, comm_pair, stream_pair
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def launch(choice: Choice, env: dict[str, str] | None = None, *, alone: bool = F
 def _start(choice: Choice, env: dict[str, str] | None, *, alone: bool) -> Launched:
     result = Launched()
     with Fds() as near, Fds() as far:
-        for _ in ("comm", "status"):
-            ends = stream_pair()
+        for make in (comm_pair, stream_pair):
+            ends = make()
             near.append(above_streams(ends[0]))
             far.append(above_streams(ends[1]))
         for container in (near, far):

@@ -23,9 +23,9 @@ from earlyfork._shared.sockets import (
     CLOEXEC,
     Fds,
     FdsLost,
+    comm_pair,
     message_pair,
     status_pair,
-    stream_pair,
     take_queued,
 )
 
@@ -177,7 +177,7 @@ def add_ends(near: Fds, far: Fds) -> None:
     Raises:
         OSError: no fd to be had here; what was made is in the containers.
     """
-    _add_pair(near, far, stream_pair())
+    _add_pair(near, far, comm_pair())
     _add_pair(near, far, status_pair())
 
 

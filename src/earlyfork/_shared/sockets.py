@@ -81,6 +81,19 @@ def stream_pair() -> tuple[int, int]:
     return near.detach(), far.detach()
 
 
+def comm_pair() -> tuple[int, int]:
+    """The two ends of a process's comm: its owner's, and its own, which is told who sends."""
+    near, far = _socket.socketpair(AF_UNIX, STREAM)
+    name_senders(far, on=True)
+    return near.detach(), far.detach()
+
+
+def name_senders(sock: _socket.socket, *, on: bool) -> None:
+    """Have the kernel say with each message that arrives at this end who sent it, or not."""
+    if CREDENTIALS is not None:
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, on)
+
+
 def message_pair() -> tuple[_socket.socket, _socket.socket]:
     """A socketpair that keeps messages whole."""
     try:
@@ -95,8 +108,7 @@ def message_pair() -> tuple[_socket.socket, _socket.socket]:
 def up_pair() -> tuple[int, int]:
     """The two ends of a child's way up: the one that its forker hears, and the child's."""
     hears, speaks = message_pair()
-    if CREDENTIALS is not None:
-        hears.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
+    name_senders(hears, on=True)
     return hears.detach(), speaks.detach()
 
 
@@ -137,7 +149,7 @@ def receive(
         if kind == _socket.SCM_RIGHTS:
             fds += struct.unpack(f"{len(raw) // 4}i", raw[: len(raw) // 4 * 4])
         elif kind == CREDENTIALS:
-            sender = struct.unpack("3i", raw)
+            sender = struct.unpack("iII", raw)
     if not CLOEXEC:  # macOS
         for fd in fds:
             os.set_inheritable(fd, False)
@@ -153,6 +165,12 @@ def rights(fds: Iterable[int]) -> list[tuple[int, int, bytes]]:
     """The ancillary data that carries `fds`."""
     numbers = (*fds,)
     return [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(numbers)}i", *numbers))]
+
+
+def credentials(pid: int, uid: int, gid: int) -> list[tuple[int, int, bytes]]:
+    """The ancillary data that names another process as the sender; for who may do so."""
+    assert CREDENTIALS is not None
+    return [(_socket.SOL_SOCKET, CREDENTIALS, struct.pack("iII", pid, uid, gid))]
 
 
 def take_queued(queue: _socket.socket) -> tuple[int, int, int, int] | None:
