@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from earlyfork._child.here import here
 from earlyfork._ground import platform
 from earlyfork._ground.fds import listens, open_fds, target
-from earlyfork._origin import default
+from earlyfork._origin import default, shed
 from earlyfork._owner import inside, linked
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def findings(kept: Collection[int] = ()) -> list[str]:
     Args:
         kept: fds that its owner wants there: sockets and pipes among them are not told.
     """
-    return [*_threads(), *_fds(kept, own_fds()), *_gpu_state(), *_modules()]
+    own = own_fds() | shed.tracker_fds()
+    return [*_threads(), *_fds(kept, own), *_gpu_state(), *_modules()]
 
 
 def own_fds() -> set[int]:

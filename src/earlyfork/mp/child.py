@@ -109,6 +109,8 @@ def prepare(payload: bytes) -> None:
     assert isinstance(tracker, int)
     assert isinstance(report, int)
     key, preload, main, settings = pickle.loads(payload)
+    if tracking._fd is not None:  # a snapshot's
+        os.close(tracking._fd)
     tracking._fd = tracker
     tracking._pid = None
     prepared = Prepared(key)
