@@ -107,7 +107,9 @@ def serve_marker(comm: int, status: int, keeps_directory: bool) -> NoReturn:  # 
     early_template(comm, status, lifeline)
 
 
-def snapshot_template(comm: int, status: int, keep: set[int], default: int) -> NoReturn:
+def snapshot_template(
+    comm: int, status: int, keep: set[int], default: int, main: dict[str, object]
+) -> NoReturn:
     """What a snapshot does: let go of the main program's peers, keep all else, then serve.
 
     Args:
@@ -115,12 +117,13 @@ def snapshot_template(comm: int, status: int, keep: set[int], default: int) -> N
         status: its end of its own status socket.
         keep: fds that stay open beside those.
         default: its way to the default template that the main program had; -1 without one.
+        main: the main program's own names.
     """
     import gc
 
     from earlyfork._child import here, root
     from earlyfork._ground import frozen
-    from earlyfork._origin import host_fork
+    from earlyfork._origin import host_fork, main_module
 
     can_ask = default >= 0 or here.here.can_ask
     tracker = tracker_fds()
@@ -129,6 +132,7 @@ def snapshot_template(comm: int, status: int, keep: set[int], default: int) -> N
     shed_fds(keep | tracker | {comm, status} | ({default} if default >= 0 else set()))
     host_fork.forget_everything()
     finish_half_imports()
+    main_module.be_main(main)
     here.Here.collect_by = frozen.collect_by()
     gc.freeze()
     root.serve_root(comm, status, default, can_ask=can_ask)
