@@ -1,7 +1,7 @@
-"""The main program's own names as `__main__` of a snapshot, where something else is `__main__` here.
+"""The main program's own names as `__main__` of a snapshot, where something else has that name.
 
 `python -m cProfile script.py` (profile, trace) runs the script in a dict, and `__main__` is the
-profiler. What the snapshot runs by name is the script's. (Python 3.13 runs it in a module.)
+profiler. What the snapshot runs by name is the script's.
 """
 
 from __future__ import annotations
