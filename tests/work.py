@@ -403,3 +403,13 @@ def has_site_directory(place: str) -> tuple[bool, bool]:
 def site_directory(sock: socket.socket, place: str) -> None:
     """The same."""
     give(sock, has_site_directory(place))
+
+
+def of_the_kernel(sock: socket.socket) -> None:
+    """Send what a process has from the one that made it, but for files and the directory."""
+    import resource
+
+    umask = os.umask(0o77)
+    limit = resource.getrlimit(resource.RLIMIT_CORE)
+    ignored = signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
+    give(sock, {"umask": umask, "limit": limit, "ignored": ignored, "parent": os.getppid()})
