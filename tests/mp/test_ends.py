@@ -43,6 +43,16 @@ def test_poll_from_many_threads_loses_no_exit_code(run_file: Say) -> None:
     assert run_file("threads_start_children.py") == "32 True\n"
 
 
+def test_what_the_main_module_registers_runs_at_each_workers_end(run_file: Say) -> None:
+    """As with spawn; from a snapshot, where the main module was run as itself, it does not."""
+    spawned = run_file("registers_exits.py", "spawn")
+    assert spawned.splitlines()[:2] == ["finalized", "the worker's own"]
+    assert "mp_main decorated\n" in spawned
+    assert run_file("registers_exits.py", "earlyfork") == spawned
+    from_snapshot = run_file("registers_exits.py", "snapshot")
+    assert from_snapshot == "finalized\nthe worker's own\nflushed 1\n" * 2
+
+
 # --- parents and children -------------------------------------------------------------------------
 
 
@@ -145,13 +155,3 @@ def test_workers_of_a_killed_template_can_be_killed(run_file: Say) -> None:
 def test_a_process_that_the_kernel_refuses(run_file: Say) -> None:
     """No fds are left: it was never started, and the next one is."""
     assert run_file("no_fds_for_a_child.py") == "refused True\n0\n"
-
-
-def test_what_the_main_module_registers_runs_at_each_workers_end(run_file: Say) -> None:
-    """As with spawn; from a snapshot, where the main module was run as itself, it does not."""
-    spawned = run_file("registers_exits.py", "spawn")
-    assert spawned.splitlines()[:2] == ["finalized", "the worker's own"]
-    assert "mp_main decorated\n" in spawned
-    assert run_file("registers_exits.py", "earlyfork") == spawned
-    from_snapshot = run_file("registers_exits.py", "snapshot")
-    assert from_snapshot == "finalized\nthe worker's own\nflushed 1\n" * 2

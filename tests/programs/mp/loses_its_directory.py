@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import resource_tracker
 
 import earlyfork
 import earlyfork.mp
@@ -22,6 +23,8 @@ def work():
 
 
 if __name__ == "__main__":
+    # The stdlib launches it with the first lock; Python 3.13.0 can't import `socket` in no directory.
+    resource_tracker.ensure_running()
     os.mkdir("gone")
     os.mkdir("other")
     before = os.getcwd()
