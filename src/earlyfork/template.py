@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, cast
 
 import earlyfork
 from earlyfork import _early
-from earlyfork._ground import platform
+from earlyfork._ground import platform, stack
 from earlyfork._ground.errors import TemplateError
-from earlyfork._ground.stack import warn
 from earlyfork._origin import default, health, shed
 
 if TYPE_CHECKING:
@@ -61,20 +60,21 @@ def snapshot(*, keep_fds: Iterable[int] = ()) -> Process:
         )
     native = platform.thread_names()
     if native:
-        warn(
+        stack.warn(
             f"the snapshot is taken beside native threads ({', '.join(native)}), which are not in "
             "it; libraries that own them must cope with fork, as BLAS pools do"
         )
+    main = stack.main_names()
     comm_to_default = default.default_comm()
     found = health.findings(keep)
     with warnings.catch_warnings():
         # 3.12 and later warn of fork beside threads; that was said above, with names.
         warnings.simplefilter("ignore", DeprecationWarning)
         forked = _early.fork_template(
-            lambda comm, status: shed.snapshot_template(comm, status, keep, comm_to_default)
+            lambda comm, status: shed.snapshot_template(comm, status, keep, comm_to_default, main)
         )
     default.note_inherited(found)
-    return default.root_of(forked, "snapshot", has_main=True)
+    return default.root_of(forked, "snapshot", main)
 
 
 class _Refused:

@@ -67,10 +67,10 @@ def adopt_early(forked: Forked) -> None:
     _now.template = _now.early = root_of(forked, "early")
 
 
-def root_of(forked: Forked, origin: str, *, has_main: bool = False) -> Process:
+def root_of(forked: Forked, origin: str, main: dict[str, object] | None = None) -> Process:
     """The handle on a template that was forked off this program."""
     watch = Watch(forked.status, None, None)
-    return inside.root(forked.comm, watch, origin, forked.baseline, has_main=has_main)
+    return inside.root(forked.comm, watch, origin, forked.baseline, main)
 
 
 def early_template() -> Process | None:
@@ -160,7 +160,7 @@ def launch_root(
     watch = Watch(launched.status, None, None)
     watch.starter = launched.starter
     watch.started_by = str(choice)
-    return inside.root(launched.comm, watch, "exec", launched.baseline, has_main=False)
+    return inside.root(launched.comm, watch, "exec", launched.baseline)
 
 
 def _app_obeys_marker() -> bool:

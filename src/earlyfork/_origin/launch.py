@@ -7,6 +7,7 @@ itself free of the host at once, so the only direct child is one that ends by it
 from __future__ import annotations
 
 import _socket
+import contextlib
 import os
 import sys
 
@@ -19,6 +20,8 @@ from earlyfork._shared.sockets import Fds, comm_pair, stream_pair
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from earlyfork._origin.interpreter import Choice
 
 
@@ -96,7 +99,8 @@ def _execute(choice: Choice, command: list[str], env: dict[str, str], fds: list[
     import subprocess  # here, since most programs never get here
 
     try:
-        process = subprocess.Popen(command, env=env, pass_fds=fds)
+        with _not_debugged():
+            process = subprocess.Popen(command, env=env, pass_fds=fds)
     except OSError as error:
         if error.filename is None:  # not the file's fault: no process, no memory, no fd
             raise
@@ -105,6 +109,19 @@ def _execute(choice: Choice, command: list[str], env: dict[str, str], fds: list[
         ) from error
     process.returncode = 0  # so that nobody but `starters` waits for it
     return process.pid
+
+
+@contextlib.contextmanager
+def _not_debugged() -> Iterator[None]:
+    """Have a debugger that attaches itself to each Python that is executed leave this one alone.
+
+    pydevd (debugpy, PyCharm) does so by threads of its own. A template with these hangs when it
+    forks (seen with debugpy 1.8).
+    """
+    patcher = sys.modules.get("_pydev_bundle.pydev_monkey")
+    skip = getattr(patcher, "skip_subprocess_arg_patch", contextlib.nullcontext)
+    with skip():
+        yield
 
 
 def interpreter_flags() -> list[str]:

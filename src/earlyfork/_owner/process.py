@@ -70,7 +70,8 @@ class Process(Channel):
     _keep: Process | None = None
     #: Of a root template: the surroundings that it was made with.
     _baseline: Context | None = None
-    _has_main = False
+    #: The main program's own names, if they are there.
+    _main: dict[str, object] | None = None
 
     def __init__(self, comm: int, watch: Watch, origin: str) -> None:
         """Own `comm`, the near end of the process's socket."""
@@ -108,7 +109,7 @@ class Process(Channel):
     @property
     def has_main(self) -> bool:
         """Whether the main program's own functions are there (a snapshot, or forked from one)."""
-        return self._has_main
+        return self._main is not None
 
     # -- preparing ----------------------------------------------------------------------------
 
@@ -156,7 +157,7 @@ class Process(Channel):
             TypeError, ValueError: not a callable's name, or a function that has none there.
             ProcessStateError: the process runs already, or is closed.
         """
-        name = target_name(function, has_main=self._has_main)
+        name = target_name(function, self._main)
         self._add(wire.CALL, payloads.pack_values((name,)) + pack_arguments(args))
         self._flush()
         return self
@@ -224,8 +225,8 @@ class Process(Channel):
             comm, watch = found.next(self)
         child = Process(comm, watch, self.origin)
         self._cloned = True
-        if self._has_main:
-            child._has_main = True
+        if self._main is not None:
+            child._main = self._main
         return child
 
     def _begin_standbys(self) -> Standbys:
@@ -307,7 +308,7 @@ class Process(Channel):
         if type(function) is str and function in _run_batches:
             name = function
         else:
-            name = target_name(function, has_main=self._has_main)
+            name = target_name(function, self._main)
         after = self._may(wire.RUN)
         if self._cloned:
             return self._run_clone(name, linked=linked, alone=alone)

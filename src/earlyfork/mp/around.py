@@ -31,6 +31,7 @@ IGNORABLE = tuple(
     )
 )
 HAS_AFFINITY = hasattr(os, "sched_getaffinity")
+HAS_SCHEDULING = hasattr(os, "SCHED_RESET_ON_FORK")
 HAS_PRIORITY = hasattr(os, "getpriority")
 
 
@@ -46,6 +47,7 @@ def look() -> bytes:
             os.getpriority(os.PRIO_PROCESS, 0) if HAS_PRIORITY else 0,
             tuple(map(resource.getrlimit, LIMITS)) if LIMITS else (),
             sorted(affinity),
+            _scheduling() if HAS_SCHEDULING else (0, 0),
         ),
         _BY_VALUE,
     )
@@ -71,6 +73,15 @@ def signals() -> tuple[tuple[int, ...], tuple[int, ...]]:
     )
 
 
+def _scheduling() -> tuple[int, int]:
+    """The scheduling policy (SCHED_BATCH ...) that a child has, and a real-time one's priority."""
+    policy = os.sched_getscheduler(0)
+    if policy & os.SCHED_RESET_ON_FORK:
+        policy &= ~os.SCHED_RESET_ON_FORK
+        policy = 0 if policy in (os.SCHED_FIFO, os.SCHED_RR) else policy
+    return policy, os.sched_getparam(0).sched_priority if policy else 0
+
+
 def _umask() -> int:
     """The file creation mask, which can't be asked for without being set for a moment."""
     if threading.active_count() > 1:  # another thread may create a file, or set it, right then
@@ -94,8 +105,8 @@ def apply(wanted: bytes, found: bytes) -> None:
     """
     if wanted == found:
         return
-    umask, nice, limits, affinity = marshal.loads(wanted)  # noqa: S302 - from our own caller
-    had_umask, had_nice, had_limits, had_affinity = marshal.loads(found)  # noqa: S302
+    umask, nice, limits, affinity, policy = marshal.loads(wanted)  # noqa: S302 - from our own caller
+    had_umask, had_nice, had_limits, had_affinity, had_policy = marshal.loads(found)  # noqa: S302
     if umask != had_umask:
         os.umask(umask)
     for number, limit, had in zip(LIMITS, limits, had_limits, strict=True):
@@ -105,6 +116,8 @@ def apply(wanted: bytes, found: bytes) -> None:
         _try(os.setpriority, os.PRIO_PROCESS, 0, nice)
     if affinity != had_affinity:
         _try(os.sched_setaffinity, 0, affinity)
+    if policy != had_policy:
+        _try(os.sched_setscheduler, 0, policy[0], os.sched_param(policy[1]))
 
 
 def apply_signals(ignored: tuple[int, ...], blocked: tuple[int, ...]) -> None:

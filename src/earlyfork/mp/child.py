@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import earlyfork
 from earlyfork.mp import around
+from earlyfork.mp.exits import ExitFunctions
 from earlyfork.mp.rehearsal import Rehearsal
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Prepared:
         self.key = key
         #: Why the main module could not be imported, with its traceback.
         self.failure = ""
+        #: What the main module has registered to be run at the end.
+        self.exits = ExitFunctions()
         #: The settings that were applied here, as they came.
         self.settings = b""
         self.look()
@@ -109,6 +112,8 @@ def prepare(payload: bytes) -> None:
     assert isinstance(tracker, int)
     assert isinstance(report, int)
     key, preload, main, settings = pickle.loads(payload)
+    if tracking._fd is not None:  # a snapshot's
+        os.close(tracking._fd)
     tracking._fd = tracker
     tracking._pid = None
     prepared = Prepared(key)
@@ -118,7 +123,7 @@ def prepare(payload: bytes) -> None:
         spawn.prepare({name: value for name, value in data.items() if name in _FOR_MAIN})
         # The caller's input is not for a second reader; workers get this in any case.
         around.apply_streams({0: -1})
-        with _silence(), _no_starts():
+        with _silence(), _no_starts(), prepared.exits.noted():
             _run_main(main, preload)
         spawn.prepare(data)  # all of them, and again what the main module may have changed
         prepared.settings = settings
@@ -292,10 +297,12 @@ def _report_semaphores(report: int) -> None:
 
 def work(lifeline: socket.socket) -> NoReturn:
     """Be the process whose pickle is sent through `lifeline`; ends with its exit status."""
-    # From 3.13 on whoever starts a process runs the exit functions, before that `_bootstrap` does
-    # so; either way they run once. What the template registered is the template's.
-    atexit._clear()
+    assert prepared is not None
+    # From 3.13 on whoever starts a process runs multiprocessing's exit function, before that
+    # `_bootstrap` does so; either way it is run once, by ours.
+    atexit.unregister(util._exit_function)
     atexit.register(sys.modules["earlyfork.mp.template"].at_exit)
+    prepared.exits.register()
     job = _take_over(lifeline)
     raise SystemExit(job._bootstrap(parent_sentinel=lifeline.detach()))
 

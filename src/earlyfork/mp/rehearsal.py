@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 util: Any = _util  # its private half, which start methods share, is not in the type stubs
 
 
+def _is_the_stdlibs(method: Any) -> bool:
+    """Whether a method of a process is multiprocessing's own, and nobody put another in its place.
+
+    What is put there (coverage does) is to be run once in each process that somebody started. A
+    wrapper that names itself like what it wraps is told by its file.
+    """
+    code = getattr(method, "__code__", None)
+    return code is not None and code.co_filename == process.active_children.__code__.co_filename
+
+
 class Rehearsal:
     """Called in a standby: a worker's start and end, for a process object that does nothing."""
 
@@ -40,7 +50,9 @@ class Rehearsal:
             near, far = socket.socketpair()
             with near, far, self._as_before():
                 near.sendall(self.message)
-                self.take_over(far)._bootstrap(parent_sentinel=None)
+                job = self.take_over(far)
+                if _is_the_stdlibs(job._bootstrap) and _is_the_stdlibs(job.run):
+                    job._bootstrap(parent_sentinel=None)
 
     @contextlib.contextmanager
     def _as_before(self) -> Iterator[None]:

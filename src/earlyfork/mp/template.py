@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 util: Any = _util  # its private half, which start methods share, is not in the type stubs
 
 
+_FROM_STDIN = " (it was read from stdin)"
+
+
 class Kept:
     """A prepared process that workers are forked from, and what it was prepared with."""
 
@@ -140,6 +143,13 @@ class Source:
             and not self._former
         ):
             return Kept.of_this_worker(above, key)
+        if main is not None and main[0] == "path" and not os.path.exists(main[1]):
+            raise earlyfork.TemplateError(
+                "the main program can't be run again for its workers: there is no file "
+                f"{main[1]!r}{_FROM_STDIN * str(main[1]).endswith('<stdin>')}. Run it from a file, "
+                "or fork the workers from a snapshot, which has its functions: "
+                "earlyfork.mp.get_context(template=earlyfork.template.snapshot())"
+            )
         payload = pickle.dumps((key, self._preload(), main, settings.shared))
         if self.template is not None:
             base = self.template.fork()
@@ -207,14 +217,20 @@ def settings() -> Settings:
 
     Raises:
         RuntimeError: the main module is being imported for a spawned process.
+        FileNotFoundError: there is no working directory any more.
     """
     global _last
     current: Any = process.current_process()
     main = sys.modules["__main__"]
+    try:
+        directory = os.getcwd()
+    except FileNotFoundError as error:
+        text = "this program's working directory was removed: no worker can be started in it"
+        raise FileNotFoundError(error.errno, f"{text}; go to another one by os.chdir()") from None
     mark = (
         [*sys.path],
         [*sys.argv],
-        os.getcwd(),
+        directory,
         multiprocessing.get_start_method(),
         current.authkey,
         main,
