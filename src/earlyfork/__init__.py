@@ -167,18 +167,24 @@ def _fork_early() -> str:
         from earlyfork._ground.platform import thread_names
 
         names = ", ".join(thread_names())
-        text = f"other threads run already ({names}), and a fork would copy their locks"
-        _warn(
-            f"import earlyfork comes too late for an early template: {text}; processes are "
-            "launched instead. Make it the first line of the main program"
-        )
-        return text
+        return _too_late(f"other threads run already ({names}), and a fork would copy their locks")
+    in_the_way = _early.what_greenlets_hinder()
+    if in_the_way:
+        return _too_late(in_the_way)
     try:
         _forked = _early.fork_template(_serve)
     except OSError as error:
         _warn(f"{error}; processes are launched instead")
         return str(error)
     return "the main program imported earlyfork while it had one thread"
+
+
+def _too_late(text: str) -> str:
+    _warn(
+        f"import earlyfork comes too late for an early template: {text}; processes are launched "
+        "instead. Make it the first line of the main program"
+    )
+    return text
 
 
 def _serve(comm: int, status: int) -> "NoReturn":

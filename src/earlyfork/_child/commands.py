@@ -17,6 +17,7 @@ from earlyfork._child.files import revive
 from earlyfork._child.here import close_way_up, here, resolve, set_name, take_to_work, tell
 from earlyfork._child.late_socket import socket_class
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import close
 from earlyfork._shared.sockets import Fds
 from earlyfork._shared.surroundings import apply_env, apply_path, apply_stdio
 
@@ -127,7 +128,7 @@ def _env(payload: bytes, _fds: Fds) -> None:
 def _cwd(_payload: bytes, fds: Fds) -> None:
     fd = fds.take()
     os.fchdir(fd)
-    os.close(fd)
+    close(fd)
 
 
 def _path(payload: bytes, _fds: Fds) -> None:

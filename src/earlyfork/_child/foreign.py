@@ -9,8 +9,8 @@ from __future__ import annotations
 import _operator
 import _signal
 import _socket
-import os
 
+from earlyfork._shared.posix import close as close_fd
 from earlyfork._shared.sockets import CLOEXEC, DONTWAIT, PEEK
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -42,7 +42,7 @@ def close(fds: Iterable[int]) -> None:
     with Clock():
         for fd in fds:
             try:
-                os.close(fd)
+                close_fd(fd)
             except OSError:  # the wait was ended; or code that was sent here had closed it
                 continue
 

@@ -10,6 +10,7 @@ import os
 import sys
 
 from earlyfork._shared import payloads
+from earlyfork._shared.posix import close, write
 from earlyfork._shared.sockets import (
     DONTWAIT,
     NOSIGNAL,
@@ -79,9 +80,9 @@ def set_name(name: str) -> None:
     except OSError:  # no /proc: a chroot, or another system
         return
     try:
-        os.write(fd, name.encode()[:15])
+        write(fd, name.encode()[:15])
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def tell(op: int, payload: bytes, fds: Fds | None = None) -> None:
@@ -132,7 +133,7 @@ def close_way_up() -> None:
     """From now on, this process asks its forker for nothing, and tells it nothing."""
     up, here.up = here.up, -1
     if up >= 0:
-        os.close(up)
+        close(up)
 
 
 def take_to_work() -> None:
@@ -201,7 +202,7 @@ def rehearse(function: Callable[[], object] | None) -> None:
             function()  # type: ignore[misc]
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)
-            os.write(2, b"earlyfork: a standby's rehearsal failed; its template forks no more\n")
+            write(2, b"earlyfork: a standby's rehearsal failed; its template forks no more\n")
             tell(UNREHEARSED, b"")
 
     rehearsal = _plain_rehearsal if function is None else more

@@ -19,6 +19,7 @@ from earlyfork._child.hearing import hear
 from earlyfork._child.here import here, set_name
 from earlyfork._child.server import Server, kept
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import fork
 from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import AF_UNIX, STREAM, write_status
 from earlyfork._shared.surroundings import apply_env, env_changes, fill_streams, fresh_main
@@ -86,7 +87,7 @@ def serve_root(
             first = None if quick is None else quick_loop.usual(server)
         except OSError:  # no fds: whoever asks is told
             first = None
-        if os.fork():
+        if fork():
             os._exit(0)
     write_status(status, wire.PID, payloads.pack_number(os.getpid()))
     if quick is not None:

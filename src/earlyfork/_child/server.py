@@ -20,6 +20,7 @@ from earlyfork._child.guard import BLOCKED
 from earlyfork._child.here import here, set_name, tell
 from earlyfork._child.nursery import Nursery
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import close, read
 from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import (
     AF_UNIX,
@@ -149,7 +150,7 @@ class Server:
                 readable = True
             elif fd == kids.wake_in:
                 try:
-                    os.read(fd, 4096)
+                    read(fd, 4096)
                 except BlockingIOError:  # woken for nothing
                     continue
                 died = True
@@ -199,8 +200,8 @@ class Server:
     def become(self, comm: int, up: int) -> None:
         """In a new child: be the server of `comm`, and nothing of the forker any more."""
         for fd in self.others():
-            os.close(fd)
-        os.close(self.comm_fd)
+            close(fd)
+        close(self.comm_fd)
         self.kids.forget()
         mask, self.kids.mask = self.kids.mask, None
         if self.root or self.is_nursery:

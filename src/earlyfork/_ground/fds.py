@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from posix import close
 
 
 def open_directory(path: str | bytes | os.PathLike[str]) -> int:
@@ -42,7 +43,7 @@ def above_streams(fd: int) -> int:
     try:
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def own_fd(fd: int) -> int:

@@ -6,20 +6,27 @@ itself free of the host at once, so the only direct child is one that ends by it
 
 from __future__ import annotations
 
+import _signal
 import _socket
+import errno
 import os
 import sys
 
 from earlyfork import _context
 from earlyfork._ground import frozen, marker, starters
 from earlyfork._ground.errors import LaunchError
-from earlyfork._ground.fds import above_streams
+from earlyfork._ground.fds import above_streams, open_fds
 from earlyfork._origin import child_text
+from earlyfork._shared.posix import is_replaced, posix_spawn
 from earlyfork._shared.sockets import Fds, stream_pair
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from earlyfork._origin.interpreter import Choice
+
+
+#: What `subprocess` does a launch with.
+NEEDED = ("close", "read", "waitpid")
 
 
 class Launched:
@@ -96,6 +103,10 @@ def _execute(choice: Choice, command: list[str], env: dict[str, str], fds: list[
     import subprocess  # here, since most programs never get here
 
     try:
+        # gevent's lets other greenlets run, who may want to launch as well; and its os.close does
+        # not close before that, but `subprocess` waits for what it has closed.
+        if is_replaced(subprocess, "Popen") or any(is_replaced(os, name) for name in NEEDED):
+            return _spawn(command, env, fds)
         process = subprocess.Popen(command, env=env, pass_fds=fds)
     except OSError as error:
         if error.filename is None:  # not the file's fault: no process, no memory, no fd
@@ -105,6 +116,23 @@ def _execute(choice: Choice, command: list[str], env: dict[str, str], fds: list[
         ) from error
     process.returncode = 0  # so that nobody but `starters` waits for it
     return process.pid
+
+
+def _spawn(command: list[str], env: dict[str, str], fds: list[int]) -> int:
+    """The same as `subprocess` does it, by the system alone."""
+    actions = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds]  # so it is inherited
+    actions += [
+        (os.POSIX_SPAWN_CLOSE, fd)  # type: ignore[misc]
+        for fd in open_fds()
+        if fd not in fds and os.get_inheritable(fd)
+    ]
+    default = {_signal.SIGPIPE, getattr(_signal, "SIGXFSZ", _signal.SIGPIPE)}
+    try:
+        return posix_spawn(command[0], command, env, file_actions=actions, setsigdef=default)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+            error.filename = None  # as `subprocess` has it
+        raise
 
 
 def interpreter_flags() -> list[str]:

@@ -11,7 +11,6 @@ import itertools
 import os
 import signal
 import sys
-import time
 import weakref
 from typing import TYPE_CHECKING
 
@@ -32,6 +31,7 @@ from earlyfork._owner.names import (
 from earlyfork._owner.standbys import Standbys
 from earlyfork._owner.watch import Watch
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import Clock
 from earlyfork._shared.sockets import Fds
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class Process(Channel):
             TimeoutError: it is not done yet. TemplateDied, OSError: the process was never made.
             ProcessStateError: the process runs already, or ended by itself.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else Clock.monotonic() + timeout
         token = self._ask_ready()
         watch = self._watch
         if not watch.until(lambda: watch.said >= token or watch.error is not None, deadline):

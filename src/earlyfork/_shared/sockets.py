@@ -11,6 +11,7 @@ import _struct as struct  # `struct` itself is one file more to find
 import os
 
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import close, own
 from earlyfork._shared.quick import quick
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -63,7 +64,7 @@ class Fds(list[int]):
     def close(self) -> None:
         """Close them all and forget the numbers."""
         while self:
-            os.close(self.pop())
+            close(self.pop())
 
     def __enter__(self) -> Fds:  # noqa: PYI034 - typing has Self from 3.11 on
         return self
@@ -208,13 +209,13 @@ def _shut(sock: _socket.socket) -> None:
 
 
 def _find_poll() -> Callable[[Iterable[tuple[int, int]], int | None], list[tuple[int, int]]]:
-    """`poll` in C, or by what is `select.poll` now: later code may put another in its place."""
+    """`poll` in C, or by `select.poll`, whatever other code has put in the place of that."""
     if quick is not None:
         found: Callable[[Iterable[tuple[int, int]], int | None], list[tuple[int, int]]] = quick.poll
         return found
     import select  # here, since in C it is not needed
 
-    new_poll = select.poll
+    new_poll: Callable[[], select.poll] = own(select, "poll")
 
     def in_python(polled: Iterable[tuple[int, int]], patience: int | None) -> list[tuple[int, int]]:
         waiting = new_poll()

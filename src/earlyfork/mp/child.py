@@ -21,6 +21,7 @@ import types
 from multiprocessing import context as _context
 from multiprocessing import process, resource_tracker, spawn
 from multiprocessing import util as _util
+from posix import close, write
 from typing import TYPE_CHECKING, Any
 
 import earlyfork
@@ -128,9 +129,9 @@ def prepare(payload: bytes) -> None:
         del process.current_process()._inheriting  # type: ignore[attr-defined]
         if tracking._fd == tracker:
             tracking._fd = None
-            os.close(tracker)
+            close(tracker)
         _report_semaphores(report)
-        os.close(report)
+        close(report)
     prepared.look()
     if not prepared.failure:
         earlyfork.rehearse(Rehearsal(_trifle(prepared), _take_over))
@@ -284,7 +285,7 @@ def _report_semaphores(report: int) -> None:
     if names:
         os.set_blocking(report, False)
         with contextlib.suppress(OSError):
-            os.write(report, "\n".join(names).encode())
+            write(report, "\n".join(names).encode())
 
 
 # -- the worker ------------------------------------------------------------------------------------

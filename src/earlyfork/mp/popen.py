@@ -14,6 +14,7 @@ import warnings
 from multiprocessing import context as _context
 from multiprocessing import process, resource_tracker
 from multiprocessing import util as _util
+from posix import kill
 from typing import TYPE_CHECKING, Any
 
 import earlyfork
@@ -119,7 +120,8 @@ class Popen:
         """The template was killed: a worker's end shows at its socket, its status nowhere."""
         poll = select.poll()
         poll.register(self._lifeline, select.POLLIN)
-        return LOST if poll.poll(None if wait else 0) else None
+        # gevent's looks at nothing if it may not wait at all.
+        return LOST if poll.poll(None if wait else 1) else None
 
     def _send_signal(self, number: int) -> None:
         if self.returncode is None:
@@ -128,7 +130,7 @@ class Popen:
             except (earlyfork.EarlyForkError, OSError):
                 if self.poll() is None:  # its socket says that it lives
                     with contextlib.suppress(ProcessLookupError):
-                        os.kill(self.pid, number)
+                        kill(self.pid, number)
 
     def interrupt(self) -> None:
         """Send SIGINT."""
