@@ -75,6 +75,10 @@ REPLACED = {
     "signal": {"signal", "getsignal", "set_wakeup_fd"},
     "time": {"sleep", "monotonic"},
 }  # fmt: skip
+#: Who makes sockets without `_shared.sockets`, which heeds default timeouts.
+MAKES_SOCKETS = {
+    *("_fork_free", "_ground.fds", "_ground.marker", "_shared.sockets", "_shared.surroundings"),
+}
 #: Who is meant to use what stands there: so that other greenlets run; or it is a tool for people.
 USES_REPLACED = {"_owner.waiting", "mp.popen", "doctor"}
 #: Longer than this, a file says in its first lines why.
@@ -231,6 +235,9 @@ def of_the_system(file: Module) -> Iterator[str]:
             if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
                 continue
             module = node.value.id
+            if module == "_socket" and node.attr in {"socket", "socketpair"}:
+                if file.name not in MAKES_SOCKETS and node is call.func:
+                    yield f"{node.lineno}: a default timeout counts here: use socket_on or pair"
             if node.attr in REPLACED.get(module, ()):
                 yield f"{node.lineno}: {module}.{node.attr} may be somebody else's function"
 
@@ -389,6 +396,7 @@ RED = [
     ("_novel.file", "", "has no place"),
     ("_shared.wire", "import os", "_shared.wire must not import os"),
     ("_child.here", "os.close(3)", "os.close may be somebody else's function"),
+    ("_child.here", "_socket.socket(fileno=3)", "a default timeout counts here"),
     ("mp.child", "map(os.close, fds)", "os.close may be somebody else's function"),
     ("_ground.errors", "def f():\n    import threading", "must not import threading"),
     ("_shared.payloads", "cache = {}", "cache is mutable"),

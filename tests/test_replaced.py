@@ -95,3 +95,12 @@ def test_an_audit_hook(run_program: Run, pure: str) -> None:
     """It sees each fork, in C as in Python, and its words reach who is refused."""
     env = support.with_work(EARLYFORK_PURE=pure)
     support.output_of(run_program("hooks/audit.py", env=env))
+
+
+@pure
+@origin
+@pytest.mark.parametrize("way", ["before", "after", "there"])
+def test_a_default_timeout_of_sockets(run_program: Run, pure: str, origin: str, way: str) -> None:
+    env = support.with_work(EARLYFORK_PURE=pure, **support.ORIGINS[origin])
+    done = run_program("hooks/default_timeout.py", way, env=env, timeout=60)
+    assert done.stdout == "ok\n"

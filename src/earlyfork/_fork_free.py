@@ -23,6 +23,8 @@ def two_pairs() -> tuple[int, int, int, int]:
         for end in ends:
             end.close()
         raise
+    ends[0].setblocking(True)  # whatever default timeout there is
+    ends[1].setblocking(True)
     ends[2].setblocking(False)
     ends[3].setblocking(False)
     near, far, ours, theirs = (end.detach() for end in ends)

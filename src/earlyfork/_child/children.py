@@ -27,6 +27,7 @@ from earlyfork._shared.sockets import (
     has_marks,
     poll,
     rights,
+    socket_on,
     status_pair,
     stream_pair,
     up_pair,
@@ -325,7 +326,7 @@ class Children:
         """Whether a child was told to run, and had said nothing before: then it may say less."""
         if not has_marks:
             return False
-        end = _socket.socket(fileno=self.ends[pid])
+        end = socket_on(self.ends[pid])
         try:
             return bool(end.getsockopt(_socket.SOL_SOCKET, SO_LOCK_FILTER))
         finally:

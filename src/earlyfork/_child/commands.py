@@ -18,7 +18,7 @@ from earlyfork._child.here import close_way_up, here, resolve, set_name, take_to
 from earlyfork._child.late_socket import socket_class
 from earlyfork._shared import payloads, wire
 from earlyfork._shared.posix import close
-from earlyfork._shared.sockets import Fds
+from earlyfork._shared.sockets import Fds, socket_on
 from earlyfork._shared.surroundings import apply_env, apply_path, apply_stdio
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -102,7 +102,7 @@ def _fork(server: Server, payload: bytes) -> None:
         if server.kids.queue is not None:
             server.kids.queue.close()
         server.drop_nursery()
-        server.kids.queue = _socket.socket(fileno=server.fds.take())
+        server.kids.queue = socket_on(server.fds.take())
         server.kids.standby = payloads.unpack_number(payload)
     server.kids.waiting.clear()  # whoever asks this way found none
     server.fork(asked)
@@ -112,7 +112,7 @@ def _queue(server: Server, payload: bytes) -> None:
     """In a nursery: make the standbys of the process that it stands in for."""
     server.be_forker()
     kids = server.kids
-    kids.queue = _socket.socket(fileno=server.fds.take())
+    kids.queue = socket_on(server.fds.take())
     kids.standby = payloads.unpack_number(payload)
     kids.plan_refill(0)
 

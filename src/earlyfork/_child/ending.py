@@ -15,7 +15,7 @@ from earlyfork._child import open_files
 from earlyfork._child.here import here, tell
 from earlyfork._shared import payloads, wire
 from earlyfork._shared.posix import kill, write
-from earlyfork._shared.sockets import AF_UNIX, DONTWAIT, STREAM, Fds, receive
+from earlyfork._shared.sockets import DONTWAIT, Fds, receive, stream_on
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def drain(comm: _socket.socket, decoder: wire.Decoder) -> None:
             frames, found = batch
             with Fds(found) as fds:
                 if fds and any(op == wire.FORK for op, _ in frames):  # it holds nothing else
-                    asked = _socket.socket(AF_UNIX, STREAM, 0, fds.take())
+                    asked = stream_on(fds.take())
                     read_away(asked)
                     asked.close()
     except (OSError, wire.ProtocolError):  # nothing more, or nothing that could be obeyed

@@ -20,6 +20,7 @@ from earlyfork._shared.sockets import (
     has_marks,
     poll,
     rights,
+    socket_on,
     write_status,
 )
 from earlyfork._shared.wire import RUNS, UNREHEARSED
@@ -117,7 +118,7 @@ def _way_up() -> _socket.socket:
     """
     if here.up < 0:
         raise BrokenPipeError("this process has no forker to ask")
-    sock = _socket.socket(fileno=here.up)
+    sock = socket_on(here.up)
     try:
         credentials = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
         is_ours = int.from_bytes(credentials[:4], sys.byteorder) == here.forker
@@ -151,7 +152,7 @@ def take_to_work() -> None:
         except OSError:  # there is nobody to ask for anything any more
             close_way_up()
         return
-    sock = _socket.socket(fileno=here.up)
+    sock = socket_on(here.up)
     try:
         sock.setsockopt(_socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
     finally:

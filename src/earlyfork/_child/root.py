@@ -6,7 +6,6 @@ The last of the child's text, and the one place that puts its parts together.
 from __future__ import annotations
 
 import _signal
-import _socket
 import os
 import sys
 
@@ -21,7 +20,7 @@ from earlyfork._child.server import Server, kept
 from earlyfork._shared import payloads, wire
 from earlyfork._shared.posix import fork
 from earlyfork._shared.quick import quick
-from earlyfork._shared.sockets import AF_UNIX, STREAM, write_status
+from earlyfork._shared.sockets import stream_on, write_status
 from earlyfork._shared.surroundings import apply_env, env_changes, fill_streams, fresh_main
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -75,10 +74,10 @@ def serve_root(
     here.__init__()  # type: ignore[misc]  # a snapshot of a worker begins anew
     here.kind = "template"
     here.can_ask = can_ask
-    server = Server(_socket.socket(AF_UNIX, STREAM, 0, comm), OBEY, hear)
+    server = Server(stream_on(comm), OBEY, hear)
     here.lifeline = status
     if default >= 0:
-        server.default = _socket.socket(AF_UNIX, STREAM, 0, default)
+        server.default = stream_on(default)
     late_socket.socket_class()  # loaded now, if it is to be, and not when somebody waits
     first = None
     if launched:

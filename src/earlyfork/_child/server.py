@@ -23,12 +23,14 @@ from earlyfork._shared import payloads, wire
 from earlyfork._shared.posix import close, read
 from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import (
-    AF_UNIX,
     STREAM,
     Fds,
     FdsLost,
+    pair,
     receive,
+    socket_on,
     status_pair,
+    stream_on,
     stream_pair,
     write_status,
 )
@@ -218,7 +220,7 @@ class Server:
         kept.append((self.comm, self.kids, self.default, self.nursery))
         here.lifeline = -1
         here.kind = "prepared"
-        self.comm = _socket.socket(AF_UNIX, STREAM, 0, comm)
+        self.comm = stream_on(comm)
         self.comm_fd = comm
         self.root = self.is_nursery = self.is_full = False
         self.default = self.nursery = None
@@ -236,7 +238,7 @@ class Server:
         audience, pending, up = self.comm, here.pending, here.up
         ends: list[_socket.socket] = []
         try:
-            ends += _socket.socketpair(AF_UNIX, STREAM)
+            ends += pair(STREAM)
             self.comm, here.pending, here.up = ends[0], [], -1
             ends[1].sendall(wire.batch(wire.frame(wire.RUN, payloads.pack_run(REHEARSAL))))
             while not self.todo:
@@ -329,7 +331,7 @@ class Server:
             if not made:  # the kernel refuses: whoever asks will be told so by the next attempt
                 return False
             ends.remove(near)
-            self.nursery = Nursery(_socket.socket(fileno=near), made.pop())
+            self.nursery = Nursery(socket_on(near), made.pop())
         if kids.queue is not None and kids.standby:
             self.pass_on(wire.QUEUE, payloads.pack_number(kids.standby), [kids.queue.fileno()])
         return True

@@ -18,7 +18,7 @@ from earlyfork._ground.errors import LaunchError
 from earlyfork._ground.fds import above_streams, open_fds
 from earlyfork._origin import child_text
 from earlyfork._shared.posix import is_replaced, posix_spawn
-from earlyfork._shared.sockets import Fds, stream_pair
+from earlyfork._shared.sockets import Fds, stream_on, stream_pair
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def interpreter_flags() -> list[str]:
 
 def _send_all(fd: int, data: bytes) -> None:
     """Send the child's text; an interpreter that is gone already is noticed elsewhere."""
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+    sock = stream_on(fd)
     try:
         # All of it must find room, else this would wait for the interpreter to begin. Linux doubles
         # what is asked for, up to its limit: 426 kB where that was never changed.

@@ -16,7 +16,7 @@ from earlyfork._ground.errors import ProcessStateError
 from earlyfork._shared import wire
 from earlyfork._shared.posix import close
 from earlyfork._shared.quick import quick
-from earlyfork._shared.sockets import NOSIGNAL, Fds, rights
+from earlyfork._shared.sockets import NOSIGNAL, Fds, rights, stream_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,10 +154,11 @@ class Channel:
     def _socket(self) -> _socket.socket:
         sock = self._sock
         if sock is None:
-            if socket.socket.__module__ != "socket":
+            if socket.socket.__module__ != "socket" or socket.getdefaulttimeout() is not None:
                 # gevent's lets other greenlets run in the middle of a batch. Its own batch could
                 # then begin in there, or in a fork: the lock that keeps others out knows threads.
-                sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, self._comm)
+                # And a timeout would end a batch half way.
+                sock = stream_on(self._comm)
             elif quick is None:
                 sock = socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, self._comm)
             else:

@@ -7,7 +7,6 @@ last handle on it goes; each method is given it.
 
 from __future__ import annotations
 
-import _socket
 import errno
 import select
 from typing import TYPE_CHECKING
@@ -25,12 +24,15 @@ from earlyfork._shared.sockets import (
     Fds,
     FdsLost,
     message_pair,
+    socket_on,
     status_pair,
     stream_pair,
     take_queued,
 )
 
 if TYPE_CHECKING:
+    import _socket
+
     from earlyfork._owner.channel import Channel
 
 #: How many standbys a template in steady use keeps; EARLYFORK_STANDBY sets it.
@@ -117,7 +119,7 @@ class Standbys:
                 raise died(template)
             comm, watch = near.take(), Watch(near.take(), None, template._watch)
             if near:
-                self._queue = _socket.socket(fileno=near.take())
+                self._queue = socket_on(near.take())
         return comm, watch
 
     def gone(self, template: Channel) -> bool:

@@ -15,7 +15,7 @@ from earlyfork._ground.errors import ProcessLost, ProcessStateError, RemoteError
 from earlyfork._owner.waiting import Host, Waiting
 from earlyfork._shared import payloads, wire
 from earlyfork._shared.posix import Clock, close, own, read
-from earlyfork._shared.sockets import hung_up
+from earlyfork._shared.sockets import hung_up, stream_on
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ class Watch(Waiting):
 
     def _stay_readable(self) -> None:  # pragma: no cover - systems without epoll
         # The exit was read out of the socket, and the forker may not have closed its end yet.
-        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, self.fd)
+        sock = stream_on(self.fd)
         with contextlib.suppress(OSError):  # it has
             sock.shutdown(_socket.SHUT_RD)
         sock.detach()

@@ -73,24 +73,55 @@ class Fds(list[int]):
         self.close()
 
 
+# -- sockets, whatever default timeout other code has set ------------------------------------------
+#
+# With one, Python waits for so long before each call, also before one that shall not wait, and sets
+# the fd's own mode.
+
+
+def socket_on(fd: int, family: int = -1, kind: int = -1, protocol: int = -1) -> _socket.socket:
+    """A socket object that owns this fd, and leaves the fd's mode as it is."""
+    if _socket.getdefaulttimeout() is None:
+        return _socket.socket(family, kind, protocol, fd)
+    mode = os.get_blocking(fd)
+    sock = _socket.socket(family, kind, protocol, fd)
+    sock.setblocking(True)
+    os.set_blocking(fd, mode)
+    return sock
+
+
+def stream_on(fd: int) -> _socket.socket:
+    """The same for a stream socket between processes, without asking what it is."""
+    return socket_on(fd, AF_UNIX, STREAM, 0)
+
+
+def pair(kind: int) -> tuple[_socket.socket, _socket.socket]:
+    """A socketpair that blocks, unless its kind says otherwise."""
+    ends = _socket.socketpair(AF_UNIX, kind)
+    for end in ends:
+        if end.gettimeout():
+            end.setblocking(True)
+    return ends
+
+
 # -- pairs ----------------------------------------------------------------------------------------
 
 
 def stream_pair() -> tuple[int, int]:
     """The two ends of a stream socketpair."""
-    near, far = _socket.socketpair(AF_UNIX, STREAM)
+    near, far = pair(STREAM)
     return near.detach(), far.detach()
 
 
 def message_pair() -> tuple[_socket.socket, _socket.socket]:
     """A socketpair that keeps messages whole."""
     try:
-        return _socket.socketpair(AF_UNIX, _socket.SOCK_SEQPACKET)
+        return pair(_socket.SOCK_SEQPACKET)
     except OSError as error:
         if error.errno not in (_EPROTONOSUPPORT, _EPROTOTYPE):
             raise
         # macOS has no SOCK_SEQPACKET for AF_UNIX; its datagrams are reliable too.
-        return _socket.socketpair(AF_UNIX, _socket.SOCK_DGRAM)
+        return pair(_socket.SOCK_DGRAM)
 
 
 def up_pair() -> tuple[int, int]:
@@ -103,7 +134,7 @@ def up_pair() -> tuple[int, int]:
 
 def status_pair() -> tuple[int, int]:
     """A status socketpair as two fds, neither of which blocks."""
-    ours, theirs = _socket.socketpair(AF_UNIX, STREAM | NONBLOCK)
+    ours, theirs = pair(STREAM | NONBLOCK)
     if not NONBLOCK:  # macOS
         ours.setblocking(False)
         theirs.setblocking(False)
@@ -188,7 +219,7 @@ def write_status(fd: int, op: int, payload: bytes) -> None:
     for ever: its socket is ended, and it takes the process for lost.
     """
     frame = wire.frame(op, payload)
-    sock = _socket.socket(AF_UNIX, STREAM, 0, fd)
+    sock = stream_on(fd)
     try:
         # Not by the fd's own mode, which is also that of whoever holds a copy.
         if sock.send(frame, NOSIGNAL | DONTWAIT) < len(frame):

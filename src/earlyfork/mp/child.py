@@ -297,6 +297,7 @@ def work(lifeline: socket.socket) -> NoReturn:
     # so; either way they run once. What the template registered is the template's.
     atexit._clear()
     atexit.register(sys.modules["earlyfork.mp.template"].at_exit)
+    lifeline.settimeout(None)
     job = _take_over(lifeline)
     raise SystemExit(job._bootstrap(parent_sentinel=lifeline.detach()))
 

@@ -75,6 +75,7 @@ class Popen:
             )
         )
         lifeline = worker.run("earlyfork.mp.child.work", linked=_must_end_with_us(process_obj))
+        lifeline.settimeout(None)
         # The worker sees our end at the other end of this, we see its end if its template was lost.
         try:
             _send(lifeline, note, buffer.getbuffer(), [tracker, *fds, *self._fds])
