@@ -235,9 +235,9 @@ def of_the_system(file: Module) -> Iterator[str]:
             if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
                 continue
             module = node.value.id
-            if module == "_socket" and node.attr in {"socket", "socketpair"}:
-                if file.name not in MAKES_SOCKETS and node is call.func:
-                    yield f"{node.lineno}: a default timeout counts here: use socket_on or pair"
+            makes = module == "_socket" and node.attr in {"socket", "socketpair"}
+            if makes and node is call.func and file.name not in MAKES_SOCKETS:
+                yield f"{node.lineno}: a default timeout counts here: use socket_on or pair"
             if node.attr in REPLACED.get(module, ()):
                 yield f"{node.lineno}: {module}.{node.attr} may be somebody else's function"
 

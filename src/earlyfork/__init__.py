@@ -162,6 +162,10 @@ def _fork_early() -> str:
 
     if _early.is_multiprocessing_child():
         return "this process belongs to multiprocessing"
+    if _early.in_subinterpreter():
+        text = "this is a subinterpreter, and only the main interpreter forks"
+        _warn(f"no early template: {text}; processes are launched instead")
+        return text
     count = _early.thread_count()
     if count > 1 and not (count == 2 and _early.is_nuitka_onefile()):
         from earlyfork._ground.platform import thread_names

@@ -94,6 +94,23 @@ def thread_count() -> int:
         return 1 + _thread._count()
 
 
+def in_subinterpreter() -> bool:
+    """Whether this is not the main interpreter, which alone has the right to fork.
+
+    From 3.12 on `os.fork` does not refuse in those that C code begins as of old (mod_wsgi).
+    """
+    if _forking.__name__ == "earlyfork._quick":
+        return False  # it refuses to be loaded in one
+    try:
+        import _interpreters as asked  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:  # before 3.13
+        try:
+            import _xxsubinterpreters as asked  # type: ignore[import-not-found,unused-ignore]
+        except ImportError:  # an interpreter that was built without
+            return False
+    return bool(asked.get_current() != asked.get_main())
+
+
 def what_greenlets_hinder() -> str:
     """What of gevent's kind is in the way of a fork, in words; empty: nothing."""
     for name, function in (("select", "select"), ("_thread", "allocate_lock")):

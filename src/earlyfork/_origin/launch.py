@@ -108,6 +108,8 @@ def _execute(choice: Choice, command: list[str], env: dict[str, str], fds: list[
         if is_replaced(subprocess, "Popen") or any(is_replaced(os, name) for name in NEEDED):
             return _spawn(command, env, fds)
         process = subprocess.Popen(command, env=env, pass_fds=fds)
+    except RuntimeError as error:  # in a subinterpreter that may not
+        raise LaunchError(f"{choice} can't be executed: {error}") from error
     except OSError as error:
         if error.filename is None:  # not the file's fault: no process, no memory, no fd
             raise

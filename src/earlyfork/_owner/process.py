@@ -295,7 +295,8 @@ class Process(Channel):
                 status; `error` stays None.
 
         Returns:
-            The socket to the process, which blocks (unless a default timeout was set). Its end of file says that the process is going.
+            The socket to the process, which blocks unless a default timeout was set. Its end of
+            file says that the process is going.
 
         Raises:
             TypeError, ValueError: no such name, or a function that can't be found there.
