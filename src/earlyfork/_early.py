@@ -101,14 +101,13 @@ def in_subinterpreter() -> bool:
     """
     if _forking.__name__ == "earlyfork._quick":
         return False  # it refuses to be loaded in one
-    try:
-        import _interpreters as asked  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:  # before 3.13
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from 3.13 on, and before
         try:
-            import _xxsubinterpreters as asked  # type: ignore[import-not-found,unused-ignore]
-        except ImportError:  # an interpreter that was built without
-            return False
-    return bool(asked.get_current() != asked.get_main())
+            asked = __import__(name)
+        except ImportError:
+            continue
+        return bool(asked.get_current() != asked.get_main())
+    return False
 
 
 def what_greenlets_hinder() -> str:

@@ -33,7 +33,7 @@ def test_it_loads_next_to_nothing(run_script: Run, pure: str) -> None:
     )
     own = {"earlyfork", "earlyfork._early", "earlyfork._context"}
     if pure or not find_spec("earlyfork._quick"):
-        own |= {"earlyfork._fork_free", "_socket", "select"}
+        own |= {"earlyfork._fork_free", "_socket", "_interpreters", "_xxsubinterpreters"}
     else:
         own |= {"earlyfork._quick"}
     assert {*done.stdout.split()} <= own
