@@ -271,6 +271,11 @@ def program(name: str) -> str:
     return (_PROGRAMS / name).read_text(encoding="utf-8")
 
 
+def programs(folder: str) -> Path:
+    """A folder of tests/programs, for programs that share modules."""
+    return _PROGRAMS / folder
+
+
 def home_of_earlyfork() -> Path:
     """The directory that `import earlyfork` finds it in, which does not import it."""
     spec = importlib.util.find_spec("earlyfork")

@@ -170,17 +170,19 @@ def _fork_early() -> str:
 
     if _early.is_multiprocessing_child():
         return "this process belongs to multiprocessing"
+    if _early.in_subinterpreter():
+        text = "this is a subinterpreter, and only the main interpreter forks"
+        _warn(f"no early template: {text}; processes are launched instead")
+        return text
     count = _early.thread_count()
     if count > 1 and not (count == 2 and _early.is_nuitka_onefile()):
         from earlyfork._ground.platform import thread_names
 
         names = ", ".join(thread_names())
-        text = f"other threads run already ({names}), and a fork would copy their locks"
-        _warn(
-            f"import earlyfork comes too late for an early template: {text}; processes are "
-            "launched instead. Make it the first line of the main program"
-        )
-        return text
+        return _too_late(f"other threads run already ({names}), and a fork would copy their locks")
+    in_the_way = _early.what_greenlets_hinder()
+    if in_the_way:
+        return _too_late(in_the_way)
     try:
         _forked = _early.fork_template(_serve)
     except OSError as error:
@@ -199,6 +201,14 @@ def _load_all() -> None:
         whole.load_there()
     except ImportError:  # `new` will say what is missing, if it is ever called
         return
+
+
+def _too_late(text: str) -> str:
+    _warn(
+        f"import earlyfork comes too late for an early template: {text}; processes are launched "
+        "instead. Make it the first line of the main program"
+    )
+    return text
 
 
 def _serve(comm: int, status: int) -> "NoReturn":

@@ -7,6 +7,7 @@ then is in _importer, what the template does in _origin.shed; both are loaded wh
 
 import os
 import sys
+from posix import close
 
 from earlyfork import _context
 
@@ -93,6 +94,47 @@ def thread_count() -> int:
         return 1 + _thread._count()
 
 
+def in_subinterpreter() -> bool:
+    """Whether this is not the main interpreter, which alone has the right to fork.
+
+    From 3.12 on `os.fork` does not refuse in those that C code begins as of old (mod_wsgi).
+    """
+    if _forking.__name__ == "earlyfork._quick":
+        return False  # it refuses to be loaded in one
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from 3.13 on, and before
+        try:
+            asked = __import__(name)
+        except ImportError:
+            continue
+        return bool(asked.get_current() != asked.get_main())
+    return False
+
+
+def what_greenlets_hinder() -> str:
+    """What of gevent's kind is in the way of a fork, in words; empty: nothing."""
+    for name, function in (("select", "select"), ("_thread", "allocate_lock")):
+        module = sys.modules.get(name)
+        found = getattr(module, function, None)
+        if module is not None and type(found) is not type(len):
+            whose = getattr(found, "__module__", None) or type(found).__name__
+            return f"{name}.{function} is {whose}'s by now, and would be so in every process"
+    return "greenlets run already, and would go on in every process" if greenlets_run() else ""
+
+
+def greenlets_run() -> bool:
+    """Whether this is a greenlet, or there are others that have begun (a hub is one)."""
+    module = sys.modules.get("greenlet")
+    if module is None:
+        return False
+    import gc
+
+    kind = module.greenlet
+    return any(
+        issubclass(type(found), kind) and found and found.parent is not None
+        for found in gc.get_objects()
+    )
+
+
 def is_nuitka_onefile() -> bool:
     """Whether the second thread may be the one with which Nuitka's onefile watches its parent."""
     main = sys.modules.get("__main__")
@@ -167,11 +209,11 @@ def fork_template(body: "Callable[[int, int], NoReturn]") -> Forked:
                 os._exit(1)
         for fd in (far, theirs):
             fds.remove(fd)
-            os.close(fd)
+            close(fd)
         return Forked(_above(near), _above(ours), baseline)
     except BaseException as error:  # also one that a signal's handler raises just now
         for fd in fds:
-            os.close(fd)
+            close(fd)
         if isinstance(error, OSError):
             text = f"no template could be forked: {error.strerror}"
             raise OSError(error.errno, text) from error

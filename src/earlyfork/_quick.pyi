@@ -7,6 +7,7 @@ HEAR: int
 DIED: int
 ASKED: int
 CROWDED: int
+REFUSED: int
 MORE: int
 CHILD: int
 

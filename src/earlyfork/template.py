@@ -38,7 +38,7 @@ def snapshot(*, keep_fds: Iterable[int] = ()) -> Process:
         keep_fds: further fds that stay open there.
 
     Raises:
-        TemplateError: Python threads run; they are named.
+        TemplateError: Python threads run (they are named), or greenlets do.
         OSError: no process, no memory or no fd was to be had.
         ValueError: something in `keep_fds` is no open fd.
 
@@ -57,6 +57,11 @@ def snapshot(*, keep_fds: Iterable[int] = ()) -> Process:
         raise TemplateError(
             f"no snapshot can be taken while other threads run ({', '.join(threads)}): their locks "
             "would stay locked in it for ever. Take it before they start, or stop them"
+        )
+    if _early.greenlets_run():
+        raise TemplateError(
+            "no snapshot can be taken while greenlets run, or by one: they would go on in every "
+            "process from it. Take it before gevent, or its like, is used for the first time"
         )
     native = platform.thread_names()
     if native:

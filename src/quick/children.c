@@ -63,13 +63,19 @@ int
 fork_asked(Forker *f, int comm, int status)
 {
     int up[2];
-    pid_t pid = up_pair(up) < 0 ? -2 : fork_now();
+    int has_up = up_pair(up) == 0;
+    pid_t pid = has_up ? fork_now() : -1;
     if (pid < 0) {
-        tell_owner(status, NO_FORK, errno);
-        if (pid == -1) {
+        int error = errno;
+        if (has_up) {
             close(up[0]);
             close(up[1]);
         }
+        if (pid == -2) {
+            plan_refill(f, f->refill_after);
+            return -1;
+        }
+        tell_owner(status, NO_FORK, error);
         close(comm);
         close(status);
         plan_refill(f, f->refill_after);
@@ -114,6 +120,7 @@ refill(Forker *f)
     pid_t pid = made < 6 ? -1 : fork_now();
     if (pid < 0) {
         close_all(ends, made);  /* nobody asked for this one: nobody is told */
+        PyErr_Clear();
         f->refill_at = INFINITY;
         return 0;
     }

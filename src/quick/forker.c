@@ -120,6 +120,8 @@ loop(Forker *f, Polled *polled, int *is_born)
             if (PyDict_GET_SIZE(f->status) >= f->crowd)
                 return Py_BuildValue("(iii)", ASKED, fds[0], fds[1]);
             made = fork_asked(f, fds[0], fds[1]);
+            if (made < 0)  /* who asked gets the words of the hook that forbids it */
+                return Py_BuildValue("(iiiN)", REFUSED, fds[0], fds[1], current_exception());
         }
         else if (!isinf(f->refill_at) && now() >= f->refill_at) {
             if (PyDict_GET_SIZE(f->status) >= f->crowd)

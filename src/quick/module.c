@@ -89,8 +89,8 @@ static int
 set_up(PyObject *module)
 {
     static const struct { const char *name; int value; } events[] = {
-        {"READ", READ}, {"HEAR", HEAR}, {"DIED", DIED}, {"ASKED", ASKED}, {"CROWDED", CROWDED},
-        {"MORE", MORE}, {"CHILD", CHILD},
+        {"READ", READ}, {"HEAR", HEAR}, {"DIED", DIED}, {"ASKED", ASKED},
+        {"REFUSED", REFUSED}, {"CROWDED", CROWDED}, {"MORE", MORE}, {"CHILD", CHILD},
     };
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
         PyErr_SetString(PyExc_ImportError, "what is kept here is the main interpreter's");

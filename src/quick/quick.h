@@ -50,7 +50,7 @@ enum { MAX_FDS = 253 };
 enum { LARGE = 8192 };
 
 /* What happened, for _child/quick_loop.py. */
-enum { READ, HEAR, DIED, ASKED, CROWDED, MORE, CHILD };
+enum { READ, HEAR, DIED, ASKED, REFUSED, CROWDED, MORE, CHILD };
 
 /* The compiler's option hides what is defined; this tells it that what is declared is hidden too.
  * Calls between units then go straight there, and not through a table. */
@@ -102,7 +102,7 @@ int holds_message(int fd);
  * looked at ends it. -1 and errno. -2: an exception of such a handler. */
 int poll_now(struct pollfd *polled, nfds_t count, int patience);
 
-/* os.fork() without its frames. -1 and errno. */
+/* os.fork() without its frames. -1 and errno. -2: an exception of an audit hook, which forbids it. */
 pid_t fork_now(void);
 
 /* -- objects.c --------------------------------------------------------------------------------- */
@@ -249,7 +249,8 @@ PyObject *live(void);
 
 /* -- children.c -------------------------------------------------------------------------------- */
 
-/* A process that somebody asked for; 1 in it. Owns both fds. */
+/* A process that somebody asked for; 1 in it. Owns both fds. -1: an audit hook forbids it, which is
+ * the exception; the fds are the caller's still. */
 int fork_asked(Forker *f, int comm, int status);
 
 /* One standby into the queue; 1 in it. */

@@ -220,11 +220,8 @@ poll_now(struct pollfd *polled, nfds_t count, int patience)
 pid_t
 fork_now(void)
 {
-    if (PySys_Audit("os.fork", NULL) < 0) {  /* a hook forbids it */
-        PyErr_Clear();
-        errno = EPERM;
-        return -1;
-    }
+    if (PySys_Audit("os.fork", NULL) < 0)
+        return -2;
     PyOS_BeforeFork();
     pid_t pid = fork();
     if (pid == 0) {

@@ -12,12 +12,11 @@ import _signal
 import _socket
 import errno
 import os
-import time
 
 from earlyfork._child import foreign
 from earlyfork._child.linked import Linked, signal_child
 from earlyfork._shared import payloads, wire
-from earlyfork._shared.posix import close, fork, getpid, waitid, waitpid
+from earlyfork._shared.posix import Clock, close, fork, getpid, waitid, waitpid, write
 from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import (
     DONTWAIT,
@@ -29,6 +28,7 @@ from earlyfork._shared.sockets import (
     has_marks,
     poll,
     rights,
+    socket_on,
     status_pair,
     up_pair,
     write_status,
@@ -103,13 +103,14 @@ class Children:
             quick.listen(self.wake_out)
             return
         _signal.set_wakeup_fd(self.wake_out, warn_on_full_buffer=False)
-        # The interpreter has written to that when a handler is called: any will do.
+        # The interpreter has written to that when a handler is called: any will do. That holds for
+        # every signal, so none is lost that comes just before `poll`: `wake_in` is polled, too.
         _signal.signal(_signal.SIGCHLD, _do_nothing)
 
     def _look_again(self) -> None:
         """Have the next turn look for dead children."""
         try:
-            os.write(self.wake_out, b"!")
+            write(self.wake_out, b"!")
         except BlockingIOError:  # it will
             return
 
@@ -144,10 +145,8 @@ class Children:
             ends.extend(up_pair())
             pid = fork()
         except Exception as error:  # of the system, or of an audit hook
-            number = getattr(error, "errno", None) or errno.EPERM
-            write_status(status, wire.NO_FORK, payloads.pack_number(number))
             ends.close()
-            foreign.close((comm, status))
+            self.refuse(comm, status, error)
             return -1
         hears, speaks = ends
         if not pid:
@@ -159,6 +158,19 @@ class Children:
         self._remember(pid, status, hears, speaks)
         foreign.close((comm,))
         return -1
+
+    def refuse(self, comm: int, status: int, error: Exception) -> None:
+        """Tell the one who waits for a process why there will be none. Owns both fds.
+
+        What the kernel says is a number. What forbids it in its stead has words of its own.
+        """
+        number = getattr(error, "errno", None) or errno.EPERM
+        if error.args != (number, os.strerror(number)):
+            name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+            words = f"{name}: {error}"[: wire.MAX_TEXT // 4]
+            write_status(status, wire.ERROR, payloads.pack_error(name[:500], words, words))
+        write_status(status, wire.NO_FORK, payloads.pack_number(number))
+        foreign.close((comm, status))
 
     def _remember(self, pid: int, status: int, hears: int, speaks: int) -> None:
         """Note a child that was forked; without memory for that, end it: nobody would reap it."""
@@ -206,11 +218,11 @@ class Children:
         if self.queue is None or len(self.waiting) >= self.standby:
             self.refill_at = NEVER
         elif self.refill_at == NEVER or not pause:
-            self.refill_at = time.monotonic() + pause
+            self.refill_at = Clock.monotonic() + pause
 
     def refill_is_due(self) -> bool:
         """Whether it is time."""
-        return time.monotonic() >= self.refill_at
+        return Clock.monotonic() >= self.refill_at
 
     def refill(self) -> tuple[int, int]:
         """Fork one standby and queue it: its comm and its way up in the child, -1 in the forker."""
@@ -314,7 +326,7 @@ class Children:
         """Whether a child was told to run, and had said nothing before: then it may say less."""
         if not has_marks:
             return False
-        end = _socket.socket(fileno=self.ends[pid])
+        end = socket_on(self.ends[pid])
         try:
             return bool(end.getsockopt(_socket.SOL_SOCKET, SO_LOCK_FILTER))
         finally:
@@ -367,4 +379,4 @@ class Children:
     def patience(self) -> int | None:
         """How long to sleep at most, in milliseconds."""
         first = min(self.refill_at, *self.linked.doomed.values(), NEVER)
-        return None if first == NEVER else max(0, int((first - time.monotonic()) * 1000 + 0.9))
+        return None if first == NEVER else max(0, int((first - Clock.monotonic()) * 1000 + 0.9))

@@ -18,7 +18,8 @@ from earlyfork._child.here import close_way_up, here, resolve, set_name, take_to
 from earlyfork._child.late_socket import socket_class
 from earlyfork._child.rights import enter_root
 from earlyfork._shared import payloads, wire
-from earlyfork._shared.sockets import Fds, name_senders
+from earlyfork._shared.posix import close
+from earlyfork._shared.sockets import Fds, name_senders, socket_on
 from earlyfork._shared.surroundings import apply_env, apply_path, apply_stdio
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -102,7 +103,7 @@ def _fork(server: Server, payload: bytes) -> None:
         if server.kids.queue is not None:
             server.kids.queue.close()
         server.drop_nursery()
-        server.kids.queue = _socket.socket(fileno=server.fds.take())
+        server.kids.queue = socket_on(server.fds.take())
         server.kids.standby = payloads.unpack_number(payload)
     server.kids.waiting.clear()  # whoever asks this way found none
     server.fork(asked)
@@ -112,7 +113,7 @@ def _queue(server: Server, payload: bytes) -> None:
     """In a nursery: make the standbys of the process that it stands in for."""
     server.be_forker()
     kids = server.kids
-    kids.queue = _socket.socket(fileno=server.fds.take())
+    kids.queue = socket_on(server.fds.take())
     kids.standby = payloads.unpack_number(payload)
     kids.plan_refill(0)
 
@@ -128,7 +129,7 @@ def _env(payload: bytes, _fds: Fds) -> None:
 def _cwd(_payload: bytes, fds: Fds) -> None:
     fd = fds.take()
     os.fchdir(fd)
-    os.close(fd)
+    close(fd)
 
 
 def _chroot(_payload: bytes, fds: Fds) -> None:
@@ -137,7 +138,7 @@ def _chroot(_payload: bytes, fds: Fds) -> None:
         if not os.path.samestat(os.fstat(fd), os.stat("/")):
             enter_root(fd)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def _path(payload: bytes, _fds: Fds) -> None:

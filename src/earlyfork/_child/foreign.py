@@ -9,9 +9,9 @@ from __future__ import annotations
 import _operator
 import _signal
 import _socket
-import os
 
-from earlyfork._shared.sockets import CLOEXEC, DONTWAIT, PEEK
+from earlyfork._shared.posix import close as close_fd
+from earlyfork._shared.sockets import CLOEXEC, DONTWAIT, PEEK, socket_on
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def close(fds: Iterable[int]) -> None:
     with Clock():
         for fd in fds:
             try:
-                os.close(fd)
+                close_fd(fd)
             except OSError:  # the wait was ended; or code that was sent here had closed it
                 continue
 
@@ -55,7 +55,7 @@ def discard(sock: _socket.socket) -> None:
 
 def holds_message(fd: int) -> bool:
     """Whether a message waits in a way up, an empty one included; nothing more can come then."""
-    sock = _socket.socket(fileno=fd)
+    sock = socket_on(fd)
     try:
         sock.shutdown(_socket.SHUT_RD)
         room = _socket.CMSG_SPACE(12)  # for the sender's name, which an end of file has not
@@ -70,7 +70,7 @@ def holds_message(fd: int) -> bool:
 def is_stream(fd: int) -> bool:
     """Whether it is a stream socket between processes of this system."""
     try:
-        sock = _socket.socket(fileno=fd)
+        sock = socket_on(fd)
     except OSError:
         return False
     try:

@@ -7,7 +7,6 @@ more. Nothing is read before it is known to be allowed: no file that is not want
 
 from __future__ import annotations
 
-import _socket
 import errno
 
 from earlyfork._child import foreign
@@ -22,11 +21,13 @@ from earlyfork._shared.sockets import (
     FdsLost,
     receive,
     rights,
+    socket_on,
     write_status,
 )
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable
 
     from earlyfork._child.server import Server
@@ -81,7 +82,7 @@ def hear(server: Server, pid: int) -> None:
 def _hear_one(server: Server, pid: int, up: int) -> bool:
     """Obey one message; False if there is none."""
     kids = server.kids
-    sock = _socket.socket(fileno=up)
+    sock = socket_on(up)
     try:
         message = sock.recv(LONGEST + 1, DONTWAIT | PEEK)
         rule = _allowed(server, pid, message)

@@ -10,6 +10,7 @@ import os
 import sys
 
 from earlyfork._shared import payloads
+from earlyfork._shared.posix import close, write
 from earlyfork._shared.sockets import (
     DONTWAIT,
     NOSIGNAL,
@@ -20,6 +21,7 @@ from earlyfork._shared.sockets import (
     has_marks,
     poll,
     rights,
+    socket_on,
     write_status,
 )
 from earlyfork._shared.wire import RUNS, UNREHEARSED
@@ -82,9 +84,9 @@ def set_name(name: str) -> None:
     except OSError:  # no /proc: a chroot, or another system
         return
     try:
-        os.write(fd, name.encode()[:15])
+        write(fd, name.encode()[:15])
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def tell(
@@ -124,7 +126,7 @@ def _way_up() -> _socket.socket:
     """
     if here.up < 0:
         raise BrokenPipeError("this process has no forker to ask")
-    sock = _socket.socket(fileno=here.up)
+    sock = socket_on(here.up)
     try:
         credentials = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
         is_ours = int.from_bytes(credentials[:4], sys.byteorder) == here.forker
@@ -140,7 +142,7 @@ def close_way_up() -> None:
     """From now on, this process asks its forker for nothing, and tells it nothing."""
     up, here.up = here.up, -1
     if up >= 0:
-        os.close(up)
+        close(up)
 
 
 def take_to_work() -> None:
@@ -158,7 +160,7 @@ def take_to_work() -> None:
         except OSError:  # there is nobody to ask for anything any more
             close_way_up()
         return
-    sock = _socket.socket(fileno=here.up)
+    sock = socket_on(here.up)
     try:
         sock.setsockopt(_socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
     finally:
@@ -209,7 +211,7 @@ def rehearse(function: Callable[[], object] | None) -> None:
             function()  # type: ignore[misc]
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)
-            os.write(2, b"earlyfork: a standby's rehearsal failed; its template forks no more\n")
+            write(2, b"earlyfork: a standby's rehearsal failed; its template forks no more\n")
             tell(UNREHEARSED, b"")
 
     rehearsal = _plain_rehearsal if function is None else more

@@ -44,7 +44,7 @@ def _of_a_list(apply: Callable[[bytes, Fds], None]) -> Callable[[bytes, list[int
 #: A request for a process without more, as it is sent.
 PLAIN_FORK = wire.batch(wire.frame(wire.FORK), 2)
 #: Modules of which a new process must be told; see `ending`.
-LOOKED_AFTER = frozenset(("multiprocessing.util", "numpy.random"))
+LOOKED_AFTER = frozenset(("gevent", "multiprocessing.util", "numpy.random"))
 
 
 class LoopState:
@@ -152,6 +152,9 @@ def see_to(server: Server, left: LoopState) -> None:
 def _see_to_children(server: Server, event: int, found: list[Any]) -> None:
     if event == quick.ASKED:
         server.fork(Fds(found))
+    elif event == quick.REFUSED:
+        comm, status, error = found
+        server.kids.refuse(comm, status, error)
     elif event == quick.CROWDED:
         server.leave_to_nursery()
     elif event == quick.DIED:

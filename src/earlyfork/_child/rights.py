@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 
+from earlyfork._shared.posix import close
 from earlyfork._shared.sockets import CREDENTIALS
 from earlyfork._shared.wire import ProtocolError
 
@@ -48,7 +49,7 @@ def of(pid: int | str) -> bytes:
     try:
         return _rights_in(fd)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def _open_status(pid: int | str) -> int:
@@ -127,7 +128,7 @@ def _settle(pid: int, uid: int, gid: int, known: bytes) -> bytes:
             if not _covers(wanted, found):
                 raise _refusal(reason or _difference(found, wanted))
     finally:
-        os.close(status)
+        close(status)
     return theirs
 
 

@@ -6,7 +6,6 @@ The last of the child's text, and the one place that puts its parts together.
 from __future__ import annotations
 
 import _signal
-import _socket
 import os
 import sys
 
@@ -17,10 +16,12 @@ from earlyfork._child.ending import finish
 from earlyfork._child.guard import BLOCKED
 from earlyfork._child.hearing import hear
 from earlyfork._child.here import here, set_name
+from earlyfork._child.rehearsal import rehearse
 from earlyfork._child.server import Server, kept
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import fork
 from earlyfork._shared.quick import quick
-from earlyfork._shared.sockets import AF_UNIX, STREAM, write_status
+from earlyfork._shared.sockets import stream_on, write_status
 from earlyfork._shared.surroundings import apply_env, env_changes, fill_streams, fresh_main
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -75,10 +76,10 @@ def serve_root(
     here.kind = "template"
     here.can_ask = can_ask
     here.rights = rights.of("self")
-    server = Server(_socket.socket(AF_UNIX, STREAM, 0, comm), OBEY, hear)
+    server = Server(stream_on(comm), OBEY, hear, rehearse)
     here.lifeline = status
     if default >= 0:
-        server.default = _socket.socket(AF_UNIX, STREAM, 0, default)
+        server.default = stream_on(default)
     late_socket.socket_class()  # loaded now, if it is to be, and not when somebody waits
     first = None
     if launched:
@@ -87,7 +88,7 @@ def serve_root(
             first = None if quick is None else quick_loop.usual(server)
         except OSError:  # no fds: whoever asks is told
             first = None
-        if os.fork():
+        if fork():
             os._exit(0)
     write_status(status, wire.PID, payloads.pack_number(os.getpid()))
     if quick is not None:

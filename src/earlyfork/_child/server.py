@@ -21,14 +21,15 @@ from earlyfork._child.here import here, set_name, tell
 from earlyfork._child.nursery import Nursery
 from earlyfork._child.rights import settle
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import close, read
 from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import (
-    AF_UNIX,
-    STREAM,
     Fds,
     FdsLost,
     receive,
+    socket_on,
     status_pair,
+    stream_on,
     stream_pair,
     write_status,
 )
@@ -45,22 +46,25 @@ if TYPE_CHECKING:
     Sender = tuple[int, int, int] | None
     #: Obeys what a child has said.
     Hear = Callable[["Server", int], None]
+    #: Does once in a standby what all of them will do.
+    Rehearse = Callable[["Server"], None]
 
 #: What a process has of the forkers that it descends from. Their fds are closed; the objects stay,
 #: since to finalise them would touch their memory, and each page that is touched after a fork is
 #: copied.
 kept: list[object] = []
-#: What a standby runs once before it waits.
-REHEARSAL = "earlyfork._child.here:rehearsal"
 
 
 class Server:
     """One process, from its birth to the moment it runs something or ends."""
 
-    def __init__(self, comm: _socket.socket, commands: Commands, hear: Hear) -> None:
+    def __init__(
+        self, comm: _socket.socket, commands: Commands, hear: Hear, rehearse: Rehearse
+    ) -> None:
         self.comm = comm
         self.commands = commands
         self.hear = hear
+        self.rehearse = rehearse
         self.comm_fd = comm.fileno()
         self.root = True
         self.decoder = wire.Decoder()
@@ -162,7 +166,7 @@ class Server:
                 readable = True
             elif fd == kids.wake_in:
                 try:
-                    os.read(fd, 4096)
+                    read(fd, 4096)
                 except BlockingIOError:  # woken for nothing
                     continue
                 died = True
@@ -187,7 +191,7 @@ class Server:
                 comm, up = kids.refill()
                 if comm >= 0:
                     self.become(comm, up)
-                    self.rehearse()
+                    self.rehearse(self)
                     set_name("ef-standby")
         return readable
 
@@ -212,8 +216,8 @@ class Server:
     def become(self, comm: int, up: int) -> None:
         """In a new child: be the server of `comm`, and nothing of the forker any more."""
         for fd in self.others():
-            os.close(fd)
-        os.close(self.comm_fd)
+            close(fd)
+        close(self.comm_fd)
         self.kids.forget()
         mask, self.kids.mask = self.kids.mask, None
         if self.root or self.is_nursery:
@@ -230,7 +234,7 @@ class Server:
         kept.append((self.comm, self.kids, self.default, self.nursery))
         here.lifeline = -1
         here.kind = "prepared"
-        self.comm = _socket.socket(AF_UNIX, STREAM, 0, comm)
+        self.comm = stream_on(comm)
         self.comm_fd = comm
         self.root = self.is_nursery = self.is_full = False
         self.default = self.nursery = None
@@ -239,33 +243,6 @@ class Server:
         if not self.decoder.clean:  # half of a large value was read: that is the forker's
             self.decoder = wire.Decoder()
         self.kids = Children()
-
-    def rehearse(self) -> None:
-        """In a standby: do all that a run will do, once, so that its memory is this process's own.
-
-        What a process touches for the first time after a fork is copied page by page; here that
-        happens before anybody waits for it (15 page faults are left then, instead of 43).
-        """
-        audience, pending, up = self.comm, here.pending, here.up
-        ends: list[_socket.socket] = []
-        try:
-            ends += _socket.socketpair(AF_UNIX, STREAM)
-            self.comm, here.pending, here.up = ends[0], [], -1
-            ends[1].sendall(wire.batch(wire.frame(wire.RUN, payloads.pack_run(REHEARSAL))))
-            while not self.todo:
-                self.read()
-            op, payload = self.todo.pop()
-            job = self.commands[op](self, payload, mask=BLOCKED)
-            assert job is not None
-            job()
-            job.args[0].close()  # type: ignore[attr-defined]
-            flush()
-        except OSError:  # no memory or no fds: it was for speed only
-            self.decoder, self.todo = wire.Decoder(), []
-        for end in ends:
-            end.close()
-        self.comm, here.pending, here.up = audience, pending, up
-        here.kind, here.doing = "prepared", ""
 
     def be_forker(self) -> None:
         """Make what a forker needs, if this is none yet."""
@@ -344,7 +321,7 @@ class Server:
             if not made:  # the kernel refuses: whoever asks will be told so by the next attempt
                 return False
             ends.remove(near)
-            self.nursery = Nursery(_socket.socket(fileno=near), made.pop())
+            self.nursery = Nursery(socket_on(near), made.pop())
         if kids.queue is not None and kids.standby:
             self.pass_on(wire.QUEUE, payloads.pack_number(kids.standby), [kids.queue.fileno()])
         return True

@@ -6,6 +6,7 @@ They are direct children of this program, and each is waited for by its pid.
 from __future__ import annotations
 
 import os
+from posix import waitpid
 
 #: Starters whose root nobody watches any more: waited for when earlyfork is next asked something.
 _left: set[int] = set()
@@ -27,7 +28,7 @@ def tidy() -> None:
 def collect(starter: int, *, block: bool) -> int | None:
     """Wait for a starter: its exit status, None while it runs or if somebody else took it."""
     try:
-        pid, status = os.waitpid(starter, 0 if block else os.WNOHANG)
+        pid, status = waitpid(starter, 0 if block else os.WNOHANG)
     except ChildProcessError:
         return 0
     return os.waitstatus_to_exitcode(status) if pid else None

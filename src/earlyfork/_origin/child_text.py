@@ -31,6 +31,7 @@ TEXTS = (
         "_child.late_socket",
         "_child.files",
         "_child.nursery",
+        "_child.rehearsal",
         "_child.server",
     ),
     *("_child.commands", "_child.hearing", "_child.quick_loop", "_child.root"),

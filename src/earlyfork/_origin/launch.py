@@ -6,23 +6,30 @@ itself free of the host at once, so the only direct child is one that ends by it
 
 from __future__ import annotations
 
+import _signal
 import _socket
 import contextlib
+import errno
 import os
 import sys
 
 from earlyfork import _context
 from earlyfork._ground import frozen, marker, starters
 from earlyfork._ground.errors import LaunchError
-from earlyfork._ground.fds import above_streams
+from earlyfork._ground.fds import above_streams, open_fds
 from earlyfork._origin import child_text
-from earlyfork._shared.sockets import Fds, comm_pair, stream_pair
+from earlyfork._shared.posix import is_replaced, posix_spawn
+from earlyfork._shared.sockets import Fds, comm_pair, stream_on, stream_pair
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from earlyfork._origin.interpreter import Choice
+
+
+#: What `subprocess` does a launch with.
+NEEDED = ("close", "read", "waitpid")
 
 
 class Launched:
@@ -99,8 +106,14 @@ def _execute(choice: Choice, command: list[str], env: dict[str, str], fds: list[
     import subprocess  # here, since most programs never get here
 
     try:
+        # gevent's lets other greenlets run, who may want to launch as well; and its os.close does
+        # not close before that, but `subprocess` waits for what it has closed.
+        if is_replaced(subprocess, "Popen") or any(is_replaced(os, name) for name in NEEDED):
+            return _spawn(command, env, fds)
         with _not_debugged():
             process = subprocess.Popen(command, env=env, pass_fds=fds)
+    except RuntimeError as error:  # in a subinterpreter that may not
+        raise LaunchError(f"{choice} can't be executed: {error}") from error
     except OSError as error:
         if error.filename is None:  # not the file's fault: no process, no memory, no fd
             raise
@@ -124,6 +137,23 @@ def _not_debugged() -> Iterator[None]:
         yield
 
 
+def _spawn(command: list[str], env: dict[str, str], fds: list[int]) -> int:
+    """The same as `subprocess` does it, by the system alone."""
+    actions = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds]  # so it is inherited
+    actions += [
+        (os.POSIX_SPAWN_CLOSE, fd)  # type: ignore[misc]
+        for fd in open_fds()
+        if fd not in fds and os.get_inheritable(fd)
+    ]
+    default = {_signal.SIGPIPE, getattr(_signal, "SIGXFSZ", _signal.SIGPIPE)}
+    try:
+        return posix_spawn(command[0], command, env, file_actions=actions, setsigdef=default)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+            error.filename = None  # as `subprocess` has it
+        raise
+
+
 def interpreter_flags() -> list[str]:
     """The command line options that make an interpreter like this one."""
     import subprocess
@@ -138,7 +168,7 @@ def interpreter_flags() -> list[str]:
 
 def _send_all(fd: int, data: bytes) -> None:
     """Send the child's text; an interpreter that is gone already is noticed elsewhere."""
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+    sock = stream_on(fd)
     try:
         # All of it must find room, else this would wait for the interpreter to begin. Linux doubles
         # what is asked for, up to its limit: 426 kB where that was never changed.

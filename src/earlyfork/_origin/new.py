@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from earlyfork import _context
@@ -13,9 +12,11 @@ from earlyfork._origin.above import Above
 from earlyfork._origin.handover import checked_environment, hand_over
 from earlyfork._owner import inside
 from earlyfork._shared import wire
+from earlyfork._shared.posix import close
 from earlyfork._shared.quick import quick
 
 if TYPE_CHECKING:
+    import os
     import socket
     from collections.abc import Mapping
 
@@ -59,7 +60,7 @@ def new(
             continue
         except BaseException:
             if folder >= 0:
-                os.close(folder)
+                close(folder)
             raise
         break
     baseline = template.baseline if isinstance(template, Above) else inside.baseline(template)
@@ -104,7 +105,7 @@ def new_exec(
         process = _first_of(root)
     except BaseException:
         if folder >= 0:
-            os.close(folder)
+            close(folder)
         raise
     hand_over(process, inside.baseline(root), raw, folder, is_forked=False)
     return process

@@ -8,6 +8,7 @@ from __future__ import annotations
 import _signal
 import os
 import sys
+from posix import close, fork, read
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def close_other_fds(keep: set[int]) -> None:
 
     for fd in open_fds():  # which may lie above the limit, if that was lowered
         if fd not in keep:
-            os.close(fd)
+            close(fd)
     from earlyfork._shared.surroundings import fill_streams
 
     fill_streams()
@@ -93,16 +94,16 @@ def finish_half_imports() -> None:
 def serve_marker(comm: int, status: int, keeps_directory: bool) -> NoReturn:  # noqa: FBT001
     """What a launched frozen binary does instead of running the app: what its marker says."""
     if not keeps_directory:
-        if os.fork():  # nobody's child, as every root template
+        if fork():  # nobody's child, as every root template
             os._exit(0)
         early_template(comm, status)
     # PyInstaller's bootloader removes the directory as soon as this process ends: it stays until
     # all that were forked from the template, and so hold the other end of a pipe, are gone.
     end, lifeline = os.pipe()
-    if os.fork():
+    if fork():
         _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
         close_other_fds({end})
-        os.read(end, 1)
+        read(end, 1)
         os._exit(0)
     early_template(comm, status, lifeline)
 

@@ -11,7 +11,6 @@ import itertools
 import os
 import signal
 import sys
-import time
 import weakref
 from typing import TYPE_CHECKING
 
@@ -32,6 +31,7 @@ from earlyfork._owner.names import (
 from earlyfork._owner.standbys import Standbys
 from earlyfork._owner.watch import Watch
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import Clock
 from earlyfork._shared.sockets import Fds
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ class Process(Channel):
             TimeoutError: it is not done yet. TemplateDied, OSError: the process was never made.
             ProcessStateError: the process runs already, or ended by itself.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else Clock.monotonic() + timeout
         token = self._ask_ready()
         watch = self._watch
         if not watch.until(lambda: watch.said >= token or watch.error is not None, deadline):
@@ -296,7 +296,8 @@ class Process(Channel):
                 status; `error` stays None.
 
         Returns:
-            The blocking socket to the process. Its end of file says that the process is going.
+            The socket to the process, which blocks unless a default timeout was set. Its end of
+            file says that the process is going.
 
         Raises:
             TypeError, ValueError: no such name, or a function that can't be found there.

@@ -12,6 +12,7 @@ import marshal
 import os
 import threading
 import time
+from posix import close
 
 try:
     import resource
@@ -180,4 +181,4 @@ def apply_streams(fds: dict[int, int]) -> None:
         fd = os.open(os.devnull, os.O_RDWR) if source < 0 else source
         if fd != target:
             os.dup2(fd, target)
-            os.close(fd)
+            close(fd)

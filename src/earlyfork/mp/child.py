@@ -21,6 +21,7 @@ import types
 from multiprocessing import context as _context
 from multiprocessing import process, resource_tracker, spawn
 from multiprocessing import util as _util
+from posix import close, write
 from typing import TYPE_CHECKING, Any
 
 import earlyfork
@@ -113,7 +114,7 @@ def prepare(payload: bytes) -> None:
     assert isinstance(report, int)
     key, preload, main, settings = pickle.loads(payload)
     if tracking._fd is not None:  # a snapshot's
-        os.close(tracking._fd)
+        close(tracking._fd)
     tracking._fd = tracker
     tracking._pid = None
     prepared = Prepared(key)
@@ -133,9 +134,9 @@ def prepare(payload: bytes) -> None:
         del process.current_process()._inheriting  # type: ignore[attr-defined]
         if tracking._fd == tracker:
             tracking._fd = None
-            os.close(tracker)
+            close(tracker)
         _report_semaphores(report)
-        os.close(report)
+        close(report)
     prepared.look()
     if not prepared.failure:
         earlyfork.rehearse(Rehearsal(_trifle(prepared), _take_over))
@@ -289,7 +290,7 @@ def _report_semaphores(report: int) -> None:
     if names:
         os.set_blocking(report, False)
         with contextlib.suppress(OSError):
-            os.write(report, "\n".join(names).encode())
+            write(report, "\n".join(names).encode())
 
 
 # -- the worker ------------------------------------------------------------------------------------
@@ -303,6 +304,7 @@ def work(lifeline: socket.socket) -> NoReturn:
     atexit.unregister(util._exit_function)
     atexit.register(sys.modules["earlyfork.mp.template"].at_exit)
     prepared.exits.register()
+    lifeline.settimeout(None)
     job = _take_over(lifeline)
     raise SystemExit(job._bootstrap(parent_sentinel=lifeline.detach()))
 

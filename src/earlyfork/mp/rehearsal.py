@@ -7,12 +7,12 @@ of what a worker's start costs. A standby has it behind it when it is taken.
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import sys
 from multiprocessing import context as _context
 from multiprocessing import process
 from multiprocessing import util as _util
+from posix import close
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -73,6 +73,6 @@ class Rehearsal:
             yield
         finally:
             if sys.stdin is not stdin:
-                os.close(sys.stdin.fileno())
+                close(sys.stdin.fileno())
             for place, name, value in saved:
                 setattr(place, name, value)

@@ -15,6 +15,7 @@ import sys
 import threading
 from multiprocessing import process, resource_tracker, spawn
 from multiprocessing import util as _util
+from posix import close
 from typing import TYPE_CHECKING, Any
 
 import earlyfork
@@ -71,10 +72,10 @@ class Kept:
             base.send_fh(resource_tracker.getfd(), far_report)
             base.call("earlyfork.mp.child.prepare", payload)
         except BaseException:
-            os.close(report)
+            close(report)
             raise
         finally:
-            os.close(far_report)
+            close(far_report)
         kept._report = report
         return kept
 
@@ -301,7 +302,7 @@ def _spawnv_passfds(path: Any, args: list[Any], fds: Sequence[int]) -> int:
         return stock_spawnv_passfds(path, args, fds)  # type: ignore[no-any-return]
     number = int(text.rpartition("(")[2].rstrip(")"))
     tracker = earlyfork.new().send_fh(number)
-    os.close(tracker.run("earlyfork.mp.child.track").detach())
+    close(tracker.run("earlyfork.mp.child.track").detach())
     return tracker.pid
 
 
