@@ -88,10 +88,13 @@ faults: $(VENV)/installed $(VENV)/extra-test
 	EARLYFORK_FAULTS=1 $(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
 
 # What readers of bytes, and processes, make of anything at all: a hundred times as long as in the
-# suite, then guided by coverage for MINUTES. What was found stays in .fuzz.
+# suite; workers that say anything for MINUTES, with and without the part in C (the seed is printed);
+# then guided by coverage for as long. What was found stays in .fuzz.
 fuzz: $(VENV)/installed $(VENV)/extra-test $(VENV)/extra-fuzz
 	$(BIN)/python -m pytest tests/test_wire.py tests/test_fuzz.py --hypothesis-profile=long \
 	  --timeout=0 $(PYTEST_ARGS)
+	$(BIN)/python tests/programs/fuzz/fuzz_up.py --seconds $$(($(MINUTES) * 60))
+	EARLYFORK_PURE=1 $(BIN)/python tests/programs/fuzz/fuzz_up.py --seconds $$(($(MINUTES) * 60))
 	$(BIN)/python tests/fuzz/fuzz_wire.py .fuzz/corpus -artifact_prefix=.fuzz/ -max_len=4096 \
 	  -max_total_time=$$(($(MINUTES) * 60))
 

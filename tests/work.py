@@ -393,3 +393,17 @@ def zone(sock: socket.socket) -> None:
     import time
 
     give(sock, (time.tzname[0], time.strftime("%Z", time.localtime(0)), time.timezone))
+
+
+def asks(sock: socket.socket, *_: object) -> None:
+    """Send what comes of asking for processes."""
+    import earlyfork
+
+    answers = []
+    for make in (earlyfork.new, earlyfork.sibling):
+        try:
+            make().close()
+            answers.append(("", "made"))
+        except Exception as error:
+            answers.append((type(error).__name__, str(error)))
+    give(sock, answers)

@@ -232,16 +232,16 @@ class Server:
         What a process touches for the first time after a fork is copied page by page; here that
         happens before anybody waits for it (15 page faults are left then, instead of 43).
         """
-        audience, pending, up = self.comm, here.pending, here.up
+        audience, pending = self.comm, here.pending
         ends: list[_socket.socket] = []
         try:
             ends += _socket.socketpair(AF_UNIX, STREAM)
-            self.comm, here.pending, here.up = ends[0], [], -1
+            self.comm, here.pending = ends[0], []
             ends[1].sendall(wire.batch(wire.frame(wire.RUN, payloads.pack_run(REHEARSAL))))
             while not self.todo:
                 self.read()
             op, payload = self.todo.pop()
-            job = self.commands[op](self, payload, mask=BLOCKED)
+            job = self.commands[op](self, payload, rehearses=BLOCKED)
             assert job is not None
             job()
             job.args[0].close()  # type: ignore[attr-defined]
@@ -250,7 +250,7 @@ class Server:
             self.decoder, self.todo = wire.Decoder(), []
         for end in ends:
             end.close()
-        self.comm, here.pending, here.up = audience, pending, up
+        self.comm, here.pending = audience, pending
         here.kind, here.doing = "prepared", ""
 
     def be_forker(self) -> None:
@@ -275,6 +275,7 @@ class Server:
             write_status(fds[1], wire.NO_FORK, payloads.pack_number(error.errno or 0))
             return
         kids = self.kids
+        kids.standby = abs(kids.standby)
         if kids.crowded and self.leave_to_nursery() and self.pass_on(wire.FORK, b"", fds):
             return
         if kids is not self.kids:  # the nursery itself: it is told like any other template
@@ -329,8 +330,9 @@ class Server:
                 return False
             ends.remove(near)
             self.nursery = Nursery(_socket.socket(fileno=near), made.pop())
+            kids.said.setdefault(self.nursery.pid, set()).add("nursery")
         if kids.queue is not None and kids.standby:
-            self.pass_on(wire.QUEUE, payloads.pack_number(kids.standby), [kids.queue.fileno()])
+            self.pass_on(wire.QUEUE, payloads.pack_number(abs(kids.standby)), [kids.queue.fileno()])
         return True
 
     def _become_nursery(self, comm: int, up: int, generation: int) -> None:

@@ -1,4 +1,4 @@
-"""The rights of a process: user, groups, root directory, capabilities, what it may never gain.
+"""The rights of a process: user, groups, capabilities, what it may never gain, what it can see.
 
 They tell whether a process may be given what another one has: nobody gets back by asking what it
 gave up. The system says what a process has; without /proc its user and group are all that is known.
@@ -26,11 +26,16 @@ def of(pid: int | str) -> tuple[object, ...] | None:
             found = tuple(line.split() for line in file if line.startswith(_LINES))
     except OSError:  # no /proc, or the process is gone
         return None
+    # By name: a look at the directory itself may wait for ever, if the process serves that (FUSE).
+    # In another namespace of users one has all capabilities, which are worth nothing outside.
     try:
-        root = os.stat(f"/proc/{pid}/root/")
+        spaces = sorted(os.listdir(f"/proc/{pid}/ns"))
+        seen = [
+            os.readlink(f"/proc/{pid}/{name}") for name in ("root", *("ns/" + s for s in spaces))
+        ]
     except OSError:  # it may not be looked at
         return found
-    return (*found, root.st_dev, root.st_ino)
+    return (*found, *seen)
 
 
 def may_have_ours(sender: tuple[int, int, int]) -> bool:
