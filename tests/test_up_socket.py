@@ -44,6 +44,11 @@ def test_who_never_stops_talking_delays_nobody(run_program: Run, standby: str, p
     run_program("up_socket/never_stops.py", standby, env={"EARLYFORK_PURE": pure})
 
 
+@pytest.mark.parametrize("pure", ["", "1"])
+def test_who_says_more_than_its_owner_reads(run_program: Run, pure: str) -> None:
+    run_program("up_socket/says_more_than_is_read.py", env={"EARLYFORK_PURE": pure})
+
+
 @pytest.mark.root
 @pytest.mark.parametrize("pure", ["", "1"])
 def test_standbys_come_again_when_they_can(run_program: Run, pure: str) -> None:

@@ -325,8 +325,9 @@ class Children:
     # -- their owners -------------------------------------------------------------------------
 
     def tell(self, pid: int, op: int, payload: bytes) -> None:
-        """Pass on what a child said."""
-        write_status(self.status[pid], op, payload)
+        """Pass on what a child said; one that said more than its owner reads is heard no more."""
+        if not write_status(self.status[pid], op, payload):
+            self.cut(pid)
 
     def adopt(self, pid: int, status: int) -> None:
         """A child was taken up by another owner, who waits at `status`."""

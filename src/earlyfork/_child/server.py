@@ -162,9 +162,11 @@ class Server:
             elif kids.lingering:
                 kids.abandon(fd)
         if died:
+            waits = kids.refill_is_due()  # since before: else deaths without end would put it off
             self.bury()
             # Who was told may have asked for the next one by now, and that goes first.
-            return readable and kids is self.kids
+            if kids is not self.kids or not waits:
+                return readable and kids is self.kids
         if kids.linked.doomed:
             kids.linked.overdue(kids.status)
         if not readable and self.decoder.clean and kids.refill_is_due():

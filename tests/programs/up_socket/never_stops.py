@@ -1,8 +1,6 @@
-"""Has a child talk without a pause, by several processes: others are served, and made ahead."""
+"""Has a child ask without a pause, by several processes: others are served, and made ahead."""
 
 import earlyfork
-import os
-import signal
 import support
 import sys
 import work
@@ -11,31 +9,33 @@ FLOODS = """
 import earlyfork._child.here, os, socket
 from earlyfork._shared import payloads, wire
 
-def floods(flooders):
-    text = payloads.pack_up(wire.IS_READY, os.getpid(), b"0")
+def floods(sock):
+    text = payloads.pack_up(wire.SIBLING, os.getpid())
     up = socket.socket(fileno=os.dup(earlyfork._child.here.here.up))
+    ends = [end.detach() for end in socket.socketpair()]  # what is made sees other bytes, and ends
     parent = os.getpid()
-    for _ in range(flooders):
+    for _ in range(3):
         if not os.fork():
-            os.nice(5)
+            sock.close()
+            os.dup2(os.open("/dev/null", os.O_WRONLY), 2)
             while os.getppid() == parent:
-                try:
-                    up.send(text)
-                except OSError:
-                    break
+                socket.send_fds(up, [text], ends)
             os._exit(0)
+    sock.sendall(b"!")
+    sock.recv(1)
 """
-template = earlyfork.new().require("work").ready(10)
+template = earlyfork.new().require("work").eval(FLOODS)
+template.eval("import sys; sys.stderr = None").ready(10)
 template.standby = int(sys.argv[1])
 template.fork().ready(10).close()
-talker = template.fork().eval(FLOODS).call("__main__.floods", 4)
-pid = talker.pid
-support.wait_until(lambda: len(support.children(pid)) == 4)
-for _ in range(10):
+talker = template.fork()
+sock = talker.run("floods")
+assert sock.recv(1) == b"!"
+for _ in range(5):
     process = template.fork()
     assert work.got(process.send_arg(1).run(work.echo)) == (1,)
     assert process.wait(10) == 0
 if template.standby:
     support.wait_until(lambda: "ef-standby" in map(support.comm, support.children(template.pid)))
-os.kill(pid, signal.SIGKILL)  # its owner has not read what was said: it takes it for lost
-support.wait_until(lambda: not support.state(pid))
+sock.close()
+assert talker.wait(10) == 0
