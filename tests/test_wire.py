@@ -233,6 +233,14 @@ def test_refused(stream: bytes, fds: list[int], text: str) -> None:
         feed(wire.Decoder(), stream, fds)
 
 
+@pytest.mark.parametrize("short", [b"\0", b"GE", b"eX", b"@\0\0\0\x041234"])
+def test_foreign_bytes_are_refused_before_there_are_enough(short: bytes) -> None:
+    """A process that was given the two ends of one socket would wait for more for ever."""
+    with pytest.raises(wire.ProtocolError, match="not earlyfork's bytes"):
+        wire.Decoder().feed(short)
+    assert wire.Decoder().feed(b"eF"[: len(short)]) is None
+
+
 def test_the_limits_themselves_are_allowed() -> None:
     decoder = wire.Decoder()
     assert decoder.feed(head(1 << 22, fds=253, bulk=1 << 30).ljust(256)) is None

@@ -413,3 +413,17 @@ def of_the_kernel(sock: socket.socket) -> None:
     limit = resource.getrlimit(resource.RLIMIT_CORE)
     ignored = signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
     give(sock, {"umask": umask, "limit": limit, "ignored": ignored, "parent": os.getppid()})
+
+
+def asks(sock: socket.socket, *_: object) -> None:
+    """Send what comes of asking for processes."""
+    import earlyfork
+
+    answers = []
+    for make in (earlyfork.new, earlyfork.sibling):
+        try:
+            make().close()
+            answers.append(("", "made"))
+        except Exception as error:
+            answers.append((type(error).__name__, str(error)))
+    give(sock, answers)

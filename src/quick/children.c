@@ -63,6 +63,8 @@ int
 fork_asked(Forker *f, int comm, int status)
 {
     int up[2];
+    if (f->standby < 0)
+        f->standby = -f->standby;
     int has_up = up_pair(up) == 0;
     pid_t pid = has_up ? fork_now() : -1;
     if (pid < 0) {
@@ -138,8 +140,8 @@ refill(Forker *f)
         unsigned char message[8];
         put_number(message, (uint32_t)f->generation);
         put_number(message + 4, (uint32_t)pid);
-        if (send_with_fds(f->queue, message, sizeof message, owners, 2) < 0)
-            f->standby = 0;  /* the owner is gone, and the need with it */
+        if (send_with_fds(f->queue, message, sizeof message, owners, 2) < 0)  /* _queue there */
+            f->standby = errno == EPIPE || errno == ECONNRESET ? 0 : -f->standby;
         plan_refill(f, 0);
     }
     else {

@@ -92,7 +92,14 @@ loop(Forker *f, Polled *polled, int *is_born)
         }
         /* What a child said comes before the news of its death. */
         PyObject *said = talkers(polled, f->ups, died);
-        if (said != NULL || PyErr_Occurred())
+        if (said == NULL && PyErr_Occurred())
+            return NULL;
+        /* Nobody is put off by a child that never stops talking. */
+        if (said != NULL && (comm->revents || (!isinf(f->refill_at) && now() >= f->refill_at))) {
+            Py_DECREF(said);
+            return Py_BuildValue("(ii)", MORE, died);
+        }
+        if (said != NULL)
             return said;
         if (died) {
             int found = reap(f);

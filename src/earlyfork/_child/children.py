@@ -63,12 +63,12 @@ class Children:
         #: pid -> a copy of its end of that. As long as it is held, no end of file wakes this forker
         #: just before the news of a death does.
         self.ends: dict[int, int] = {}
-        #: What was heard of a child, which decides what it may say next.
+        #: What was heard of a child, or is known of it, which decides what it may say next.
         self.said: dict[int, set[str]] = {}
         self.linked = Linked()
         self.generation = 0
         self.queue: _socket.socket | None = None
-        self.standby = 0  # how many to keep ready
+        self.standby = 0  # how many to keep ready; below 0: so many, when it is next asked
         self.waiting: set[int] = set()  # standbys not known to be taken
         self.refill_at = NEVER
         self.lingering = False
@@ -255,8 +255,10 @@ class Children:
         try:
             message = payloads.pack_queued(self.generation, pid)
             self.queue.sendmsg([message], rights((comm, status)), NOSIGNAL | DONTWAIT)
-        except OSError:  # the owner is gone, and the need with it
+        except (BrokenPipeError, ConnectionResetError):  # the owner is gone, and the need with it
             self.standby = 0
+        except OSError:  # no memory, or others of this user have too many files under way
+            self.standby = -self.standby
 
     # -- losing them --------------------------------------------------------------------------
 
@@ -335,8 +337,9 @@ class Children:
     # -- their owners -------------------------------------------------------------------------
 
     def tell(self, pid: int, op: int, payload: bytes) -> None:
-        """Pass on what a child said."""
-        write_status(self.status[pid], op, payload)
+        """Pass on what a child said; one that said more than its owner reads is heard no more."""
+        if not write_status(self.status[pid], op, payload):
+            self.cut(pid)
 
     def adopt(self, pid: int, status: int) -> None:
         """A child was taken up by another owner, who waits at `status`."""

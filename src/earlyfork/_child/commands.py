@@ -204,18 +204,22 @@ def discard_pending() -> None:
         _signal.signal(number, handler)
 
 
-def _run(server: Server, payload: bytes, mask: Iterable[int] = ()) -> Callable[[], object]:
+def _run(
+    server: Server, payload: bytes, rehearses: Iterable[int] | None = None
+) -> Callable[[], object]:
+    """Return what is to be run; in a rehearsal, with these signals blocked, and for the while."""
     name, link, alone = payloads.unpack_run(payload)
     if link != payloads.UNLINKED:
         _link(server.fds, second_line=link == payloads.SECOND_LINE)
     set_name(name)
     here.doing = name
     discard_pending()
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, rehearses or ())
     function = resolve(name)
     if alone:
         close_way_up()
-    else:
+        here.forker = -1
+    elif rehearses is None:
         take_to_work()
     name_senders(server.comm, on=False)
     comm = socket_class()(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, server.comm.detach())

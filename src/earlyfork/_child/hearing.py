@@ -11,7 +11,7 @@ import errno
 
 from earlyfork._child import foreign
 from earlyfork._child.here import here, tell
-from earlyfork._child.rights import has_our_rights
+from earlyfork._child.rights import has_our_rights, is_in_our_namespaces
 from earlyfork._shared import payloads, wire
 from earlyfork._shared.sockets import (
     DONTWAIT,
@@ -35,14 +35,18 @@ if TYPE_CHECKING:
     Sender = tuple[int, int, int] | None
 
 #: So many messages of one child are heard before it is another one's turn.
-AT_ONCE = 16
+AT_ONCE = 4
 #: The longest message that is obeyed.
 LONGEST = payloads.UP_HEAD.size + wire.MAX_TEXT
 #: How often a child may say that it has failed: its function, then what it runs at its end.
 MOST_ERRORS = 2
+#: How often a child may ask for what it is refused.
+MOST_REFUSALS = 8
 
 #: What is noted of a child that has said so.
 RUNS = "runs"
+#: What is noted of a nursery by its template.
+NURSERY = "nursery"
 
 
 class Rule:
@@ -148,18 +152,31 @@ def _take(sock: _socket.socket, rule: Rule) -> tuple[Fds, Sender]:
     return fds, sender
 
 
+def _count(server: Server, pid: int, what: str, most: int) -> None:
+    """Note something of a child that may come a few times.
+
+    Raises:
+        Refused: it came too often.
+    """
+    said = server.kids.said[pid]
+    left = {f"{what} {number}" for number in range(most)} - said
+    if not left:
+        raise Refused
+    said.add(min(left))
+
+
 # -- requests for processes -----------------------------------------------------------------------
 
 
-def _new(server: Server, _pid: int, _payload: bytes, fds: Fds, sender: Sender) -> None:
+def _new(server: Server, pid: int, _payload: bytes, fds: Fds, sender: Sender) -> None:
     """A descendant wants a process forked off the clean template: fork it, or pass it on."""
-    if _may_ask(fds, gone=server.kids.lingering and server.root):
+    if _may_ask(server, pid, fds, sender, gone=server.kids.lingering and server.root):
         _fork_or_pass_on(server, wire.NEW, fds, sender)
 
 
-def _sibling(server: Server, _pid: int, _payload: bytes, fds: Fds, sender: Sender) -> None:
+def _sibling(server: Server, pid: int, _payload: bytes, fds: Fds, sender: Sender) -> None:
     """A child wants one more process like itself. A nursery stands in for its template."""
-    if not _may_ask(fds, gone=server.kids.lingering):
+    if not _may_ask(server, pid, fds, sender, gone=server.kids.lingering):
         return
     if server.is_nursery:
         _fork_or_pass_on(server, wire.SIBLING, fds, sender)
@@ -167,13 +184,19 @@ def _sibling(server: Server, _pid: int, _payload: bytes, fds: Fds, sender: Sende
         server.fork(fds, _asker(sender))
 
 
-def _may_ask(fds: Fds, *, gone: bool) -> bool:
-    """Whether a request is one, and is granted; who is refused is told why."""
+def _may_ask(server: Server, pid: int, fds: Fds, sender: Sender, *, gone: bool) -> bool:
+    """Whether a request is one, and is granted; who is refused is told why, a few times."""
     if not all(map(foreign.is_stream, fds)):
         raise Refused
-    if gone:  # the owner is gone, and so are its streams
-        _refuse(fds, errno.EPIPE)
-    return not gone
+    refusal = 0
+    if sender is not None and not is_in_our_namespaces(sender[0]):
+        refusal = errno.EPERM  # what it has there says nothing about what it has here
+    elif gone:
+        refusal = errno.EPIPE  # the owner is gone, and so are its streams
+    if refusal:
+        _count(server, pid, "refusal", MOST_REFUSALS)
+        _refuse(fds, refusal)
+    return not refusal
 
 
 def _refuse(fds: Fds, number: int) -> None:
@@ -211,11 +234,7 @@ def _ready(server: Server, pid: int, payload: bytes, _fds: Fds, _sender: Sender)
 
 
 def _error(server: Server, pid: int, payload: bytes, _fds: Fds, _sender: Sender) -> None:
-    said = server.kids.said[pid]
-    errors = {f"error {number}" for number in range(MOST_ERRORS)} - said
-    if not errors:
-        raise Refused
-    said.add(min(errors))
+    _count(server, pid, "error", MOST_ERRORS)
     server.kids.tell(pid, wire.ERROR, payload)
 
 
@@ -247,7 +266,9 @@ def _link(server: Server, pid: int, payload: bytes, fds: Fds, _sender: Sender) -
 
 
 def _full(server: Server, pid: int, _payload: bytes, _fds: Fds, _sender: Sender) -> None:
-    """The nursery is crowded: the next request begins a new one."""
+    """The nursery is crowded: the next request begins a new one. It may have been let go of."""
+    if NURSERY not in server.kids.said[pid]:
+        raise Refused
     if server.nursery is not None and pid == server.nursery.pid:
         server.drop_nursery()
         server.kids.plan_refill(0)

@@ -26,6 +26,9 @@ from earlyfork._shared.sockets import (
 )
 from earlyfork._shared.wire import RUNS, UNREHEARSED
 
+#: Why a process that runs alone gets no other one.
+ALONE = "this process was told to run alone (alone=True)"
+
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     import socket
@@ -51,7 +54,8 @@ class Here:
         self.kind = ""  # "template", "prepared" or "worker"; empty: not made by earlyfork
         #: The way up to the forker; -1 where there is none.
         self.up = -1
-        #: The process that forked this one: what is `up` is its socket, and nobody else's.
+        #: The process that forked this one: what is `up` is its socket, and nobody else's. -1: this
+        #: one runs alone.
         self.forker = 0
         #: Whether something was said on `up`.
         self.spoke = False
@@ -72,6 +76,11 @@ class Here:
         #: What this process runs. Kept until its end: dropped earlier, its socket would warn that
         #: nobody closed it.
         self.job: Callable[[], object] | None = None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether this is a worker without a way up, by its owner's wish."""
+        return self.forker < 0 and self.kind == "worker"
 
 
 here = Here()
@@ -125,7 +134,7 @@ def _way_up() -> _socket.socket:
         OSError: there is none; or its number is another file's, since somebody closed it.
     """
     if here.up < 0:
-        raise BrokenPipeError("this process has no forker to ask")
+        raise BrokenPipeError(ALONE if here.is_alone else "its forker was gone before it ran")
     sock = socket_on(here.up)
     try:
         credentials = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)

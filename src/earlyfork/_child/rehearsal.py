@@ -24,16 +24,16 @@ NAME = "earlyfork._child.here:rehearsal"
 
 def rehearse(server: Server) -> None:
     """In a standby: run something, so that the memory that a run needs is this process's own."""
-    audience, pending, up = server.comm, here.pending, here.up
+    audience, pending = server.comm, here.pending
     ends: list[_socket.socket] = []
     try:
         ends += pair(STREAM)
-        server.comm, here.pending, here.up = ends[0], [], -1
+        server.comm, here.pending = ends[0], []
         ends[1].sendall(wire.batch(wire.frame(wire.RUN, payloads.pack_run(NAME))))
         while not server.todo:
             server.read()
         op, payload = server.todo.pop()
-        job = server.commands[op](server, payload, mask=BLOCKED)
+        job = server.commands[op](server, payload, rehearses=BLOCKED)
         assert job is not None
         job()
         job.args[0].close()  # type: ignore[attr-defined]
@@ -42,5 +42,5 @@ def rehearse(server: Server) -> None:
         server.decoder, server.todo = wire.Decoder(), []
     for end in ends:
         end.close()
-    server.comm, here.pending, here.up = audience, pending, up
+    server.comm, here.pending = audience, pending
     here.kind, here.doing = "prepared", ""

@@ -66,6 +66,26 @@ def _rights_in(fd: int) -> bytes:
     return b"".join(line for line in text.splitlines(True) if line.startswith(_LINES))
 
 
+def is_in_our_namespaces(pid: int) -> bool:
+    """Whether a process is in the very namespaces of this one; without /proc nobody knows.
+
+    In another one of users it has all capabilities, which are worth nothing outside.
+    """
+    try:
+        mine = _namespaces("self")
+    except OSError:
+        return True
+    try:
+        return _namespaces(pid) == mine
+    except OSError:  # it may not be looked at, or is gone
+        return False
+
+
+def _namespaces(pid: int | str) -> list[str]:
+    folder = f"/proc/{pid}/ns"
+    return [os.readlink(f"{folder}/{name}") for name in sorted(os.listdir(folder))]
+
+
 def has_our_rights(sender: tuple[int, int, int]) -> bool:
     """Whether a process has the very rights of this one.
 
@@ -75,19 +95,20 @@ def has_our_rights(sender: tuple[int, int, int]) -> bool:
     pid, uid, gid = sender
     if (uid, gid) != (os.getuid(), os.getgid()) or of(pid) != of("self"):
         return False
-    try:
-        return os.path.samestat(os.stat(f"/proc/{pid}/root/"), os.stat("/"))
+    try:  # by name: a look at the directory may wait for ever, if the process serves that (FUSE)
+        return os.readlink(f"/proc/{pid}/root") == os.readlink("/proc/self/root")
     except OSError:  # it may not be looked at, or there is no /proc
         return True
 
 
-def settle(senders: set[Sender], known: bytes) -> bytes:
+def settle(senders: set[Sender], askers: set[Sender], known: bytes) -> bytes:
     """Have no right that one of these has not, from now on.
 
     What code in this process gave up stays given up.
 
     Args:
         senders: pid, real user and group of who sent what is to be obeyed, as the kernel attests.
+        askers: the same of who asked for this process; it is to have their root directory as well.
         known: what senders had of whom this process knew that it has no more than they.
 
     Returns:
@@ -99,10 +120,12 @@ def settle(senders: set[Sender], known: bytes) -> bytes:
     """
     if CREDENTIALS is None:  # the system does not tell (macOS)
         return known
-    for sender in senders:
+    for sender in (*senders, *askers):
         if sender is None or not sender[0]:
             raise ProtocolError("the kernel does not say who sent this")
         known = _settle(*sender, known)
+        if sender in askers:
+            _take_root(sender[0])
     return known
 
 
@@ -210,7 +233,7 @@ def _take_root(pid: int) -> None:
     """Have the root directory of another process."""
     try:
         theirs, mine = os.stat(f"/proc/{pid}/root/"), os.stat("/")
-    except PermissionError:  # then this process is not root, and can't change it either
+    except OSError:  # it is gone; or this process is not root, and can't change it either
         return
     if not os.path.samestat(theirs, mine):
         enter_root(f"/proc/{pid}/root")

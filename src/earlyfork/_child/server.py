@@ -96,7 +96,7 @@ class Server:
                     if (wire.OPEN, op) not in wire.NEXT:
                         raise wire.ProtocolError(f"op {op} is none that a process obeys")
                     if self.senders and op in wire.USE_RIGHTS:
-                        here.rights = settle(self.senders | self.askers, here.rights)
+                        here.rights = settle(self.senders, self.askers, here.rights)
                         self.senders.clear()
                     if op in wire.CHANGES:
                         self.kids.generation += 1
@@ -179,9 +179,11 @@ class Server:
             elif kids.lingering:
                 kids.abandon(fd)
         if died:
+            waits = kids.refill_is_due()  # since before: else deaths without end would put it off
             self.bury()
             # Who was told may have asked for the next one by now, and that goes first.
-            return readable and kids is self.kids
+            if kids is not self.kids or not waits:
+                return readable and kids is self.kids
         if kids.linked.doomed:
             kids.linked.overdue(kids.status)
         if not readable and self.decoder.clean and kids.refill_is_due():
@@ -266,6 +268,7 @@ class Server:
             write_status(fds[1], wire.NO_FORK, payloads.pack_number(error.errno or 0))
             return
         kids = self.kids
+        kids.standby = abs(kids.standby)
         leave = kids.crowded and asker is None and self.leave_to_nursery()
         if leave and self.pass_on(wire.FORK, b"", fds):
             return
@@ -322,8 +325,9 @@ class Server:
                 return False
             ends.remove(near)
             self.nursery = Nursery(socket_on(near), made.pop())
+            kids.said.setdefault(self.nursery.pid, set()).add("nursery")
         if kids.queue is not None and kids.standby:
-            self.pass_on(wire.QUEUE, payloads.pack_number(kids.standby), [kids.queue.fileno()])
+            self.pass_on(wire.QUEUE, payloads.pack_number(abs(kids.standby)), [kids.queue.fileno()])
         return True
 
     def _become_nursery(self, comm: int, up: int, generation: int) -> None:

@@ -11,9 +11,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from earlyfork._child.here import here
+from earlyfork._child.here import ALONE, here
 from earlyfork._ground import frozen, marker, platform
-from earlyfork._ground.errors import EarlyForkError
+from earlyfork._ground.errors import EarlyForkError, TemplateDied
 from earlyfork._ground.stack import warn
 from earlyfork._origin import interpreter, launch
 from earlyfork._origin.above import Above
@@ -181,6 +181,8 @@ def default_template() -> Process | Above:
         return template
     with _now.lock:
         if _now.template is None:
+            if here.is_alone:
+                raise TemplateDied(f"no process can be asked for: {ALONE}")
             if here.can_ask and here.baseline is not None and here.up >= 0:
                 _now.template = Above(here.baseline)
             else:

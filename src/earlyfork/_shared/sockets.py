@@ -230,8 +230,8 @@ def take_queued(queue: _socket.socket) -> tuple[int, int, int, int] | None:
 # -- what a forker tells an owner, and how it waits ------------------------------------------------
 
 
-def write_status(fd: int, op: int, payload: bytes) -> None:
-    """Tell an owner something.
+def write_status(fd: int, op: int, payload: bytes) -> bool:
+    """Tell an owner something; False if that has ended the socket.
 
     One that can't be told all of it (it does not read, or the kernel has no memory) must not wait
     for ever: its socket is ended, and it takes the process for lost.
@@ -240,14 +240,16 @@ def write_status(fd: int, op: int, payload: bytes) -> None:
     sock = stream_on(fd)
     try:
         # Not by the fd's own mode, which is also that of whoever holds a copy.
-        if sock.send(frame, NOSIGNAL | DONTWAIT) < len(frame):
-            sock.shutdown(_socket.SHUT_RDWR)
+        if sock.send(frame, NOSIGNAL | DONTWAIT) == len(frame):
+            return True
+        _shut(sock)
     except (BrokenPipeError, ConnectionResetError):
-        return
+        return True  # it was ended before
     except OSError:
         _shut(sock)
     finally:
         sock.detach()
+    return False
 
 
 def _shut(sock: _socket.socket) -> None:

@@ -180,6 +180,8 @@ class Decoder:
                 return None
             data = b"".join(self._chunks)
         elif len(data) < self.wants:
+            if not MAGIC.startswith(data[:2]):  # nothing more may come, not even an end
+                raise ProtocolError(f"these are not earlyfork's bytes: {data[:16]!r}")
             self._chunks.append(data)
             self.wants -= len(data)
             return None
