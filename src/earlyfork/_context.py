@@ -11,17 +11,19 @@ import sys
 class Context:
     """A process's surroundings at one moment."""
 
-    __slots__ = ("cwd", "env", "path", "stdio")
+    __slots__ = ("cwd", "env", "path", "root", "stdio")
 
     def __init__(self) -> None:
         self.env = dict(raw_environment())
-        self.cwd = cwd_identity()
+        self.root = directory_identity("/")
+        self.cwd = directory_identity(".")
         self.path = sys.path[:]
         self.stdio = stdio_identity()
 
     def holds(self, env: dict[bytes, bytes]) -> bool:
         """Whether all of this is still so, with `env` as the environment."""
-        return env == self.env and sys.path == self.path and same_place(self.cwd, self.stdio)
+        same = env == self.env and sys.path == self.path
+        return same and same_place(self.root, self.cwd, self.stdio)
 
 
 def _identity(fd: int) -> tuple[int, int, int] | None:
@@ -32,10 +34,10 @@ def _identity(fd: int) -> tuple[int, int, int] | None:
     return found.st_dev, found.st_ino, found.st_rdev
 
 
-def cwd_identity() -> tuple[int, int] | None:
-    """Device and inode of the current directory; None where it can't be told."""
+def directory_identity(path: str) -> tuple[int, int] | None:
+    """Device and inode of a directory; None where they can't be told."""
     try:
-        found = os.stat(".")
+        found = os.stat(path)
     except OSError:  # removed, or no right to look
         return None
     return found.st_dev, found.st_ino
@@ -46,9 +48,10 @@ def stdio_identity() -> tuple[tuple[int, int, int] | None, ...]:
     return _identity(0), _identity(1), _identity(2)
 
 
-def same_place(cwd: object, stdio: object) -> bool:
-    """Whether directory and streams are these. `_origin.new` replaces this by the function in C."""
-    return cwd_identity() == cwd and stdio_identity() == stdio
+def same_place(root: object, cwd: object, stdio: object) -> bool:
+    """Whether directories and streams are these. The owner's side uses the C code for it."""
+    same = directory_identity("/") == root and directory_identity(".") == cwd
+    return same and stdio_identity() == stdio
 
 
 def raw_environment() -> dict[bytes, bytes]:

@@ -8,6 +8,7 @@ needed.
 
 import os
 import sys
+from posix import close
 
 from earlyfork import _context
 
@@ -94,11 +95,85 @@ def thread_count() -> int:
         return 1 + _thread._count()
 
 
+def in_subinterpreter() -> bool:
+    """Whether this is not the main interpreter, which alone has the right to fork.
+
+    From 3.12 on `os.fork` does not refuse in those that C code begins as of old (mod_wsgi).
+    """
+    if _forking.__name__ == "earlyfork._quick":
+        return False  # it refuses to be loaded in one
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from 3.13 on, and before
+        try:
+            asked = __import__(name)
+        except ImportError:
+            continue
+        return bool(asked.get_current() != asked.get_main())
+    return False
+
+
+def what_greenlets_hinder() -> str:
+    """What of gevent's kind is in the way of a fork, in words; empty: nothing."""
+    for name, function in (("select", "select"), ("_thread", "allocate_lock")):
+        module = sys.modules.get(name)
+        found = getattr(module, function, None)
+        if module is not None and type(found) is not type(len):
+            whose = getattr(found, "__module__", None) or type(found).__name__
+            return f"{name}.{function} is {whose}'s by now, and would be so in every process"
+    return "greenlets run already, and would go on in every process" if greenlets_run() else ""
+
+
+def greenlets_run() -> bool:
+    """Whether this is a greenlet, or there are others that have begun (a hub is one)."""
+    module = sys.modules.get("greenlet")
+    if module is None:
+        return False
+    import gc
+
+    kind = module.greenlet
+    return any(
+        issubclass(type(found), kind) and found and found.parent is not None
+        for found in gc.get_objects()
+    )
+
+
 def is_nuitka_onefile() -> bool:
     """Whether the second thread may be the one with which Nuitka's onefile watches its parent."""
     main = sys.modules.get("__main__")
     compiled = globals().get("__compiled__") or getattr(main, "__compiled__", None)
     return compiled is not None and bool(getattr(compiled, "onefile", False))
+
+
+# -- what can't be read later --------------------------------------------------------------------
+
+#: Functions of `os` after which files may be out of reach that could be read before.
+_GIVE_UP = ("chroot", "seteuid", "setresuid", "setreuid", "setuid")
+
+
+def load_before_files_go(load: "Callable[[], None]") -> None:
+    """Have `load` called just before the program gives up the right to read files.
+
+    The functions of `os` that do so call it the first time, and are themselves again.
+    """
+    own: dict[str, tuple[object, object]] = {}
+
+    def put_in_place(name: str) -> None:
+        original = getattr(os, name)
+
+        def load_first(*args: object, **named: object) -> object:
+            for other, (before, ours) in own.items():
+                if getattr(os, other) is ours:
+                    setattr(os, other, before)
+            load()
+            return original(*args, **named)
+
+        load_first.__name__ = load_first.__qualname__ = name
+        load_first.__doc__ = original.__doc__
+        own[name] = original, load_first
+        setattr(os, name, load_first)
+
+    for name in _GIVE_UP:
+        if hasattr(os, name):
+            put_in_place(name)
 
 
 # -- the fork ------------------------------------------------------------------------------------
@@ -140,11 +215,11 @@ def fork_template(body: "Callable[[int, int], NoReturn]") -> Forked:
                 os._exit(1)
         for fd in (far, theirs):
             fds.remove(fd)
-            os.close(fd)
+            close(fd)
         return Forked(_above(near), _above(ours), baseline)
     except BaseException as error:  # also of a signal's handler that was called just now
         for fd in fds:
-            os.close(fd)
+            close(fd)
         if isinstance(error, OSError):
             text = f"no template could be forked: {error.strerror}"
             raise OSError(error.errno, text) from error

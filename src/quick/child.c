@@ -7,6 +7,7 @@
 #include "quick.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -18,6 +19,8 @@
 static struct {
     int comm, up, forker, standby, root;
     PyObject *births, *socket_class;
+    PyObject *rights;
+    struct ucred sender;
     int fds[MAX_FDS];
     char fork_batch[PAD];
     char batch[LARGE];
@@ -106,6 +109,7 @@ be_born(const Forker *f, int comm, int up, int standby)
     born.standby = standby;
     born.root = f->root;
     born.births = f->births;
+    born.rights = f->rights;
     born.socket_class = f->socket_class;
     memcpy(born.fork_batch, PyBytes_AS_STRING(f->fork_batch), PAD);
 }
@@ -153,6 +157,37 @@ job_for(int comm, const char *name, Py_ssize_t length)
 
 /* -- its life up to the first batch ------------------------------------------------------------ */
 
+/* Whether the sender has what _child/rights.py knows: that this process has no more rights. The lines
+ * that are known must stand in /proc, where each name stands once. Reads into `room`, which is on a
+ * page that is this process's own already, and calls little, since each page of a library that is
+ * touched costs as much as one of memory. */
+static int
+rights_are_known(char *room, size_t size)
+{
+    const char *known = PyBytes_AS_STRING(born.rights);
+    const char *known_end = known + PyBytes_GET_SIZE(born.rights);
+    if (known == known_end || born.sender.pid <= 0 || size < 2048)
+        return 0;
+    memcpy(room, "/proc/", 6);
+    memcpy(room + 6 + put_decimal(room + 6, (unsigned long)born.sender.pid), "/status", 8);
+    int fd = open(room, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t got = read(fd, room, size);
+    close(fd);
+    const char *at = room, *end = room + (got > 0 ? got : 0);
+    while (at < end && known < known_end) {
+        const char *wanted = known;
+        while (at < end && wanted < known_end && *at == *wanted && *at != '\n')
+            at++, wanted++;
+        if (at < end && wanted < known_end && *at == *wanted)
+            known = wanted + 1;
+        while (at < end && *at++ != '\n')
+            ;
+    }
+    return known == known_end;
+}
+
 /* In a standby: do once all that a run does. The pages that a run touches are this process's own
  * after that. */
 static int
@@ -163,11 +198,13 @@ rehearse(void)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
         return 0;  /* a rehearsal is for speed only */
     if (send(ends[1], born.fork_batch, PAD, MSG_NOSIGNAL | MSG_DONTWAIT) != PAD
-        || receive(ends[0], batch, PAD, MSG_DONTWAIT, none, &count) != PAD) {
+        || receive(ends[0], batch, PAD, MSG_DONTWAIT, none, &count, NULL) != PAD) {
         close(ends[0]);
         close(ends[1]);
         return 0;
     }
+    born.sender.pid = getpid();
+    rights_are_known(born.batch, sizeof born.batch);
     static const char name[] = "earlyfork._child.here.rehearsal";
     PyObject *job = job_for(ends[0], name, sizeof name - 1);
     int failed = job == NULL || run_job(job) < 0;
@@ -262,13 +299,13 @@ first_batch(int *count)
     int comm = born.comm;
     char *batch = born.batch;
     /* The batch may have been sent before this process was there: no time to rehearse then. */
-    ssize_t got = receive(comm, batch, PAD, MSG_DONTWAIT, born.fds, count);
+    ssize_t got = receive(comm, batch, PAD, MSG_DONTWAIT, born.fds, count, &born.sender);
     int wait = got < 0 && (errno == EAGAIN || errno == EINTR);
     if (wait && born.standby && rehearse() < 0)
         return -2;
     while (wait) {
         Py_BEGIN_ALLOW_THREADS
-        got = receive(comm, batch, PAD, 0, born.fds, count);
+        got = receive(comm, batch, PAD, 0, born.fds, count, &born.sender);
         Py_END_ALLOW_THREADS
         wait = got < 0 && errno == EINTR;
         if (wait && PyErr_CheckSignals() < 0)
@@ -277,8 +314,13 @@ first_batch(int *count)
     if (got == PAD && !memcmp(batch, born.fork_batch, 3)) {
         uint32_t size = number_at((unsigned char *)batch + 4) + HEAD;
         if (size > PAD && size <= LARGE) {
-            ssize_t rest = recv(comm, batch + PAD, size - PAD, MSG_WAITALL);
+            struct ucred sender;
+            int none;
+            ssize_t rest = receive(comm, batch + PAD, size - PAD, MSG_WAITALL, born.fds + *count,
+                                   &none, &sender);
             got += rest > 0 ? rest : 0;
+            if (memcmp(&sender, &born.sender, sizeof sender))
+                born.sender.pid = 0;  /* two have sent it: nobody is trusted */
         }
     }
     return got;
@@ -297,13 +339,15 @@ first_job(void)
     const char *batch = born.batch, *run = run_frame(batch, got, count);
     PyObject *pending = *at_slot(here, here_slots.pending);
     if (run == NULL || *at_slot(here, here_slots.spoke) == Py_True || pending == NULL
-        || !PyList_Check(pending) || PyList_GET_SIZE(pending))
-        return bytes_and_fds(CHILD, comm, batch, got, born.fds, count);
+        || !PyList_Check(pending) || PyList_GET_SIZE(pending)
+        || !rights_are_known(born.batch + got, (size_t)(LARGE - got)))
+        return bytes_and_fds(CHILD, comm, batch, got, born.fds, count, &born.sender);
     if (run > batch + HEAD && apply_surroundings(batch + HEAD, run, born.fds, count) < 0)
         return NULL;
     unblock_signals();
     int on = 1;  /* the mark that take_to_work of _child/here.py sets */
     setsockopt(born.up, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof on);
+    name_senders(comm, 0);
     return job_for(comm, run + FRAME + 1, number_at((const unsigned char *)run + 1) - 1);
 }
 
@@ -313,5 +357,5 @@ live(void)
     PyObject *job = first_job();
     if (job != NULL)
         return job;
-    return Py_BuildValue("(iiN[])", CHILD, born.comm, current_exception());
+    return Py_BuildValue("(iiN[]O)", CHILD, born.comm, current_exception(), Py_None);
 }

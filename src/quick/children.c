@@ -63,13 +63,21 @@ int
 fork_asked(Forker *f, int comm, int status)
 {
     int up[2];
-    pid_t pid = up_pair(up) < 0 ? -2 : fork_now();
+    if (f->standby < 0)
+        f->standby = -f->standby;
+    int has_up = up_pair(up) == 0;
+    pid_t pid = has_up ? fork_now() : -1;
     if (pid < 0) {
-        tell_owner(status, NO_FORK, errno);
-        if (pid == -1) {
+        int error = errno;
+        if (has_up) {
             close(up[0]);
             close(up[1]);
         }
+        if (pid == -2) {
+            plan_refill(f, f->refill_after);
+            return -1;
+        }
+        tell_owner(status, NO_FORK, error);
         close(comm);
         close(status);
         plan_refill(f, f->refill_after);
@@ -106,7 +114,7 @@ refill(Forker *f)
      * first. */
     int ends[6];
     int made = 0;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0)
+    if (comm_pair(ends) == 0)
         made = 2;
     if (made && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends + 2) == 0)
         made = 4;
@@ -116,6 +124,7 @@ refill(Forker *f)
     pid_t pid = made < 6 ? -1 : fork_now();
     if (pid < 0) {
         close_all(ends, made);  /* nobody asked for this one, so nobody is told */
+        PyErr_Clear();
         f->refill_at = INFINITY;
         return 0;
     }
@@ -133,8 +142,8 @@ refill(Forker *f)
         unsigned char message[8];
         put_number(message, (uint32_t)f->generation);
         put_number(message + 4, (uint32_t)pid);
-        if (send_with_fds(f->queue, message, sizeof message, owners, 2) < 0)
-            f->standby = 0;  /* the owner is gone, and the need with it */
+        if (send_with_fds(f->queue, message, sizeof message, owners, 2) < 0)  /* _queue there */
+            f->standby = errno == EPIPE || errno == ECONNRESET ? 0 : -f->standby;
         plan_refill(f, 0);
     }
     else {

@@ -18,7 +18,7 @@ two_pairs(PyObject *self, PyObject *ignored)
     int comm[2], status[2];
     (void)self;
     (void)ignored;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, comm) < 0)
+    if (comm_pair(comm) < 0)
         return PyErr_SetFromErrno(PyExc_OSError);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, status) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);

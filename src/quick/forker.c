@@ -94,7 +94,14 @@ loop(Forker *f, Polled *polled, int *is_born)
         }
         /* Heard first: what a child said comes before the news of its death. */
         PyObject *said = talkers(polled, f->ups, died);
-        if (said != NULL || PyErr_Occurred())
+        if (said == NULL && PyErr_Occurred())
+            return NULL;
+        /* Nobody is put off by a child that never stops talking. */
+        if (said != NULL && (comm->revents || (!isinf(f->refill_at) && now() >= f->refill_at))) {
+            Py_DECREF(said);
+            return Py_BuildValue("(ii)", MORE, died);
+        }
+        if (said != NULL)
             return said;
         if (died) {
             int found = reap(f);
@@ -111,17 +118,20 @@ loop(Forker *f, Polled *polled, int *is_born)
         if (comm->revents) {
             char batch[PAD];
             int fds[MAX_FDS], fd_count;
-            ssize_t got = receive(f->comm, batch, PAD, MSG_DONTWAIT, fds, &fd_count);
+            struct ucred sender;
+            ssize_t got = receive(f->comm, batch, PAD, MSG_DONTWAIT, fds, &fd_count, &sender);
             if (got < 0 && (errno == EAGAIN || errno == EINTR))
                 continue;
             if (got < 0)
                 return not_read(READ, f->comm);
             if (got != PAD || fd_count != 2 || memcmp(batch, PyBytes_AS_STRING(f->fork_batch), PAD))
-                return bytes_and_fds(READ, f->comm, batch, got, fds, fd_count);
+                return bytes_and_fds(READ, f->comm, batch, got, fds, fd_count, &sender);
             PySet_Clear(f->waiting);  /* who asks by FORK has found the queue empty */
             if (PyDict_GET_SIZE(f->status) >= f->crowd)
                 return Py_BuildValue("(iii)", ASKED, fds[0], fds[1]);
             made = fork_asked(f, fds[0], fds[1]);
+            if (made < 0)  /* who asked gets the words of the hook that forbids it */
+                return Py_BuildValue("(iiiN)", REFUSED, fds[0], fds[1], current_exception());
         }
         else if (!isinf(f->refill_at) && now() >= f->refill_at) {
             if (PyDict_GET_SIZE(f->status) >= f->crowd)

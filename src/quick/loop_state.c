@@ -13,17 +13,17 @@
  * put. */
 static const struct {
     const char *name;
-    enum { NUMBER, SECONDS, DICT, SET, TUPLE, BATCH, ANY } kind;
+    enum { NUMBER, SECONDS, DICT, SET, TUPLE, BATCH, BYTES, ANY } kind;
     size_t to;
 } given[] = {
 #define GIVEN(kind, name) {#name, kind, offsetof(Forker, name)}
     GIVEN(NUMBER, comm), GIVEN(NUMBER, wake_in), GIVEN(NUMBER, wake_out),
     GIVEN(NUMBER, queue), GIVEN(DICT, status), GIVEN(DICT, ups), GIVEN(DICT, ends),
     GIVEN(SET, waiting), GIVEN(TUPLE, others), GIVEN(TUPLE, watched), GIVEN(TUPLE, births),
-    GIVEN(ANY, socket_class), GIVEN(BATCH, fork_batch), GIVEN(NUMBER, standby),
-    GIVEN(NUMBER, crowd), GIVEN(NUMBER, generation), GIVEN(SECONDS, refill_at),
-    GIVEN(SECONDS, refill_after), GIVEN(NUMBER, nursery), GIVEN(NUMBER, root),
-    GIVEN(NUMBER, careful),
+    GIVEN(ANY, socket_class), GIVEN(BATCH, fork_batch), GIVEN(BYTES, rights),
+    GIVEN(NUMBER, standby), GIVEN(NUMBER, crowd), GIVEN(NUMBER, generation),
+    GIVEN(SECONDS, refill_at), GIVEN(SECONDS, refill_after), GIVEN(NUMBER, nursery),
+    GIVEN(NUMBER, root), GIVEN(NUMBER, careful),
 #undef GIVEN
 };
 enum { GIVEN_COUNT = sizeof given / sizeof *given };
@@ -62,6 +62,8 @@ is_of_kind(int kind, PyObject *value)
         return PySet_Check(value);
     case TUPLE:
         return PyTuple_Check(value);
+    case BYTES:
+        return PyBytes_Check(value);
     case BATCH:
         return PyBytes_Check(value) && PyBytes_GET_SIZE(value) == PAD;
     default:

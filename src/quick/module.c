@@ -40,7 +40,7 @@ PyDoc_STRVAR(open_socket_doc,
 
 PyDoc_STRVAR(same_place_doc,
 "same_place(cwd, stdio)\n\n"
-"Whether cwd_identity() and stdio_identity() of _context.py would return these two.");
+"Whether directory_identity() of / and . and stdio_identity() of _context.py would return these.");
 
 PyDoc_STRVAR(inode_doc, "inode(fd)\n\nThe inode number of an open file; 0 if it is not open.");
 
@@ -91,8 +91,8 @@ static int
 set_up(PyObject *module)
 {
     static const struct { const char *name; int value; } events[] = {
-        {"READ", READ}, {"HEAR", HEAR}, {"DIED", DIED}, {"ASKED", ASKED}, {"CROWDED", CROWDED},
-        {"MORE", MORE}, {"CHILD", CHILD},
+        {"READ", READ}, {"HEAR", HEAR}, {"DIED", DIED}, {"ASKED", ASKED},
+        {"REFUSED", REFUSED}, {"CROWDED", CROWDED}, {"MORE", MORE}, {"CHILD", CHILD},
     };
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
         PyErr_SetString(PyExc_ImportError, "earlyfork._quick works in the main interpreter only");

@@ -27,7 +27,7 @@ take(PyObject *self, PyObject *args)
     if (poll(polled, 2, 0) > 0)  /* poll passes over a pidfd of -1 */
         return PyLong_FromLong(-2);
     do  /* after ECONNRESET the template is dead, and what it had queued comes next */
-        got = receive(queue, message, sizeof message, MSG_DONTWAIT, fds, &count);
+        got = receive(queue, message, sizeof message, MSG_DONTWAIT, fds, &count, NULL);
     while (got < 0 && (errno == ECONNRESET || errno == EINTR));
     if (got < 0 && errno == EAGAIN)
         Py_RETURN_NONE;
@@ -61,17 +61,26 @@ is_number(PyObject *tuple, Py_ssize_t at, unsigned long long number)
     return PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(tuple, at)) == number;
 }
 
+/* Whether directory_identity() would answer this. */
+static int
+is_directory(const char *path, PyObject *identity)
+{
+    struct stat found;
+    if (stat(path, &found) < 0)
+        return identity == Py_None;
+    return PyTuple_Check(identity) && is_number(identity, 0, found.st_dev)
+           && is_number(identity, 1, found.st_ino);
+}
+
 PyObject *
 same_place(PyObject *self, PyObject *args)
 {
-    PyObject *cwd, *stdio;
+    PyObject *root, *cwd, *stdio;
     struct stat found;
     (void)self;
-    if (!PyArg_ParseTuple(args, "OO!:same_place", &cwd, &PyTuple_Type, &stdio))
+    if (!PyArg_ParseTuple(args, "OOO!:same_place", &root, &cwd, &PyTuple_Type, &stdio))
         return NULL;
-    int same = stat(".", &found) < 0 ? cwd == Py_None
-               : PyTuple_Check(cwd) && is_number(cwd, 0, found.st_dev)
-                 && is_number(cwd, 1, found.st_ino);
+    int same = is_directory("/", root) && is_directory(".", cwd);
     for (int fd = 0; fd < 3 && same; fd++) {
         PyObject *file = PyTuple_GET_ITEM(stdio, fd);
         same = fstat(fd, &found) < 0 ? file == Py_None

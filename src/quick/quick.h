@@ -37,6 +37,7 @@
 
 #include <poll.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 /* _shared/wire.py's numbers; tests/test_quick.py holds the two together. */
@@ -55,10 +56,11 @@ enum { LARGE = 8192 };
  *   HEAR     children have said something
  *   DIED     a child has died, and there is more to do about it than to tell its owner
  *   ASKED    a process is asked for, and the forker is crowded
+ *   REFUSED  a process is asked for, and an audit hook forbids the fork
  *   CROWDED  a standby is due, and the forker is crowded
  *   MORE     something has happened to an fd in `watched`
  *   CHILD    this is a new process, whose first batch is not usual */
-enum { READ, HEAR, DIED, ASKED, CROWDED, MORE, CHILD };
+enum { READ, HEAR, DIED, ASKED, REFUSED, CROWDED, MORE, CHILD };
 
 /* The option -fvisibility=hidden hides all functions that are defined. This pragma says that those
  * declared here are hidden, too: then a call between two units goes straight to the function, and
@@ -74,12 +76,17 @@ double now(void);
 uint32_t number_at(const unsigned char *at);
 void put_number(unsigned char *at, uint32_t number);
 
+/* Write a number in digits; returns how many. */
+int put_decimal(char *at, unsigned long number);
+
 /* Send a frame with a decimal number to the owner that waits at this status socket. */
 void tell_owner(int fd, int op, long number);
 
 /* Receive one message with its fds, which are close-on-exec. `fds` has room for MAX_FDS, or for as
- * many as can come. On failure -1 and errno, which is EMFILE when fds were lost on the way. */
-ssize_t receive(int fd, void *data, size_t size, int flags, int *fds, int *count);
+ * many as can come. `sender`, if it is not NULL, becomes who sent it; pid 0 where the kernel does
+ * not say. On failure -1 and errno, which is EMFILE when fds were lost on the way. */
+ssize_t receive(int fd, void *data, size_t size, int flags, int *fds, int *count,
+                struct ucred *sender);
 
 /* Send one message with one fd or two; does not wait. On failure -1 and errno. */
 int send_with_fds(int fd, const void *data, size_t size, const int *fds, int count);
@@ -91,6 +98,12 @@ void hear_deaths(int fd);
  * pair[1]. On failure -1 and errno. */
 int up_pair(int pair[2]);
 
+/* Make a process's comm: its owner's end, and its own. On failure -1 and errno. */
+int comm_pair(int pair[2]);
+
+/* Have the kernel say with each message that arrives at this end who sent it, or not. */
+int name_senders(int fd, int on);
+
 /* Whether something is unread in a socket: bytes in a stream; a message in a way up, where an empty
  * one counts as well. Both first shut the socket for reading, so that nothing more comes. */
 int holds_bytes(int fd);
@@ -100,7 +113,8 @@ int holds_message(int fd);
  * wait. On failure -1 and errno; -2 and an exception if such a handler raised one. */
 int poll_now(struct pollfd *polled, nfds_t count, int patience);
 
-/* What os.fork() does, without its frames of Python. On failure -1 and errno. */
+/* What os.fork() does, without its frames of Python. On failure -1 and errno; -2 and an exception if
+ * an audit hook forbids it. */
 pid_t fork_now(void);
 
 /* -- objects.c --------------------------------------------------------------------------------- */
@@ -149,9 +163,9 @@ PyObject *global_of(const char *module, Py_ssize_t module_length, const char *na
 
 PyObject *list_of(const int *fds, int count);
 
-/* What was read, for the server: (what, comm, data, fds). */
+/* What was read, for the server: (what, comm, data, fds, sender). */
 PyObject *bytes_and_fds(int what, int comm, const char *data, ssize_t size, const int *fds,
-                        int count);
+                        int count, const struct ucred *sender);
 
 /* The same after `receive` has failed: the data is b"" at the end of the stream, and None when fds
  * found no place in this process. For any other errno NULL and an exception. */
@@ -190,6 +204,7 @@ typedef struct {
     PyObject *births;           /* tuple of functions that a new process calls first */
     PyObject *socket_class;     /* of the socket that a worker's function gets */
     PyObject *fork_batch;       /* bytes: the batch that holds a FORK and nothing else */
+    PyObject *rights;           /* bytes: what senders have than whom a child has no more rights */
     int standby, crowd, generation;
     double refill_at, refill_after;
     int nursery;                /* the pid of the nursery, or 0 */
@@ -253,7 +268,8 @@ PyObject *live(void);
 
 /* -- children.c -------------------------------------------------------------------------------- */
 
-/* Fork a process that somebody asked for. Owns both fds. Returns 1 in that process. */
+/* Fork a process that somebody asked for. Owns both fds. Returns 1 in that process. -1 and an
+ * exception if an audit hook forbids it: then the fds are the caller's still. */
 int fork_asked(Forker *f, int comm, int status);
 
 /* Fork one standby and put it into the queue. Returns 1 in the standby. */

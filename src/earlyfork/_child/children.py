@@ -13,12 +13,11 @@ import _signal
 import _socket
 import errno
 import os
-import time
 
 from earlyfork._child import foreign
 from earlyfork._child.linked import Linked, signal_child
 from earlyfork._shared import payloads, wire
-from earlyfork._shared.posix import close, fork, getpid, waitid, waitpid
+from earlyfork._shared.posix import Clock, close, fork, getpid, waitid, waitpid, write
 from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import (
     DONTWAIT,
@@ -26,11 +25,12 @@ from earlyfork._shared.sockets import (
     POLLIN,
     SO_LOCK_FILTER,
     Fds,
+    comm_pair,
     has_marks,
     poll,
     rights,
+    socket_on,
     status_pair,
-    stream_pair,
     up_pair,
     write_status,
 )
@@ -64,12 +64,13 @@ class Children:
         #: pid -> a copy of the child's end of its way up. As long as the copy is held, no end of
         #: file wakes this forker just before the news of the child's death does.
         self.ends: dict[int, int] = {}
-        #: pid -> what was heard of the child, which decides what it may say next.
+        #: pid -> what was heard of the child, or is known of it: that decides what it may say next.
         self.said: dict[int, set[str]] = {}
         self.linked = Linked()
         self.generation = 0
         self.queue: _socket.socket | None = None
-        self.standby = 0  # how many standbys to keep
+        #: How many standbys to keep; below 0: so many, when a process is next asked for.
+        self.standby = 0
         self.waiting: set[int] = set()  # standbys that may wait in the queue still
         self.refill_at = NEVER
         self.lingering = False
@@ -108,13 +109,14 @@ class Children:
             quick.listen(self.wake_out)
             return
         _signal.set_wakeup_fd(self.wake_out, warn_on_full_buffer=False)
-        # The interpreter has written to that when a handler is called: any will do.
+        # The interpreter has written to that when a handler is called: any will do. That holds for
+        # every signal, so none is lost that comes just before `poll`: `wake_in` is polled, too.
         _signal.signal(_signal.SIGCHLD, _do_nothing)
 
     def _look_again(self) -> None:
         """Have the next turn look for dead children."""
         try:
-            os.write(self.wake_out, b"!")
+            write(self.wake_out, b"!")
         except BlockingIOError:  # it will
             return
 
@@ -149,10 +151,8 @@ class Children:
             ends.extend(up_pair())
             pid = fork()
         except Exception as error:  # of the system, or of an audit hook
-            number = getattr(error, "errno", None) or errno.EPERM
-            write_status(status, wire.NO_FORK, payloads.pack_number(number))
             ends.close()
-            foreign.close((comm, status))
+            self.refuse(comm, status, error)
             return -1
         hears, speaks = ends
         if not pid:
@@ -164,6 +164,19 @@ class Children:
         self._remember(pid, status, hears, speaks)
         foreign.close((comm,))
         return -1
+
+    def refuse(self, comm: int, status: int, error: Exception) -> None:
+        """Tell the one who waits for a process why there will be none. Owns both fds.
+
+        What the kernel says is a number. What forbids it in its stead has words of its own.
+        """
+        number = getattr(error, "errno", None) or errno.EPERM
+        if error.args != (number, os.strerror(number)):
+            name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+            words = f"{name}: {error}"[: wire.MAX_TEXT // 4]
+            write_status(status, wire.ERROR, payloads.pack_error(name[:500], words, words))
+        write_status(status, wire.NO_FORK, payloads.pack_number(number))
+        foreign.close((comm, status))
 
     def _remember(self, pid: int, status: int, hears: int, speaks: int) -> None:
         """Note a child that was forked; without memory for that, end it: nobody would reap it."""
@@ -211,11 +224,11 @@ class Children:
         if self.queue is None or len(self.waiting) >= self.standby:
             self.refill_at = NEVER
         elif self.refill_at == NEVER or not pause:
-            self.refill_at = time.monotonic() + pause
+            self.refill_at = Clock.monotonic() + pause
 
     def refill_is_due(self) -> bool:
         """Whether it is time to fork a standby."""
-        return time.monotonic() >= self.refill_at
+        return Clock.monotonic() >= self.refill_at
 
     def refill(self) -> tuple[int, int]:
         """Fork one standby and put it into the queue.
@@ -226,7 +239,7 @@ class Children:
         assert self.queue is not None
         ends = Fds()
         try:
-            ends.extend(stream_pair())
+            ends.extend(comm_pair())
             ends.extend(status_pair())
             ends.extend(up_pair())
             pid = fork()
@@ -252,8 +265,10 @@ class Children:
         try:
             message = payloads.pack_queued(self.generation, pid)
             self.queue.sendmsg([message], rights((comm, status)), NOSIGNAL | DONTWAIT)
-        except OSError:  # the owner is gone, and the need with it
+        except (BrokenPipeError, ConnectionResetError):  # the owner is gone, and the need with it
             self.standby = 0
+        except OSError:  # no memory, or others of this user have too many files under way
+            self.standby = -self.standby
 
     # -- losing them --------------------------------------------------------------------------
 
@@ -323,7 +338,7 @@ class Children:
         """Whether a child has marked its way up (`here.take_to_work`): now its function speaks."""
         if not has_marks:
             return False
-        end = _socket.socket(fileno=self.ends[pid])
+        end = socket_on(self.ends[pid])
         try:
             return bool(end.getsockopt(_socket.SOL_SOCKET, SO_LOCK_FILTER))
         finally:
@@ -332,8 +347,9 @@ class Children:
     # -- their owners -------------------------------------------------------------------------
 
     def tell(self, pid: int, op: int, payload: bytes) -> None:
-        """Pass on what a child said."""
-        write_status(self.status[pid], op, payload)
+        """Pass on what a child said; one that said more than its owner reads is heard no more."""
+        if not write_status(self.status[pid], op, payload):
+            self.cut(pid)
 
     def adopt(self, pid: int, status: int) -> None:
         """Note that another owner, who waits at `status`, has taken a child up."""
@@ -376,4 +392,4 @@ class Children:
     def patience(self) -> int | None:
         """How long to sleep at most, in milliseconds; None: until something happens."""
         first = min(self.refill_at, *self.linked.doomed.values(), NEVER)
-        return None if first == NEVER else max(0, int((first - time.monotonic()) * 1000 + 0.9))
+        return None if first == NEVER else max(0, int((first - Clock.monotonic()) * 1000 + 0.9))

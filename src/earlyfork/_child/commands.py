@@ -16,8 +16,10 @@ from earlyfork._child.ending import flush
 from earlyfork._child.files import revive
 from earlyfork._child.here import close_way_up, here, resolve, set_name, take_to_work, tell
 from earlyfork._child.late_socket import socket_class
+from earlyfork._child.rights import enter_root
 from earlyfork._shared import payloads, wire
-from earlyfork._shared.sockets import Fds
+from earlyfork._shared.posix import close
+from earlyfork._shared.sockets import Fds, name_senders, socket_on
 from earlyfork._shared.surroundings import apply_env, apply_path, apply_stdio
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -101,7 +103,7 @@ def _fork(server: Server, payload: bytes) -> None:
         if server.kids.queue is not None:
             server.kids.queue.close()
         server.drop_nursery()
-        server.kids.queue = _socket.socket(fileno=server.fds.take())
+        server.kids.queue = socket_on(server.fds.take())
         server.kids.standby = payloads.unpack_number(payload)
     server.kids.waiting.clear()  # who asks by FORK has found the queue empty
     server.fork(asked)
@@ -111,7 +113,7 @@ def _queue(server: Server, payload: bytes) -> None:
     """In a nursery: make the standbys of the template that it stands in for."""
     server.be_forker()
     kids = server.kids
-    kids.queue = _socket.socket(fileno=server.fds.take())
+    kids.queue = socket_on(server.fds.take())
     kids.standby = payloads.unpack_number(payload)
     kids.plan_refill(0)
 
@@ -127,7 +129,16 @@ def _env(payload: bytes, _fds: Fds) -> None:
 def _cwd(_payload: bytes, fds: Fds) -> None:
     fd = fds.take()
     os.fchdir(fd)
-    os.close(fd)
+    close(fd)
+
+
+def _chroot(_payload: bytes, fds: Fds) -> None:
+    fd = fds.take()
+    try:
+        if not os.path.samestat(os.fstat(fd), os.stat("/")):
+            enter_root(fd)
+    finally:
+        close(fd)
 
 
 def _path(payload: bytes, _fds: Fds) -> None:
@@ -138,6 +149,7 @@ def _path(payload: bytes, _fds: Fds) -> None:
 #: is called with the payload and the fds of the batch, and takes the fds that belong to its frame.
 SURROUND: dict[int, Callable[[bytes, Fds], None]] = {
     wire.ENV: _env,
+    wire.CHROOT: _chroot,
     wire.CWD: _cwd,
     wire.PATH: _path,
     wire.STDIO: apply_stdio,
@@ -192,19 +204,24 @@ def discard_pending() -> None:
         _signal.signal(number, handler)
 
 
-def _run(server: Server, payload: bytes, mask: Iterable[int] = ()) -> Callable[[], object]:
+def _run(
+    server: Server, payload: bytes, rehearses: Iterable[int] | None = None
+) -> Callable[[], object]:
+    """Return what is to be run; in a rehearsal, with these signals blocked, and for the while."""
     name, link, alone = payloads.unpack_run(payload)
     if link != payloads.UNLINKED:
         _link(server.fds, second_line=link == payloads.SECOND_LINE)
     set_name(name)
     here.doing = name
     discard_pending()
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, rehearses or ())
     function = resolve(name)
     if alone:
         close_way_up()
-    else:
+        here.forker = -1
+    elif rehearses is None:
         take_to_work()
+    name_senders(server.comm, on=False)
     comm = socket_class()(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, server.comm.detach())
     values, here.pending = here.pending, []
     here.kind = "worker"

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import _signal
 import os
-import time
 
-from earlyfork._shared.posix import close
+from earlyfork._shared.posix import Clock, close
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -48,14 +47,14 @@ def grab(pid: int) -> Tree:
     tree: Tree = []
     if not hasattr(os, "pidfd_open"):  # pragma: no cover - macOS, BSD, kernels before 5.3
         return tree
-    deadline = time.monotonic() + PATIENCE
+    deadline = Clock.monotonic() + PATIENCE
     found = _look(pid)
     todo = [] if found is None else [(pid, found[2])]
     while todo and len(tree) < MOST:
         parent = todo.pop()
         send([parent], _signal.SIGSTOP)
         # Wait until it has stopped: a fork that is under way ends first.
-        while (found := _look(parent[0])) and found[0] in "RSD" and time.monotonic() < deadline:
+        while (found := _look(parent[0])) and found[0] in "RSD" and Clock.monotonic() < deadline:
             os.sched_yield()
         for child in children_of(parent[0]):
             found = _look(child)

@@ -14,7 +14,8 @@ import sys
 from earlyfork._child import open_files
 from earlyfork._child.here import here, tell
 from earlyfork._shared import payloads, wire
-from earlyfork._shared.sockets import AF_UNIX, DONTWAIT, STREAM, Fds, receive
+from earlyfork._shared.posix import kill, write
+from earlyfork._shared.sockets import DONTWAIT, Fds, receive, stream_on
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -44,10 +45,14 @@ def forget_exit_functions() -> None:
 
 
 def reseed() -> None:
-    """Give a new process its own random stream where a library does not see to that itself.
+    """Give a new process what a library does not see to itself: a random stream, an event loop.
 
-    CPython's `random` reseeds after a fork; numpy's global generator does not.
+    CPython's `random` reseeds after a fork; numpy's global generator does not. gevent has its loop
+    begin anew in what it puts in the place of `os.fork`, and has no other way to hear of a fork.
     """
+    reinit = getattr(sys.modules.get("gevent"), "reinit", None)
+    if reinit is not None:
+        reinit()
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
@@ -133,7 +138,7 @@ def print_error(text: str) -> None:
         sys.stderr.flush()
     except (AttributeError, OSError, ValueError):  # None, closed or broken
         try:
-            os.write(2, text.encode("utf-8", "backslashreplace"))
+            write(2, text.encode("utf-8", "backslashreplace"))
         except OSError:
             return
 
@@ -196,7 +201,7 @@ def finish(job: Callable[[], object]) -> NoReturn:
         code = 120  # the interpreter's own status for streams that could not be written
     if interrupted:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-        os.kill(os.getpid(), _signal.SIGINT)
+        kill(os.getpid(), _signal.SIGINT)
     os._exit(code)
 
 
@@ -204,8 +209,8 @@ def _let_go() -> bool:
     """Drop the function that was run, and write out what it left in files; False if that failed."""
     try:
         job, here.job = here.job, None
-        sock = getattr(job, "__self__", None) or getattr(job, "args", (None,))[0]
-        if isinstance(sock, _socket.socket):
+        sock: Any = getattr(job, "__self__", None) or getattr(job, "args", (None,))[0]
+        if hasattr(sock, "detach"):  # gevent's is none of _socket's
             sock.close()  # a socket that is dropped open warns of that
         del job, sock
         # Files come first: the collector may finalise what a file writes to before the file itself.
@@ -236,7 +241,7 @@ def drain(comm: _socket.socket, decoder: wire.Decoder) -> None:
             frames, found = batch
             with Fds(found) as fds:
                 if fds and any(op == wire.FORK for op, _ in frames):  # FORK has a batch of its own
-                    asked = _socket.socket(AF_UNIX, STREAM, 0, fds.take())
+                    asked = stream_on(fds.take())
                     read_away(asked)
                     asked.close()
     except (OSError, wire.ProtocolError):  # nothing more, or nothing that could be obeyed

@@ -10,9 +10,9 @@ from __future__ import annotations
 import _operator
 import _signal
 import _socket
-import os
 
-from earlyfork._shared.sockets import CLOEXEC, DONTWAIT, PEEK
+from earlyfork._shared.posix import close as close_fd
+from earlyfork._shared.sockets import CLOEXEC, DONTWAIT, PEEK, socket_on
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def close(fds: Iterable[int]) -> None:
     with Clock():
         for fd in fds:
             try:
-                os.close(fd)
+                close_fd(fd)
             except OSError:  # the wait was ended; or code that was sent here had closed it
                 continue
 
@@ -56,7 +56,7 @@ def discard(sock: _socket.socket) -> None:
 
 def holds_message(fd: int) -> bool:
     """Whether a message waits in a way up, be it an empty one. Nothing more can come after this."""
-    sock = _socket.socket(fileno=fd)
+    sock = socket_on(fd)
     try:
         sock.shutdown(_socket.SHUT_RD)
         room = _socket.CMSG_SPACE(12)  # the sender's credentials, which an end of file has not
@@ -71,7 +71,7 @@ def holds_message(fd: int) -> bool:
 def is_stream(fd: int) -> bool:
     """Whether an fd is a stream socket between processes of this system (AF_UNIX)."""
     try:
-        sock = _socket.socket(fileno=fd)
+        sock = socket_on(fd)
     except OSError:
         return False
     try:

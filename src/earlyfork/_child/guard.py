@@ -37,7 +37,17 @@ do_nothing = _operator.is_
 #: Frames for which others may wait: a process that was sent one of them is not ended with its
 #: owner. All frames that carry fds are among them, since nothing behind fds can be peeked at.
 LASTING = (
-    *(wire.RUN, wire.FORK, wire.FD, wire.CWD, wire.STDIO, wire.ADOPT, wire.PARK, wire.QUEUE),
+    *(
+        wire.RUN,
+        wire.FORK,
+        wire.FD,
+        wire.CHROOT,
+        wire.CWD,
+        wire.STDIO,
+        wire.ADOPT,
+        wire.PARK,
+        wire.QUEUE,
+    ),
 )
 
 

@@ -7,13 +7,12 @@ more. A message is looked at before it is read, so no fd that is not wanted ever
 
 from __future__ import annotations
 
-import _socket
 import errno
 
 from earlyfork._child import foreign
 from earlyfork._child.here import here, tell
+from earlyfork._child.rights import has_our_rights, is_in_our_namespaces
 from earlyfork._shared import payloads, wire
-from earlyfork._shared import rights as _rights
 from earlyfork._shared.sockets import (
     DONTWAIT,
     NOSIGNAL,
@@ -22,11 +21,13 @@ from earlyfork._shared.sockets import (
     FdsLost,
     receive,
     rights,
+    socket_on,
     write_status,
 )
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable
 
     from earlyfork._child.server import Server
@@ -34,15 +35,19 @@ if TYPE_CHECKING:
     Sender = tuple[int, int, int] | None
 
 #: So many messages of one child are heard before it is another one's turn.
-AT_ONCE = 16
+AT_ONCE = 4
 #: The longest message that is obeyed.
 LONGEST = payloads.UP_HEAD.size + wire.MAX_TEXT
 #: How often a child may say that it has failed: once for its function, once for what that has
 #: registered for the end.
 MOST_ERRORS = 2
+#: How often a child may ask for what it is refused.
+MOST_REFUSALS = 8
 
 #: This is noted of a child that has sent RUNS.
 RUNS = "runs"
+#: What is noted of a nursery by its template.
+NURSERY = "nursery"
 
 
 class Rule:
@@ -85,7 +90,7 @@ def hear(server: Server, pid: int) -> None:
 def _hear_one(server: Server, pid: int, up: int) -> bool:
     """Obey one message; False if there is none."""
     kids = server.kids
-    sock = _socket.socket(fileno=up)
+    sock = socket_on(up)
     try:
         message = sock.recv(LONGEST + 1, DONTWAIT | PEEK)
         rule = _allowed(server, pid, message)
@@ -153,55 +158,81 @@ def _take(sock: _socket.socket, rule: Rule) -> tuple[Fds, Sender]:
     return fds, sender
 
 
+def _count(server: Server, pid: int, what: str, most: int) -> None:
+    """Note something of a child that may come a few times.
+
+    Raises:
+        Refused: it came too often.
+    """
+    said = server.kids.said[pid]
+    left = {f"{what} {number}" for number in range(most)} - said
+    if not left:
+        raise Refused
+    said.add(min(left))
+
+
 # -- requests for processes -----------------------------------------------------------------------
 
 
-def _new(server: Server, _pid: int, _payload: bytes, fds: Fds, sender: Sender) -> None:
+def _new(server: Server, pid: int, _payload: bytes, fds: Fds, sender: Sender) -> None:
     """A descendant wants a process forked off the clean template: fork it, or pass that on."""
-    if _may_ask(fds, sender, gone=server.kids.lingering and server.root):
-        _fork_or_pass_on(server, wire.NEW, fds)
+    if _may_ask(server, pid, fds, sender, gone=server.kids.lingering and server.root):
+        _fork_or_pass_on(server, wire.NEW, fds, sender)
 
 
-def _sibling(server: Server, _pid: int, _payload: bytes, fds: Fds, sender: Sender) -> None:
+def _sibling(server: Server, pid: int, _payload: bytes, fds: Fds, sender: Sender) -> None:
     """A child wants one more process like itself. A nursery stands in for its template."""
-    if not _may_ask(fds, sender, gone=server.kids.lingering):
+    if not _may_ask(server, pid, fds, sender, gone=server.kids.lingering):
         return
     if server.is_nursery:
-        _fork_or_pass_on(server, wire.SIBLING, fds)
+        _fork_or_pass_on(server, wire.SIBLING, fds, sender)
     else:
-        server.fork(fds)
+        server.fork(fds, _asker(sender))
 
 
-def _may_ask(fds: Fds, sender: Sender, *, gone: bool) -> bool:
-    """Whether a request for a process is granted; who waits for the process is told if it is not.
+def _may_ask(server: Server, pid: int, fds: Fds, sender: Sender, *, gone: bool) -> bool:
+    """Whether a request for a process is granted; who is refused is told why, a few times.
 
     Raises:
-        Refused: this is no such request: its fds are no streams.
+        Refused: this is no such request, since its fds are no streams; or it came too often.
     """
     if not all(map(foreign.is_stream, fds)):
         raise Refused
     refusal = 0
-    if sender is not None and not _rights.may_have_ours(sender):
-        refusal = errno.EPERM  # who gave up its rights may not have them back by asking
+    if sender is not None and not is_in_our_namespaces(sender[0]):
+        refusal = errno.EPERM  # what it has there says nothing about what it has here
     elif gone:
         refusal = errno.EPIPE  # the template's owner is gone, and so are its streams
     if refusal:
-        write_status(fds[1], wire.NO_FORK, payloads.pack_number(refusal))
+        _count(server, pid, "refusal", MOST_REFUSALS)
+        _refuse(fds, refusal)
     return not refusal
 
 
-def _fork_or_pass_on(server: Server, op: int, fds: Fds) -> None:
+def _refuse(fds: Fds, number: int) -> None:
+    write_status(fds[1], wire.NO_FORK, payloads.pack_number(number))
+
+
+def _asker(sender: Sender) -> Sender:
+    """Who asked, if it has other rights than this process; the new one must not have more."""
+    return None if sender is None or has_our_rights(sender) else sender
+
+
+def _fork_or_pass_on(server: Server, op: int, fds: Fds, sender: Sender) -> None:
+    asker = _asker(sender)
     if server.root and here.can_ask and server.default is None:
-        server.fork(fds)
+        server.fork(fds, asker)
         return
     try:
         if not server.root:
-            tell(op, b"", fds)
+            tell(op, b"", fds, asker)
+        elif asker is not None:  # the default template would take this process for the asker
+            _refuse(fds, errno.EPERM)
         elif server.default is not None:
             batch = wire.batch(wire.frame(wire.FORK), 2)
             server.default.sendmsg([batch], rights(fds), NOSIGNAL | DONTWAIT)
     except OSError as error:
-        write_status(fds[1], wire.NO_FORK, payloads.pack_number(error.errno or 0))
+        _refuse(fds, error.errno or 0)
 
 
 # -- what a child says of itself ------------------------------------------------------------------
@@ -213,11 +244,7 @@ def _ready(server: Server, pid: int, payload: bytes, _fds: Fds, _sender: Sender)
 
 
 def _error(server: Server, pid: int, payload: bytes, _fds: Fds, _sender: Sender) -> None:
-    said = server.kids.said[pid]
-    errors = {f"error {number}" for number in range(MOST_ERRORS)} - said
-    if not errors:
-        raise Refused
-    said.add(min(errors))
+    _count(server, pid, "error", MOST_ERRORS)
     server.kids.tell(pid, wire.ERROR, payload)
 
 
@@ -249,7 +276,9 @@ def _link(server: Server, pid: int, payload: bytes, fds: Fds, _sender: Sender) -
 
 
 def _full(server: Server, pid: int, _payload: bytes, _fds: Fds, _sender: Sender) -> None:
-    """The nursery is crowded: the next request begins a new nursery."""
+    """The nursery is crowded: the next request begins a new one. It may have been let go of."""
+    if NURSERY not in server.kids.said[pid]:
+        raise Refused
     if server.nursery is not None and pid == server.nursery.pid:
         server.drop_nursery()
         server.kids.plan_refill(0)

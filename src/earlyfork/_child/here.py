@@ -10,18 +10,24 @@ import os
 import sys
 
 from earlyfork._shared import payloads
+from earlyfork._shared.posix import close, write
 from earlyfork._shared.sockets import (
     DONTWAIT,
     NOSIGNAL,
     POLLOUT,
     SO_LOCK_FILTER,
     Fds,
+    credentials,
     has_marks,
     poll,
     rights,
+    socket_on,
     write_status,
 )
 from earlyfork._shared.wire import RUNS, UNREHEARSED
+
+#: Why a process that runs alone gets no other one.
+ALONE = "this process was told to run alone (alone=True)"
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -41,7 +47,7 @@ class Here:
     # Slots, where the part in C finds them at once.
     __slots__ = (
         *("baseline", "can_ask", "doing", "files", "forker", "job", "kind", "lifeline", "line"),
-        *("pending", "spoke", "up"),
+        *("pending", "rights", "spoke", "up"),
     )
 
     def __init__(self) -> None:
@@ -49,7 +55,7 @@ class Here:
         #: The way up to the forker; -1 where there is none.
         self.up = -1
         #: The pid of the process that forked this one. The socket at `up` comes from that process,
-        #: or its number is another file's by now.
+        #: or its number is another file's by now. -1: this process runs alone.
         self.forker = 0
         #: Whether something was said on `up`.
         self.spoke = False
@@ -60,6 +66,8 @@ class Here:
         #: What this process was told to run, for its error messages.
         self.doing = ""
         self.pending: list[object] = []
+        #: What senders had of whom this process knew that it has no more rights than they.
+        self.rights = b""
         self.baseline: _context.Context | None = None
         #: Whether a request for a process finds a clean template when it is sent up.
         self.can_ask = False
@@ -68,6 +76,11 @@ class Here:
         #: What this process runs. It is kept until the end of the process: dropped earlier, its
         #: socket would warn that nobody closed it.
         self.job: Callable[[], object] | None = None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether this is a worker without a way up, by its owner's wish."""
+        return self.forker < 0 and self.kind == "worker"
 
 
 here = Here()
@@ -80,15 +93,20 @@ def set_name(name: str) -> None:
     except OSError:  # no /proc: a chroot, or another system
         return
     try:
-        os.write(fd, name.encode()[:15])
+        write(fd, name.encode()[:15])
     finally:
-        os.close(fd)
+        close(fd)
 
 
-def tell(op: int, payload: bytes, fds: Fds | None = None) -> None:
-    """Send something up to the forker. A root template has none, and tells its owner.
+def tell(
+    op: int, payload: bytes, fds: Fds | None = None, sender: tuple[int, int, int] | None = None
+) -> None:
+    """Send something up to the forker; in the name of another process if `sender` names one.
+
+    A root template has no forker, and tells its owner.
 
     Raises:
+        PermissionError: this process may not speak in the name of another one.
         OSError: the forker is gone; or it does not read for five seconds; or it hears this process
             no more, since this process runs alone or has said what it may not say.
     """
@@ -97,6 +115,8 @@ def tell(op: int, payload: bytes, fds: Fds | None = None) -> None:
         return
     message = [payloads.pack_up(op, os.getpid(), payload)]
     ancillary = rights(fds) if fds else []
+    if sender is not None:
+        ancillary += credentials(*sender)
     sock = _way_up()
     here.spoke = True
     try:
@@ -116,8 +136,8 @@ def _way_up() -> _socket.socket:
         OSError: there is no way up; or its number is another file's, since somebody closed it.
     """
     if here.up < 0:
-        raise BrokenPipeError("this process has no forker to ask")
-    sock = _socket.socket(fileno=here.up)
+        raise BrokenPipeError(ALONE if here.is_alone else "its forker was gone before it ran")
+    sock = socket_on(here.up)
     try:
         credentials = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
         is_ours = int.from_bytes(credentials[:4], sys.byteorder) == here.forker
@@ -133,7 +153,7 @@ def close_way_up() -> None:
     """From now on, this process can ask its forker for nothing, and tell it nothing."""
     up, here.up = here.up, -1
     if up >= 0:
-        os.close(up)
+        close(up)
 
 
 def take_to_work() -> None:
@@ -151,7 +171,7 @@ def take_to_work() -> None:
         except OSError:  # the forker is gone: nobody can be asked for anything any more
             close_way_up()
         return
-    sock = _socket.socket(fileno=here.up)
+    sock = socket_on(here.up)
     try:
         sock.setsockopt(_socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
     finally:
@@ -204,7 +224,7 @@ def rehearse(function: Callable[[], object] | None) -> None:
             function()  # type: ignore[misc]
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)
-            os.write(2, b"earlyfork: a standby's rehearsal failed; its template forks no more\n")
+            write(2, b"earlyfork: a standby's rehearsal failed; its template forks no more\n")
             tell(UNREHEARSED, b"")
 
     rehearsal = _plain_rehearsal if function is None else more

@@ -7,10 +7,9 @@ signal (it executed a setuid program, or the forker lacks the right) is left alo
 from __future__ import annotations
 
 import _signal
-import time
 
 from earlyfork._child import descendants
-from earlyfork._shared.posix import kill
+from earlyfork._shared.posix import Clock, kill
 from earlyfork._shared.sockets import POLLIN, Fds
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -60,7 +59,7 @@ class Linked:
         """An owner ended: begin the end of the process that is linked to it."""
         pid = self.watched[fd]
         self._unwatch(pid)
-        self.doomed[pid] = time.monotonic() + GRACE
+        self.doomed[pid] = Clock.monotonic() + GRACE
         self.trees[pid] = tree = _grab(pid)
         for number in (_signal.SIGTERM, _signal.SIGCONT):  # who is stopped must go on to see it
             signal_child(pid, number)
@@ -72,7 +71,7 @@ class Linked:
 
     def overdue(self, statuses: Mapping[int, int]) -> None:
         """SIGKILL those whose grace is over, with all that they have started."""
-        now = time.monotonic()
+        now = Clock.monotonic()
         for pid, when in list(self.doomed.items()):
             if when > now:
                 continue

@@ -44,7 +44,7 @@ def _of_a_list(apply: Callable[[bytes, Fds], None]) -> Callable[[bytes, list[int
 #: The batch that holds a FORK and nothing else.
 PLAIN_FORK = wire.batch(wire.frame(wire.FORK), 2)
 #: If one of these modules is loaded, there is something to do in each new process: see `ending`.
-LOOKED_AFTER = frozenset(("multiprocessing.util", "numpy.random"))
+LOOKED_AFTER = frozenset(("gevent", "multiprocessing.util", "numpy.random"))
 
 
 class LoopState:
@@ -56,7 +56,7 @@ class LoopState:
 
     __slots__ = (
         *("births", "careful", "comm", "crowd", "ends", "fork_batch", "generation", "nursery"),
-        "others",
+        *("others", "rights"),
         *("queue", "refill_after", "refill_at", "root", "socket_class", "standby"),
         *("status", "ups", "waiting", "wake_in", "wake_out", "watched", "what"),
     )
@@ -84,6 +84,7 @@ class LoopState:
         self.nursery = server.nursery.pid if server.nursery else 0
         self.root = server.root or server.is_nursery
         self.careful = kids.careful
+        self.rights = here.rights
         #: What happened (one of the events of the part in C), and what belongs to that event.
         self.what: tuple[Any, ...] = ()
 
@@ -131,17 +132,17 @@ def see_to(server: Server, left: LoopState) -> None:
     """See to what is unusual: what happened in the loop, or the first batch of a new process."""
     event, *found = left.what
     if event == quick.CHILD:
-        comm, data, fds = found
+        comm, data, fds, sender = found
         server.begin(comm)
         if isinstance(data, BaseException):
             raise data
-        take(server, data, fds)
+        take(server, data, fds, sender)
         return
     kids = server.kids
     kids.refill_at, kids.standby = left.refill_at, left.standby
     if event == quick.READ:
-        _, data, fds = found
-        take(server, data, fds)
+        _, data, fds, sender = found
+        take(server, data, fds, sender)
     elif event == quick.MORE:
         if found[0]:
             with Calm(server.kids):
@@ -156,6 +157,9 @@ def see_to(server: Server, left: LoopState) -> None:
 def _see_to_children(server: Server, event: int, found: list[Any]) -> None:
     if event == quick.ASKED:
         server.fork(Fds(found))
+    elif event == quick.REFUSED:
+        comm, status, error = found
+        server.kids.refuse(comm, status, error)
     elif event == quick.CROWDED:
         server.leave_to_nursery()
     elif event == quick.DIED:
@@ -171,11 +175,13 @@ def _see_to_children(server: Server, event: int, found: list[Any]) -> None:
             server.bury()
 
 
-def take(server: Server, data: bytes | None, fds: list[int]) -> None:
+def take(
+    server: Server, data: bytes | None, fds: list[int], sender: tuple[int, int, int] | None
+) -> None:
     """Take in what the part in C has read and not obeyed; None: fds found no place."""
     if data is None:
         server.lose()
         return
-    server.take(data[: wire.PAD], Fds(fds))
+    server.take(data[: wire.PAD], Fds(fds), sender)
     if len(data) > wire.PAD:  # the rest of the same batch
-        server.take(data[wire.PAD :], Fds())
+        server.take(data[wire.PAD :], Fds(), sender)

@@ -6,21 +6,22 @@ This file is the last of the child's text, and the one place that puts its parts
 from __future__ import annotations
 
 import _signal
-import _socket
 import os
 import sys
 
 from earlyfork import _context
-from earlyfork._child import late_socket, quick_loop
+from earlyfork._child import late_socket, quick_loop, rights
 from earlyfork._child.commands import OBEY
 from earlyfork._child.ending import finish
 from earlyfork._child.guard import BLOCKED
 from earlyfork._child.hearing import hear
 from earlyfork._child.here import here, set_name
+from earlyfork._child.rehearsal import rehearse
 from earlyfork._child.server import Server, kept
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import fork
 from earlyfork._shared.quick import quick
-from earlyfork._shared.sockets import AF_UNIX, STREAM, write_status
+from earlyfork._shared.sockets import stream_on, write_status
 from earlyfork._shared.surroundings import apply_env, env_changes, fill_streams, fresh_main
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -78,10 +79,11 @@ def serve_root(
     here.__init__()  # type: ignore[misc]  # a snapshot of a worker begins anew
     here.kind = "template"
     here.can_ask = can_ask
-    server = Server(_socket.socket(AF_UNIX, STREAM, 0, comm), OBEY, hear)
+    here.rights = rights.of("self")
+    server = Server(stream_on(comm), OBEY, hear, rehearse)
     here.lifeline = status
     if default >= 0:
-        server.default = _socket.socket(AF_UNIX, STREAM, 0, default)
+        server.default = stream_on(default)
     late_socket.socket_class()  # loaded now, if it is to be, and not when somebody waits
     first = None
     if launched:
@@ -90,7 +92,7 @@ def serve_root(
             first = None if quick is None else quick_loop.usual(server)
         except OSError:  # no fds: the one who asks for a process is told
             first = None
-        if os.fork():
+        if fork():
             os._exit(0)
     write_status(status, wire.PID, payloads.pack_number(os.getpid()))
     if quick is not None:

@@ -19,15 +19,17 @@ from earlyfork._child.ending import conclude, drain, flush, forget_exit_function
 from earlyfork._child.guard import BLOCKED
 from earlyfork._child.here import here, set_name, tell
 from earlyfork._child.nursery import Nursery
+from earlyfork._child.rights import settle
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import close, read
 from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import (
-    AF_UNIX,
-    STREAM,
     Fds,
     FdsLost,
     receive,
+    socket_on,
     status_pair,
+    stream_on,
     stream_pair,
     write_status,
 )
@@ -40,28 +42,37 @@ if TYPE_CHECKING:
 
     #: What each frame does, by its op.
     Commands = Mapping[int, Callable[..., Callable[[], object] | None]]
+    #: The pid, real user and group of who sent something.
+    Sender = tuple[int, int, int] | None
     #: Obeys what a child has said.
     Hear = Callable[["Server", int], None]
+    #: Does once in a standby what all of them will do.
+    Rehearse = Callable[["Server"], None]
 
 #: Objects of the forkers that this process descends from. Their fds are closed. The objects stay:
 #: to finalise them would touch their memory, and each page that is written to is copied.
 kept: list[object] = []
-#: What a standby runs once before it waits.
-REHEARSAL = "earlyfork._child.here:rehearsal"
 
 
 class Server:
     """One process, from its birth to the moment it runs something or ends."""
 
-    def __init__(self, comm: _socket.socket, commands: Commands, hear: Hear) -> None:
+    def __init__(
+        self, comm: _socket.socket, commands: Commands, hear: Hear, rehearse: Rehearse
+    ) -> None:
         self.comm = comm
         self.commands = commands
         self.hear = hear
+        self.rehearse = rehearse
         self.comm_fd = comm.fileno()
         self.root = True
         self.decoder = wire.Decoder()
         self.todo: list[tuple[int, bytes]] = []  # the frames of a batch, last first
         self.fds = Fds()  # the fds of that batch that no frame has taken yet
+        #: Who sent it, until this process has no more rights than they.
+        self.senders: set[Sender] = set()
+        #: The descendant that asked for this process, if it had other rights than its forker.
+        self.askers: set[Sender] = set()
         self.kids = Children()
         #: The owner's end of this process's status socket, while nobody owns it.
         self.parked = Fds()
@@ -85,6 +96,9 @@ class Server:
                     op, payload = self.todo.pop()
                     if (wire.OPEN, op) not in wire.NEXT:
                         raise wire.ProtocolError(f"op {op} is none that a process obeys")
+                    if self.senders and op in wire.USE_RIGHTS:
+                        here.rights = settle(self.senders, self.askers, here.rights)
+                        self.senders.clear()
                     if op in wire.CHANGES:
                         self.kids.generation += 1
                         self.kids.waiting.clear()
@@ -106,13 +120,13 @@ class Server:
         wants = self.decoder.wants
         flags = _socket.MSG_WAITALL if wants > wire.PAD else 0
         try:
-            data, fds, _ = receive(self.comm, wants, flags)
+            data, fds, sender = receive(self.comm, wants, flags)
         except ConnectionResetError:
-            data, fds = b"", Fds()
+            data, fds, sender = b"", Fds(), None
         except FdsLost:
             self.lose()
             return
-        self.take(data, fds)
+        self.take(data, fds, sender)
 
     def lose(self) -> None:
         """Fds found no place here, so what was sent is lost.
@@ -124,10 +138,13 @@ class Server:
             raise FdsLost("fds were lost on the way: too many open files in this process")
         self.decoder = wire.Decoder()
 
-    def take(self, data: bytes, fds: Fds) -> None:
-        """Take in what was read."""
+    def take(self, data: bytes, fds: Fds, sender: Sender) -> None:
+        """Take in what was read, and who had sent it."""
         if not data:
             self.end(0)
+        if self.decoder.clean:
+            self.senders.clear()
+        self.senders.add(sender)
         batch = self.decoder.feed(data, fds)
         if batch is not None:
             self.todo, found = batch
@@ -151,7 +168,7 @@ class Server:
                 readable = True
             elif fd == kids.wake_in:
                 try:
-                    os.read(fd, 4096)
+                    read(fd, 4096)
                 except BlockingIOError:  # woken for nothing
                     continue
                 died = True
@@ -164,9 +181,11 @@ class Server:
             elif kids.lingering:
                 kids.abandon(fd)
         if died:
+            waits = kids.refill_is_due()  # since before: else deaths without end would put it off
             self.bury()
             # An owner that was told may have asked for the next process by now: that goes first.
-            return readable and kids is self.kids
+            if kids is not self.kids or not waits:
+                return readable and kids is self.kids
         if kids.linked.doomed:
             kids.linked.overdue(kids.status)
         if not readable and self.decoder.clean and kids.refill_is_due():
@@ -176,7 +195,7 @@ class Server:
                 comm, up = kids.refill()
                 if comm >= 0:
                     self.become(comm, up)
-                    self.rehearse()
+                    self.rehearse(self)
                     set_name("ef-standby")
         return readable
 
@@ -201,8 +220,8 @@ class Server:
     def become(self, comm: int, up: int) -> None:
         """In a new child: close what is the forker's, and serve `comm`; `up` is the way up."""
         for fd in self.others():
-            os.close(fd)
-        os.close(self.comm_fd)
+            close(fd)
+        close(self.comm_fd)
         self.kids.forget()
         mask, self.kids.mask = self.kids.mask, None
         if self.root or self.is_nursery:
@@ -219,42 +238,15 @@ class Server:
         kept.append((self.comm, self.kids, self.default, self.nursery))
         here.lifeline = -1
         here.kind = "prepared"
-        self.comm = _socket.socket(AF_UNIX, STREAM, 0, comm)
+        self.comm = stream_on(comm)
         self.comm_fd = comm
         self.root = self.is_nursery = self.is_full = False
         self.default = self.nursery = None
         self.todo, self.fds, self.parked = [], Fds(), Fds()
+        self.senders, self.askers = set(), set()
         if not self.decoder.clean:  # half of a large value was read: that is the forker's
             self.decoder = wire.Decoder()
         self.kids = Children()
-
-    def rehearse(self) -> None:
-        """In a standby: do once all that a run does, so that the memory for it is its own.
-
-        What a process touches for the first time after a fork is copied, page by page. Here that
-        happens before anybody waits for the process (15 page faults are left then, instead of 43).
-        """
-        audience, pending, up = self.comm, here.pending, here.up
-        ends: list[_socket.socket] = []
-        try:
-            ends += _socket.socketpair(AF_UNIX, STREAM)
-            self.comm, here.pending, here.up = ends[0], [], -1
-            ends[1].sendall(wire.batch(wire.frame(wire.RUN, payloads.pack_run(REHEARSAL))))
-            while not self.todo:
-                self.read()
-            op, payload = self.todo.pop()
-            job = self.commands[op](self, payload, mask=BLOCKED)
-            here.up = up  # what it rehearses may fail, and then says so
-            assert job is not None
-            job()
-            job.args[0].close()  # type: ignore[attr-defined]
-            flush()
-        except OSError:  # no memory or no fds: a rehearsal is for speed only
-            self.decoder, self.todo = wire.Decoder(), []
-        for end in ends:
-            end.close()
-        self.comm, here.pending, here.up = audience, pending, up
-        here.kind, here.doing = "prepared", ""
 
     def be_forker(self) -> None:
         """Make what a forker needs, unless this process is a forker already; OSError: no fds."""
@@ -266,19 +258,21 @@ class Server:
             self.kids.arm()
             open_files.settle()
 
-    def fork(self, fds: Fds) -> None:
+    def fork(self, fds: Fds, asker: Sender = None) -> None:
         """Fork a process that serves the first of two fds, and whose owner waits at the second."""
         with fds, Calm(self.kids):
-            self._fork(fds)
+            self._fork(fds, asker)
 
-    def _fork(self, fds: Fds) -> None:
+    def _fork(self, fds: Fds, asker: Sender) -> None:
         try:
             self.be_forker()
         except OSError as error:  # no fds: the one who asked is told, and may ask again
             write_status(fds[1], wire.NO_FORK, payloads.pack_number(error.errno or 0))
             return
         kids = self.kids
-        if kids.crowded and self.leave_to_nursery() and self.pass_on(wire.FORK, b"", fds):
+        kids.standby = abs(kids.standby)
+        leave = kids.crowded and asker is None and self.leave_to_nursery()
+        if leave and self.pass_on(wire.FORK, b"", fds):
             return
         if kids is not self.kids:  # this is the new nursery: it hears of the request as a frame
             return
@@ -286,6 +280,7 @@ class Server:
         up = kids.fork(comm, fds.take())
         if up >= 0:
             self.become(comm, up)
+            self.askers = {asker} - {None}
             set_name("ef-prepared")
         else:
             kids.plan_refill(REFILL_AFTER)
@@ -331,9 +326,10 @@ class Server:
             if not made:  # the kernel refused; the next attempt tells that to the one who asks
                 return False
             ends.remove(near)
-            self.nursery = Nursery(_socket.socket(fileno=near), made.pop())
+            self.nursery = Nursery(socket_on(near), made.pop())
+            kids.said.setdefault(self.nursery.pid, set()).add("nursery")
         if kids.queue is not None and kids.standby:
-            self.pass_on(wire.QUEUE, payloads.pack_number(kids.standby), [kids.queue.fileno()])
+            self.pass_on(wire.QUEUE, payloads.pack_number(abs(kids.standby)), [kids.queue.fileno()])
         return True
 
     def _become_nursery(self, comm: int, up: int, generation: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from posix import close
 
 
 def open_directory(path: str | bytes | os.PathLike[str]) -> int:
@@ -42,7 +43,7 @@ def above_streams(fd: int) -> int:
     try:
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def own_fd(fd: int) -> int:
@@ -69,13 +70,14 @@ def listens(fd: int) -> bool:
         return False
     import _socket
 
+    mode = os.get_blocking(fd)
     probe = _socket.socket(fileno=fd)  # not a duplicate: there may be no fd left for one
     try:
         return bool(probe.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN))
     except OSError:  # pragma: no cover - no kind of socket on Linux refuses the question
         return False
     finally:
-        probe.detach()
+        os.set_blocking(probe.detach(), mode)  # which a default timeout has changed
 
 
 def may_stay(fd: int) -> bool:

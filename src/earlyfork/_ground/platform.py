@@ -9,6 +9,7 @@ from __future__ import annotations
 import _signal
 import os
 import sys
+from posix import close, kill
 
 from earlyfork._ground.fds import above_streams
 
@@ -78,12 +79,12 @@ def send_signal(pid: int, number: int, is_same: object) -> bool:
         if pidfd >= 0:
             _signal.pidfd_send_signal(pidfd, number)
         else:
-            os.kill(pid, number)
+            kill(pid, number)
     except ProcessLookupError:
         return False
     finally:
         if pidfd >= 0:
-            os.close(pidfd)
+            close(pidfd)
     return True
 
 

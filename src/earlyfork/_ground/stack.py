@@ -38,6 +38,20 @@ def warn(text: str) -> None:
     warnings.warn(text, EarlyForkWarning, stacklevel=level)
 
 
+def main_names() -> dict[str, object]:
+    """The names of the main program: those of the innermost `__main__` that led here.
+
+    Under a profiler or a tracer (`python -m cProfile script.py`) that is not the module of this
+    name, which is the profiler: the script is run in a dict of its own.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "__main__":
+            return frame.f_globals
+        frame = frame.f_back
+    return vars(sys.modules["__main__"])
+
+
 def caller(depth: int) -> tuple[str, int]:
     """File and line of the code that called the function that asks."""
     frame = sys._getframe(depth + 1)

@@ -7,6 +7,7 @@ its pid.
 from __future__ import annotations
 
 import os
+from posix import waitpid
 
 #: Starters whose template nobody watches any more. They are waited for by `tidy`, when earlyfork is
 #: next asked to launch something or for its status.
@@ -29,7 +30,7 @@ def tidy() -> None:
 def collect(starter: int, *, block: bool) -> int | None:
     """Wait for a starter: its exit status; None while it runs; 0 if somebody else waited for it."""
     try:
-        pid, status = os.waitpid(starter, 0 if block else os.WNOHANG)
+        pid, status = waitpid(starter, 0 if block else os.WNOHANG)
     except ChildProcessError:
         return 0
     return os.waitstatus_to_exitcode(status) if pid else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from earlyfork._child.here import tell
+from earlyfork._child.here import here, tell
 from earlyfork._ground.errors import TemplateDied
 from earlyfork._owner.process import Process
 from earlyfork._owner.standbys import add_ends
@@ -37,6 +37,8 @@ class Above:
                 tell(self._op, b"", far)
             except OSError as error:
                 raise TemplateDied(
-                    f"the template of this process is gone, or does not hear it any more: {error}"
+                    f"no process can be asked for: {error}"
+                    if here.up < 0
+                    else f"the template of this process is gone, or hears it no more: {error}"
                 ) from error
             return Process(near.take(), Watch(near.take(), None, None), "nested")

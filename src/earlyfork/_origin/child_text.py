@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 #: The child's text, in the order of its imports.
 TEXTS = (
     *("_shared.wire", "_shared.payloads", "_shared.quick", "_context", "_shared.posix"),
-    *("_shared.sockets", "_shared.rights", "_shared.surroundings", "_child.foreign"),
-    "_child.calm",
+    *("_shared.sockets", "_shared.surroundings", "_child.rights", "_child.foreign", "_child.calm"),
     *("_child.descendants", "_child.linked", "_child.children", "_child.here"),
     *(
         "_child.open_files",
@@ -32,6 +31,7 @@ TEXTS = (
         "_child.late_socket",
         "_child.files",
         "_child.nursery",
+        "_child.rehearsal",
         "_child.server",
     ),
     *("_child.commands", "_child.hearing", "_child.quick_loop", "_child.root"),

@@ -11,9 +11,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from earlyfork._child.here import here
+from earlyfork._child.here import ALONE, here
 from earlyfork._ground import frozen, marker, platform
-from earlyfork._ground.errors import EarlyForkError
+from earlyfork._ground.errors import EarlyForkError, TemplateDied
 from earlyfork._ground.stack import warn
 from earlyfork._origin import interpreter, launch
 from earlyfork._origin.above import Above
@@ -67,10 +67,10 @@ def adopt_early(forked: Forked) -> None:
     _now.template = _now.early = root_of(forked, "early")
 
 
-def root_of(forked: Forked, origin: str, *, has_main: bool = False) -> Process:
+def root_of(forked: Forked, origin: str, main: dict[str, object] | None = None) -> Process:
     """The handle on a template that was forked off this program."""
     watch = Watch(forked.status, None, None)
-    return inside.root(forked.comm, watch, origin, forked.baseline, has_main=has_main)
+    return inside.root(forked.comm, watch, origin, forked.baseline, main)
 
 
 def early_template() -> Process | None:
@@ -79,6 +79,14 @@ def early_template() -> Process | None:
     if early is None or not _is_ours(early):
         return None
     return early if inside.serves(early) else None
+
+
+def load_ahead(*modules: str) -> None:
+    """Have the template that serves now load what its processes may need and can't load later."""
+    template = _now.template
+    if isinstance(template, Process) and _is_ours(template) and inside.serves(template):
+        with contextlib.suppress(EarlyForkError, OSError):  # it dies: the next `new` will say so
+            template.require(*modules).ready(10)
 
 
 def inherited() -> tuple[str, ...]:
@@ -159,7 +167,7 @@ def launch_root(
     watch = Watch(launched.status, None, None)
     watch.starter = launched.starter
     watch.started_by = str(choice)
-    return inside.root(launched.comm, watch, "exec", launched.baseline, has_main=False)
+    return inside.root(launched.comm, watch, "exec", launched.baseline)
 
 
 def _app_obeys_marker() -> bool:
@@ -180,6 +188,8 @@ def default_template() -> Process | Above:
         return template
     with _now.lock:
         if _now.template is None:
+            if here.is_alone:
+                raise TemplateDied(f"no process can be asked for: {ALONE}")
             if here.can_ask and here.baseline is not None and here.up >= 0:
                 _now.template = Above(here.baseline)
             else:

@@ -100,11 +100,14 @@ def hand_over(
         inside.add(process, wire.ENV, payloads.pack_env(changes))
         if is_forked:
             _warn_of_late(baseline.env, env, [name for name, _ in changes])
+    is_elsewhere = _context.directory_identity("/") != baseline.root  # chroot
+    if is_elsewhere:
+        inside.add(process, wire.CHROOT, b"", open_directory("/"))
     if folder >= 0:
         inside.add(process, wire.CWD, b"", folder)
     else:
-        cwd = _context.cwd_identity()
-        if cwd != baseline.cwd and cwd is not None:
+        cwd = _context.directory_identity(".")
+        if (is_elsewhere or cwd != baseline.cwd) and cwd is not None:
             inside.add(process, wire.CWD, b"", open_directory("."))
     if sys.path != baseline.path and not frozen.owns_path():
         entries = [os.fsencode(str(entry)) for entry in sys.path]

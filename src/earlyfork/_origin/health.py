@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from earlyfork._child.here import here
 from earlyfork._ground import platform
 from earlyfork._ground.fds import listens, open_fds, target
-from earlyfork._origin import default
+from earlyfork._origin import default, shed
 from earlyfork._owner import inside, linked
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def findings(kept: Collection[int] = ()) -> list[str]:
     Args:
         kept: fds that the user wants to be there: no line is written for sockets and pipes of them.
     """
-    return [*_threads(), *_fds(kept, own_fds()), *_gpu_state(), *_modules()]
+    own = own_fds() | shed.tracker_fds()
+    return [*_threads(), *_fds(kept, own), *_gpu_state(), *_modules()]
 
 
 def own_fds() -> set[int]:
@@ -79,14 +80,8 @@ def _fds(kept: Collection[int], own: Collection[int]) -> Iterator[str]:
             mode, name = os.fstat(fd).st_mode, target(fd)
         except OSError:  # closed meanwhile
             continue
-        if stat.S_ISREG(mode):
-            kind = _database(fd, name)
-            if kind:
-                yield (
-                    f"fd {fd}: {kind} database {name}: its locks and its cache would be shared; "
-                    "close it before the snapshot and open it in each process"
-                )
-        elif name.startswith(GPUS):
+        yield from _state_of(fd, mode, name)
+        if name.startswith(GPUS):
             yield (
                 f"fd {fd}: {name}: a GPU's context does not survive a fork; take the snapshot "
                 "before the first use of the GPU"
@@ -94,6 +89,7 @@ def _fds(kept: Collection[int], own: Collection[int]) -> Iterator[str]:
         elif (
             fd in kept
             or "[pidfd]" in name
+            or stat.S_ISREG(mode)
             or stat.S_ISCHR(mode)
             or stat.S_ISDIR(mode)
             or listens(fd)
@@ -113,6 +109,36 @@ def _fds(kept: Collection[int], own: Collection[int]) -> Iterator[str]:
             f"fds {', '.join(peers)}: what has a peer is a dead end in the snapshot: connect in "
             "each process, pass it with send_fh(), or name it in keep_fds="
         )
+
+
+def _state_of(fd: int, mode: int, name: str) -> Iterator[str]:
+    """What a library or the kernel keeps about an open file, and two processes can't both have."""
+    kind = _database(fd, name) if stat.S_ISREG(mode) else ""
+    lock = "" if kind else _lock(fd)
+    if kind:
+        yield (
+            f"fd {fd}: {kind} database {name}: its locks and its cache would be shared; "
+            "close it before the snapshot and open it in each process"
+        )
+    elif lock == "POSIX":
+        yield (
+            f"fd {fd}: a lock (fcntl, lockf) on {name}: it is this process's alone; what comes "
+            "from the snapshot does not have it: take it in the process that needs it"
+        )
+    elif lock:
+        yield (
+            f"fd {fd}: a lock (flock) on {name}: all that comes from the snapshot holds it, too, "
+            "until the last of them ends or closes the file: take it after the snapshot"
+        )
+
+
+def _lock(fd: int) -> str:
+    """What kind of lock this process has on an open file, as the kernel calls it; empty: none."""
+    try:
+        with open(f"/proc/self/fdinfo/{fd}") as file:
+            return next((line.split()[2] for line in file if line.startswith("lock:")), "")
+    except OSError:  # no /proc, or closed meanwhile
+        return ""
 
 
 def _database(fd: int, name: str) -> str:

@@ -6,20 +6,30 @@ launched process forks the template and ends, so the host has a child of its own
 
 from __future__ import annotations
 
+import _signal
 import _socket
+import contextlib
+import errno
 import os
 import sys
 
 from earlyfork import _context
 from earlyfork._ground import frozen, marker, starters
 from earlyfork._ground.errors import LaunchError
-from earlyfork._ground.fds import above_streams
+from earlyfork._ground.fds import above_streams, open_fds
 from earlyfork._origin import child_text
-from earlyfork._shared.sockets import Fds, stream_pair
+from earlyfork._shared.posix import is_replaced, posix_spawn
+from earlyfork._shared.sockets import Fds, comm_pair, stream_on, stream_pair
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from earlyfork._origin.interpreter import Choice
+
+
+#: What `subprocess` does a launch with.
+NEEDED = ("close", "read", "waitpid")
 
 
 class Launched:
@@ -55,8 +65,8 @@ def launch(choice: Choice, env: dict[str, str] | None = None, *, alone: bool = F
 def _start(choice: Choice, env: dict[str, str] | None, *, alone: bool) -> Launched:
     result = Launched()
     with Fds() as near, Fds() as far:
-        for _ in ("comm", "status"):
-            ends = stream_pair()
+        for make in (comm_pair, stream_pair):
+            ends = make()
             near.append(above_streams(ends[0]))
             far.append(above_streams(ends[1]))
         for container in (near, far):
@@ -96,7 +106,14 @@ def _execute(choice: Choice, command: list[str], env: dict[str, str], fds: list[
     import subprocess  # here, since most programs never get here
 
     try:
-        process = subprocess.Popen(command, env=env, pass_fds=fds)
+        # gevent's lets other greenlets run, who may want to launch as well; and its os.close does
+        # not close before that, but `subprocess` waits for what it has closed.
+        if is_replaced(subprocess, "Popen") or any(is_replaced(os, name) for name in NEEDED):
+            return _spawn(command, env, fds)
+        with _not_debugged():
+            process = subprocess.Popen(command, env=env, pass_fds=fds)
+    except RuntimeError as error:  # in a subinterpreter that may not
+        raise LaunchError(f"{choice} can't be executed: {error}") from error
     except OSError as error:
         if error.filename is None:  # not the file's fault: no process, no memory, no fd
             raise
@@ -105,6 +122,36 @@ def _execute(choice: Choice, command: list[str], env: dict[str, str], fds: list[
         ) from error
     process.returncode = 0  # so that nobody but `starters` waits for it
     return process.pid
+
+
+@contextlib.contextmanager
+def _not_debugged() -> Iterator[None]:
+    """Have a debugger that attaches itself to each Python that is executed leave this one alone.
+
+    pydevd (debugpy, PyCharm) does so by threads of its own. A template with these hangs when it
+    forks (seen with debugpy 1.8).
+    """
+    patcher = sys.modules.get("_pydev_bundle.pydev_monkey")
+    skip = getattr(patcher, "skip_subprocess_arg_patch", contextlib.nullcontext)
+    with skip():
+        yield
+
+
+def _spawn(command: list[str], env: dict[str, str], fds: list[int]) -> int:
+    """The same as `subprocess` does it, by the system alone."""
+    actions = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds]  # so it is inherited
+    actions += [
+        (os.POSIX_SPAWN_CLOSE, fd)  # type: ignore[misc]
+        for fd in open_fds()
+        if fd not in fds and os.get_inheritable(fd)
+    ]
+    default = {_signal.SIGPIPE, getattr(_signal, "SIGXFSZ", _signal.SIGPIPE)}
+    try:
+        return posix_spawn(command[0], command, env, file_actions=actions, setsigdef=default)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+            error.filename = None  # as `subprocess` has it
+        raise
 
 
 def interpreter_flags() -> list[str]:
@@ -121,7 +168,7 @@ def interpreter_flags() -> list[str]:
 
 def _send_all(fd: int, data: bytes) -> None:
     """Send the child's text; an interpreter that is gone already is noticed elsewhere."""
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+    sock = stream_on(fd)
     try:
         # All of it must fit into the socket, or this would wait until the interpreter reads. Linux
         # doubles what is asked for, up to a limit: 426 kB where that was never changed.

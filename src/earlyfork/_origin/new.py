@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from earlyfork import _context
@@ -13,9 +12,11 @@ from earlyfork._origin.above import Above
 from earlyfork._origin.handover import checked_environment, hand_over
 from earlyfork._owner import inside
 from earlyfork._shared import wire
+from earlyfork._shared.posix import close
 from earlyfork._shared.quick import quick
 
 if TYPE_CHECKING:
+    import os
     import socket
     from collections.abc import Mapping
 
@@ -61,7 +62,7 @@ def new(
             continue
         except BaseException:
             if folder >= 0:
-                os.close(folder)
+                close(folder)
             raise
         break
     baseline = template.baseline if isinstance(template, Above) else inside.baseline(template)
@@ -106,7 +107,7 @@ def new_exec(
         process = _first_of(root)
     except BaseException:
         if folder >= 0:
-            os.close(folder)
+            close(folder)
         raise
     hand_over(process, inside.baseline(root), raw, folder, is_forked=False)
     return process
@@ -125,8 +126,9 @@ def sibling() -> Process:
     """In a process that earlyfork made: one more clone of what this one was cloned from.
 
     It has what its template was prepared with when the request arrives there, and nothing of this
-    process. The template refuses a worker that has not the same rights any more (user, groups, root
-    directory, capabilities): then whatever waits for the new process raises PermissionError.
+    process, except that it has no rights (user, groups, root directory, capabilities) that this one
+    gave up. Where the template can't see to that, it refuses: then whatever waits for the new
+    process raises PermissionError.
 
     Raises:
         TemplateDied: this process was not made by earlyfork; or it runs alone, or its template is

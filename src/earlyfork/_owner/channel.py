@@ -9,14 +9,14 @@ from __future__ import annotations
 import _socket
 import _thread
 import contextlib
-import os
 import socket
 from typing import TYPE_CHECKING
 
 from earlyfork._ground.errors import ProcessStateError
 from earlyfork._shared import wire
+from earlyfork._shared.posix import close
 from earlyfork._shared.quick import quick
-from earlyfork._shared.sockets import NOSIGNAL, Fds, rights
+from earlyfork._shared.sockets import NOSIGNAL, Fds, rights, stream_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ class Channel:
 
     # Defaults on the class, since making a process must cost little.
     _state = wire.OPEN
-    _sock: socket.socket | None = None  # made of the fd when something is sent
+    _sock: _socket.socket | None = None  # made of the fd when something is sent
     _out: list[bytes] | None = None  # frames not sent yet, and their fds
     _fds: Fds | None = None
     #: Fds that are being sent: a child of the host that forks itself just then must close them.
@@ -147,12 +147,19 @@ class Channel:
         """The socket, which is its taker's from here on."""
         sock = self._socket()
         self._sock, self._comm = None, -1
-        return sock
+        if type(sock) is _socket.socket:
+            sock = socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, sock.detach())
+        return sock  # type: ignore[return-value]
 
-    def _socket(self) -> socket.socket:
+    def _socket(self) -> _socket.socket:
         sock = self._sock
         if sock is None:
-            if quick is None:
+            if socket.socket.__module__ != "socket" or socket.getdefaulttimeout() is not None:
+                # gevent's lets other greenlets run in the middle of a batch. Its own batch could
+                # then begin in there, or in a fork: the lock that keeps others out knows threads.
+                # And a timeout would end a batch half way.
+                sock = stream_on(self._comm)
+            elif quick is None:
                 sock = socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, self._comm)
             else:
                 sock = quick.open_socket(socket.socket, self._comm)
@@ -166,7 +173,7 @@ class Channel:
         if sock is not None:
             sock.close()
         elif comm >= 0:
-            os.close(comm)
+            close(comm)
         if self._fds:
             self._fds.close()
         self._out = None

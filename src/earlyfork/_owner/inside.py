@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 # -- making one -----------------------------------------------------------------------------------
 
 
-def root(comm: int, watch: Watch, origin: str, baseline: Context, *, has_main: bool) -> Process:
+def root(
+    comm: int,
+    watch: Watch,
+    origin: str,
+    baseline: Context,
+    main: dict[str, object] | None = None,
+) -> Process:
     """The handle on a root template.
 
     Args:
@@ -30,13 +36,13 @@ def root(comm: int, watch: Watch, origin: str, baseline: Context, *, has_main: b
         watch: what sees it end.
         origin: "early", "exec" or "snapshot".
         baseline: the surroundings that it was made with.
-        has_main: whether the main program's functions are in it.
+        main: the main program's own names, if they are in it.
     """
     process = Process(comm, watch, origin)
     process._state = wire.ROOT
     process._baseline = baseline
-    if has_main:
-        process._has_main = True
+    if main is not None:
+        process._main = main
     return process
 
 

@@ -26,8 +26,12 @@ def check_dotted(name: object, what: str) -> None:
         raise ValueError(f"{name!r} is no {what}: identifiers joined by dots are")
 
 
-def target_name(function: object, *, has_main: bool) -> str:
+def target_name(function: object, main: dict[str, object] | None) -> str:
     """The name by which a function can be found in another process.
+
+    Args:
+        function: the function, or its name.
+        main: the main program's own names, if they are in that process.
 
     Raises:
         TypeError: neither a name nor a function of a module.
@@ -58,15 +62,20 @@ def target_name(function: object, *, has_main: bool) -> str:
             f"{path} can't be found by name in another process: lambdas and functions inside "
             "functions exist only here; move it to the top level of a module"
         )
-    if home == "__main__" and not has_main:
+    if home == "__main__" and main is None:
         raise ValueError(
             f"{path} is defined in the main program, which a clean process does not contain; "
             "move it to a module, or fork from a snapshot (earlyfork.template)"
         )
-    found: object = sys.modules.get(home)
-    for part in path.split("."):
+    first, *more = path.split(".")
+    if home == "__main__" and main is not None:
+        found = main.get(first)
+    else:
+        found = getattr(sys.modules.get(home), first, None)
+    for part in more:
         found = getattr(found, part, None)
-    if found is not function:
+    # Each look at a class method finds another object, which equals the last one.
+    if found is not function and not (hasattr(function, "__self__") and found == function):
         raise ValueError(f"{home}:{path} is not {function!r}: another process would find another")
     refuse_unfinished(function)
     return f"{home}:{path}"

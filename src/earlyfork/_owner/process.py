@@ -11,7 +11,6 @@ import itertools
 import os
 import signal
 import sys
-import time
 import weakref
 from typing import TYPE_CHECKING
 
@@ -32,6 +31,7 @@ from earlyfork._owner.names import (
 from earlyfork._owner.standbys import Standbys
 from earlyfork._owner.watch import Watch
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import Clock
 from earlyfork._shared.sockets import Fds
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ class Process(Channel):
     _keep: Process | None = None
     #: Of a root template: the surroundings that it was made with.
     _baseline: Context | None = None
-    _has_main = False
+    #: The main program's own names, if they are there.
+    _main: dict[str, object] | None = None
 
     def __init__(self, comm: int, watch: Watch, origin: str) -> None:
         """Own `comm`, the near end of the process's socket."""
@@ -108,7 +109,7 @@ class Process(Channel):
     @property
     def has_main(self) -> bool:
         """Whether the main program's own functions are there (a snapshot, or forked from one)."""
-        return self._has_main
+        return self._main is not None
 
     # -- preparing ----------------------------------------------------------------------------
 
@@ -157,7 +158,7 @@ class Process(Channel):
                 found by a name there; or an argument can't be pickled.
             ProcessStateError: the process runs already, or is closed.
         """
-        name = target_name(function, has_main=self._has_main)
+        name = target_name(function, self._main)
         self._add(wire.CALL, payloads.pack_values((name,)) + pack_arguments(args))
         self._flush()
         return self
@@ -225,8 +226,8 @@ class Process(Channel):
             comm, watch = found.next(self)
         child = Process(comm, watch, self.origin)
         self._cloned = True
-        if self._has_main:
-            child._has_main = True
+        if self._main is not None:
+            child._main = self._main
         return child
 
     def _begin_standbys(self) -> Standbys:
@@ -256,7 +257,7 @@ class Process(Channel):
             ProcessLost: the process's template was killed, so nobody can know.
             ProcessStateError: the process runs already, or ended by itself.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else Clock.monotonic() + timeout
         token = self._ask_ready()
         watch = self._watch
         if not watch.until(lambda: watch.said >= token or watch.error is not None, deadline):
@@ -298,7 +299,8 @@ class Process(Channel):
                 status; `error` stays None.
 
         Returns:
-            The blocking socket to the process. Its end of file says that the process is going.
+            The socket to the process, which blocks unless a default timeout was set. Its end of
+            file says that the process is going.
 
         Raises:
             TypeError, ValueError: `function` is no name, or an object that can't be found there.
@@ -310,7 +312,7 @@ class Process(Channel):
         if type(function) is str and function in _run_batches:
             name = function
         else:
-            name = target_name(function, has_main=self._has_main)
+            name = target_name(function, self._main)
         after = self._may(wire.RUN)
         if self._cloned:
             return self._run_clone(name, linked=linked, alone=alone)

@@ -7,29 +7,32 @@ the template, which must go when its last user drops it. So each method is given
 
 from __future__ import annotations
 
-import _socket
 import errno
-import os
 import select
 from typing import TYPE_CHECKING
 
 from earlyfork._ground import platform
 from earlyfork._ground.errors import TemplateDied
 from earlyfork._ground.fds import above_streams, own_fd
+from earlyfork._owner.waiting import new_poll
 from earlyfork._owner.watch import Watch
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import close
 from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import (
     CLOEXEC,
     Fds,
     FdsLost,
+    comm_pair,
     message_pair,
+    socket_on,
     status_pair,
-    stream_pair,
     take_queued,
 )
 
 if TYPE_CHECKING:
+    import _socket
+
     from earlyfork._owner.channel import Channel
 
 #: How many standbys a template in steady use keeps; EARLYFORK_STANDBY sets it.
@@ -116,14 +119,14 @@ class Standbys:
                 raise died(template)
             comm, watch = near.take(), Watch(near.take(), None, template._watch)
             if near:
-                self._queue = _socket.socket(fileno=near.take())
+                self._queue = socket_on(near.take())
         return comm, watch
 
     def gone(self, template: Channel) -> bool:
         """Whether the template is dead. Two threads must not ask at the same time."""
         watch = template._watch
         if self._poll is None:
-            self._poll = select.poll()
+            self._poll = new_poll()
             self._poll.register(template._comm, 0)
             if self._pidfd >= 0:
                 self._poll.register(self._pidfd, select.POLLIN)
@@ -153,7 +156,7 @@ class Standbys:
         self.close_queue()
         pidfd, self._pidfd = self._pidfd, -1
         if pidfd >= 0:
-            os.close(pidfd)
+            close(pidfd)
 
     def detach(self) -> None:
         """Forget the fds and leave them open: they are somebody else's."""
@@ -177,7 +180,7 @@ def add_ends(near: Fds, far: Fds) -> None:
     Raises:
         OSError: no fd to be had here; what was made is in the containers.
     """
-    _add_pair(near, far, stream_pair())
+    _add_pair(near, far, comm_pair())
     _add_pair(near, far, status_pair())
 
 

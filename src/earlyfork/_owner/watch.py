@@ -9,19 +9,21 @@ import _socket
 import contextlib
 import os
 import select
-import time
 
 from earlyfork._ground import platform, starters
 from earlyfork._ground.errors import ProcessLost, ProcessStateError, RemoteError, TemplateDied
 from earlyfork._owner.waiting import Host, Waiting
 from earlyfork._shared import payloads, wire
-from earlyfork._shared.sockets import hung_up
-
-_close = os.close
+from earlyfork._shared.posix import Clock, close, own, read
+from earlyfork._shared.sockets import hung_up, stream_on
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_close = close  # in the class below that is another
+#: `select.epoll`, which gevent takes away; None where there is none.
+new_epoll: type[select.epoll] | None = own(select, "epoll")
 
 
 class Watch(Waiting):
@@ -62,7 +64,7 @@ class Watch(Waiting):
     def _read_all(self) -> None:
         while not self._ended:
             try:
-                data = os.read(self.fd, 1 << 16)
+                data = read(self.fd, 1 << 16)
             except BlockingIOError:
                 return
             except ConnectionResetError:
@@ -99,8 +101,9 @@ class Watch(Waiting):
 
     def _told_refusal(self, payload: bytes) -> None:
         number = payloads.unpack_number(payload)
-        text = f"the template could not fork a process: {os.strerror(number)}"
-        self.refused = OSError(number, text)
+        why = os.strerror(number) if self.error is None else self.error.args[0]
+        self.refused = OSError(number, f"the template could not fork a process: {why}")
+        self.refused.__cause__ = self.error
         self._ended = True
 
     # The next two come from the process itself, and the code in it may say anything.
@@ -144,7 +147,7 @@ class Watch(Waiting):
         """Let go of the second line."""
         line, self.line = self.line, -1
         if line >= 0:
-            os.close(line)
+            close(line)
 
     @property
     def lost(self) -> bool:
@@ -188,7 +191,7 @@ class Watch(Waiting):
     def epitaph(self) -> str:
         """What is known of the death of this template; waits a second for news of it to arrive."""
         with contextlib.suppress(ProcessStateError):
-            self.until(lambda: self.error is not None, time.monotonic() + 1)
+            self.until(lambda: self.error is not None, Clock.monotonic() + 1)
         name = f"its template (pid {self._pid})" if self._pid else "its template"
         if self.refused is not None:
             return f"{name} was never made either: {self.refused.strerror}"
@@ -208,7 +211,7 @@ class Watch(Waiting):
         """
         self.look()
         if not self._ended and timeout != 0:
-            deadline = None if timeout is None else time.monotonic() + timeout
+            deadline = None if timeout is None else Clock.monotonic() + timeout
             self.until(lambda: False, deadline)
         if self.returncode is not None:
             return True
@@ -218,11 +221,11 @@ class Watch(Waiting):
 
     def as_sentinel(self) -> int:
         """An fd that becomes readable when the process is gone."""
-        if hasattr(select, "epoll"):
+        if new_epoll is not None:
             # Asked for nothing, it still tells when the forker closes the socket, and only that.
             with Host.lock:
                 if self._epoll is None:
-                    self._epoll = select.epoll()
+                    self._epoll = new_epoll()
                     self._epoll.register(self.fd, 0)
                 return self._epoll.fileno()
         self.pid()  # takes this out of the socket, so that only the end (or an error) is left
@@ -233,7 +236,7 @@ class Watch(Waiting):
 
     def _stay_readable(self) -> None:  # pragma: no cover - systems without epoll
         # The exit was read out of the socket, and the forker may not have closed its end yet.
-        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, self.fd)
+        sock = stream_on(self.fd)
         with contextlib.suppress(OSError):  # it has
             sock.shutdown(_socket.SHUT_RD)
         sock.detach()
@@ -280,7 +283,7 @@ class Watch(Waiting):
         self.drop_line()
         fd = self.take_fd()
         if fd >= 0:
-            os.close(fd)
+            close(fd)
 
     def __del__(self, _close: object = _close) -> None:
         # At the interpreter's end the modules may be gone: what is needed is bound here.

@@ -12,6 +12,7 @@ import time
 
 from earlyfork import _context
 from earlyfork._shared import payloads
+from earlyfork._shared.posix import close
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def apply_stdio(kinds: bytes, fds: Fds) -> None:
         fd = fds.take() if kind == payloads.NEXT_FD else null_fd()
         os.dup2(fd, target)
         if fd != target:
-            os.close(fd)
+            close(fd)
         name, mode = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))[target]
         if getattr(sys, name) is None:  # closed when this interpreter started
             # A text stream as the interpreter makes one; errors never raise on stderr.
@@ -100,4 +101,4 @@ def fill_streams() -> None:
         fd = null_fd()
         if fd != number:
             os.dup2(fd, number)
-            os.close(fd)
+            close(fd)

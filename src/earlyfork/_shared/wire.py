@@ -43,6 +43,7 @@ STDIO = 14
 ADOPT = 15
 PARK = 16
 QUEUE = 17
+CHROOT = 18
 
 # Forker to owner, on status.
 PID = 64
@@ -73,7 +74,7 @@ NEXT = {
         for state in (ROOT, OPEN)
         for op in (
             *(REQUIRE, EVAL, CALL, FD, ARG_BYTES, ARG_STR, ARG_PICKLE, FORK, READY),
-            *(ENV, CWD, PATH, STDIO, QUEUE),
+            *(ENV, CHROOT, CWD, PATH, STDIO, QUEUE),
         )
     },
     (OPEN, ADOPT): OPEN,
@@ -83,8 +84,11 @@ NEXT = {
 }
 #: Frames after which a process differs from what was forked off it before.
 CHANGES = frozenset(
-    (REQUIRE, EVAL, CALL, FD, ARG_BYTES, ARG_STR, ARG_PICKLE, ENV, CWD, PATH, STDIO)
+    (*(REQUIRE, EVAL, CALL, FD, ARG_BYTES, ARG_STR, ARG_PICKLE), *(ENV, CHROOT, CWD, PATH, STDIO))
 )
+#: Frames that use the rights of the process that obeys them: first it gives up what their sender
+#: has not.
+USE_RIGHTS = CHANGES | {RUN}
 #: How long a payload may be on status and on a way up.
 MAX_TEXT = 60_000
 
@@ -185,6 +189,8 @@ class Decoder:
                 return None
             data = b"".join(self._chunks)
         elif len(data) < self.wants:
+            if not MAGIC.startswith(data[:2]):  # nothing more may come, not even an end
+                raise ProtocolError(f"these are not earlyfork's bytes: {data[:16]!r}")
             self._chunks.append(data)
             self.wants -= len(data)
             return None

@@ -12,6 +12,7 @@ import marshal
 import os
 import threading
 import time
+from posix import close
 
 try:
     import resource
@@ -31,6 +32,7 @@ IGNORABLE = tuple(
     )
 )
 HAS_AFFINITY = hasattr(os, "sched_getaffinity")
+HAS_SCHEDULING = hasattr(os, "SCHED_RESET_ON_FORK")
 HAS_PRIORITY = hasattr(os, "getpriority")
 
 
@@ -47,6 +49,7 @@ def look() -> bytes:
             os.getpriority(os.PRIO_PROCESS, 0) if HAS_PRIORITY else 0,
             tuple(map(resource.getrlimit, LIMITS)) if LIMITS else (),
             sorted(affinity),
+            _scheduling() if HAS_SCHEDULING else (0, 0),
         ),
         _BY_VALUE,
     )
@@ -72,6 +75,15 @@ def signals() -> tuple[tuple[int, ...], tuple[int, ...]]:
     )
 
 
+def _scheduling() -> tuple[int, int]:
+    """The scheduling policy (SCHED_BATCH ...) that a child has, and a real-time one's priority."""
+    policy = os.sched_getscheduler(0)
+    if policy & os.SCHED_RESET_ON_FORK:
+        policy &= ~os.SCHED_RESET_ON_FORK
+        policy = 0 if policy in (os.SCHED_FIFO, os.SCHED_RR) else policy
+    return policy, os.sched_getparam(0).sched_priority if policy else 0
+
+
 def _umask() -> int:
     """The file creation mask. Without /proc, the one way to ask is to set it for a moment."""
     if threading.active_count() > 1:  # another thread may create a file right then, or set the mask
@@ -95,8 +107,8 @@ def apply(wanted: bytes, found: bytes) -> None:
     """
     if wanted == found:
         return
-    umask, nice, limits, affinity = marshal.loads(wanted)  # noqa: S302 - from our own caller
-    had_umask, had_nice, had_limits, had_affinity = marshal.loads(found)  # noqa: S302
+    umask, nice, limits, affinity, policy = marshal.loads(wanted)  # noqa: S302 - from our own caller
+    had_umask, had_nice, had_limits, had_affinity, had_policy = marshal.loads(found)  # noqa: S302
     if umask != had_umask:
         os.umask(umask)
     for number, limit, had in zip(LIMITS, limits, had_limits, strict=True):
@@ -106,6 +118,8 @@ def apply(wanted: bytes, found: bytes) -> None:
         _try(os.setpriority, os.PRIO_PROCESS, 0, nice)
     if affinity != had_affinity:
         _try(os.sched_setaffinity, 0, affinity)
+    if policy != had_policy:
+        _try(os.sched_setscheduler, 0, policy[0], os.sched_param(policy[1]))
 
 
 def apply_signals(ignored: tuple[int, ...], blocked: tuple[int, ...]) -> None:
@@ -168,4 +182,4 @@ def apply_streams(fds: dict[int, int]) -> None:
         fd = os.open(os.devnull, os.O_RDWR) if source < 0 else source
         if fd != target:
             os.dup2(fd, target)
-            os.close(fd)
+            close(fd)

@@ -21,10 +21,12 @@ import types
 from multiprocessing import context as _context
 from multiprocessing import process, resource_tracker, spawn
 from multiprocessing import util as _util
+from posix import close, write
 from typing import TYPE_CHECKING, Any
 
 import earlyfork
 from earlyfork.mp import around
+from earlyfork.mp.exits import ExitFunctions
 from earlyfork.mp.rehearsal import Rehearsal
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ class Prepared:
         self.key = key
         #: Why the main module could not be imported, with a traceback; else empty.
         self.failure = ""
+        #: What the main module has registered to be run at the end.
+        self.exits = ExitFunctions()
         #: The settings that were applied here, as they came.
         self.settings = b""
         self.look()
@@ -110,6 +114,8 @@ def prepare(payload: bytes) -> None:
     assert isinstance(tracker, int)
     assert isinstance(report, int)
     key, preload, main, settings = pickle.loads(payload)
+    if tracking._fd is not None:  # a snapshot's
+        close(tracking._fd)
     tracking._fd = tracker
     tracking._pid = None
     prepared = Prepared(key)
@@ -119,7 +125,7 @@ def prepare(payload: bytes) -> None:
         spawn.prepare({name: value for name, value in data.items() if name in _FOR_MAIN})
         # The caller's input is not for a second reader. spawn gives its workers /dev/null as well.
         around.apply_streams({0: -1})
-        with _silence(), _no_starts():
+        with _silence(), _no_starts(), prepared.exits.noted():
             _run_main(main, preload)
         spawn.prepare(data)  # all of them, and again what the main module may have changed
         prepared.settings = settings
@@ -129,9 +135,9 @@ def prepare(payload: bytes) -> None:
         del process.current_process()._inheriting  # type: ignore[attr-defined]
         if tracking._fd == tracker:
             tracking._fd = None
-            os.close(tracker)
+            close(tracker)
         _report_semaphores(report)
-        os.close(report)
+        close(report)
     prepared.look()
     if not prepared.failure:
         earlyfork.rehearse(Rehearsal(_trifle(prepared), _take_over))
@@ -285,7 +291,7 @@ def _report_semaphores(report: int) -> None:
     if names:
         os.set_blocking(report, False)
         with contextlib.suppress(OSError):
-            os.write(report, "\n".join(names).encode())
+            write(report, "\n".join(names).encode())
 
 
 # -- the worker ------------------------------------------------------------------------------------
@@ -293,10 +299,13 @@ def _report_semaphores(report: int) -> None:
 
 def work(lifeline: socket.socket) -> NoReturn:
     """Be the process whose pickle comes through `lifeline`, and end with its exit status."""
-    # Before 3.13 `_bootstrap` runs the exit functions, from 3.13 on its caller does; either way
-    # they run once. Those that the template registered are not for its workers.
-    atexit._clear()
+    assert prepared is not None
+    # Before 3.13 `_bootstrap` runs multiprocessing's exit function, from 3.13 on its caller does;
+    # either way it is run once, by ours.
+    atexit.unregister(util._exit_function)
     atexit.register(sys.modules["earlyfork.mp.template"].at_exit)
+    prepared.exits.register()
+    lifeline.settimeout(None)
     job = _take_over(lifeline)
     raise SystemExit(job._bootstrap(parent_sentinel=lifeline.detach()))
 

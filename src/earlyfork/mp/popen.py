@@ -14,6 +14,7 @@ import warnings
 from multiprocessing import context as _context
 from multiprocessing import process, resource_tracker
 from multiprocessing import util as _util
+from posix import kill
 from typing import TYPE_CHECKING, Any
 
 import earlyfork
@@ -74,6 +75,7 @@ class Popen:
             )
         )
         lifeline = worker.run("earlyfork.mp.child.work", linked=_must_end_with_us(process_obj))
+        lifeline.settimeout(None)
         # By this socket the worker sees our end, and we see the worker's if its template was lost.
         try:
             _send(lifeline, note, buffer.getbuffer(), [tracker, *fds, *self._fds])
@@ -119,7 +121,8 @@ class Popen:
         """The exit code when the template was killed: LOST as soon as the worker's socket ends."""
         poll = select.poll()
         poll.register(self._lifeline, select.POLLIN)
-        return LOST if poll.poll(None if wait else 0) else None
+        # gevent's looks at nothing if it may not wait at all.
+        return LOST if poll.poll(None if wait else 1) else None
 
     def _send_signal(self, number: int) -> None:
         if self.returncode is None:
@@ -128,7 +131,7 @@ class Popen:
             except (earlyfork.EarlyForkError, OSError):
                 if self.poll() is None:  # the worker's socket says that it lives
                     with contextlib.suppress(ProcessLookupError):
-                        os.kill(self.pid, number)
+                        kill(self.pid, number)
 
     def interrupt(self) -> None:
         """Send SIGINT."""

@@ -7,18 +7,28 @@ nearly all of what a worker's start costs. A standby has made them when it is ta
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import sys
 from multiprocessing import context as _context
 from multiprocessing import process
 from multiprocessing import util as _util
+from posix import close
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 util: Any = _util  # its private half, which start methods share, is not in the type stubs
+
+
+def _is_the_stdlibs(method: Any) -> bool:
+    """Whether a method of a process is multiprocessing's own, and nobody put another in its place.
+
+    What is put there (coverage does) is to be run once in each process that somebody started. A
+    wrapper that names itself like what it wraps is told by its file.
+    """
+    code = getattr(method, "__code__", None)
+    return code is not None and code.co_filename == process.active_children.__code__.co_filename
 
 
 class Rehearsal:
@@ -40,7 +50,9 @@ class Rehearsal:
             near, far = socket.socketpair()
             with near, far, self._as_before():
                 near.sendall(self.message)
-                self.take_over(far)._bootstrap(parent_sentinel=None)
+                job = self.take_over(far)
+                if _is_the_stdlibs(job._bootstrap) and _is_the_stdlibs(job.run):
+                    job._bootstrap(parent_sentinel=None)
 
     @contextlib.contextmanager
     def _as_before(self) -> Iterator[None]:
@@ -61,6 +73,6 @@ class Rehearsal:
             yield
         finally:
             if sys.stdin is not stdin:
-                os.close(sys.stdin.fileno())
+                close(sys.stdin.fileno())
             for place, name, value in saved:
                 setattr(place, name, value)

@@ -15,6 +15,7 @@ import sys
 import threading
 from multiprocessing import process, resource_tracker, spawn
 from multiprocessing import util as _util
+from posix import close
 from typing import TYPE_CHECKING, Any
 
 import earlyfork
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 util: Any = _util  # its private half, which start methods share, is not in the type stubs
+
+
+_FROM_STDIN = " (it was read from stdin)"
 
 
 class Kept:
@@ -68,10 +72,10 @@ class Kept:
             base.send_fh(resource_tracker.getfd(), far_report)
             base.call("earlyfork.mp.child.prepare", payload)
         except BaseException:
-            os.close(report)
+            close(report)
             raise
         finally:
-            os.close(far_report)
+            close(far_report)
         kept._report = report
         return kept
 
@@ -140,6 +144,13 @@ class Source:
             and not self._former
         ):
             return Kept.of_this_worker(above, key)
+        if main is not None and main[0] == "path" and not os.path.exists(main[1]):
+            raise earlyfork.TemplateError(
+                "the main program can't be run again for its workers: there is no file "
+                f"{main[1]!r}{_FROM_STDIN * str(main[1]).endswith('<stdin>')}. Run it from a file, "
+                "or fork the workers from a snapshot, which has its functions: "
+                "earlyfork.mp.get_context(template=earlyfork.template.snapshot())"
+            )
         payload = pickle.dumps((key, self._preload(), main, settings.shared))
         if self.template is not None:
             base = self.template.fork()
@@ -207,14 +218,20 @@ def settings() -> Settings:
 
     Raises:
         RuntimeError: the main module is being imported for a spawned process.
+        FileNotFoundError: there is no working directory any more.
     """
     global _last
     current: Any = process.current_process()
     main = sys.modules["__main__"]
+    try:
+        directory = os.getcwd()
+    except FileNotFoundError as error:
+        text = "this program's working directory was removed: no worker can be started in it"
+        raise FileNotFoundError(error.errno, f"{text}; go to another one by os.chdir()") from None
     mark = (
         [*sys.path],
         [*sys.argv],
-        os.getcwd(),
+        directory,
         multiprocessing.get_start_method(),
         current.authkey,
         main,
@@ -285,7 +302,7 @@ def _spawnv_passfds(path: Any, args: list[Any], fds: Sequence[int]) -> int:
         return stock_spawnv_passfds(path, args, fds)  # type: ignore[no-any-return]
     number = int(text.rpartition("(")[2].rstrip(")"))
     tracker = earlyfork.new().send_fh(number)
-    os.close(tracker.run("earlyfork.mp.child.track").detach())
+    close(tracker.run("earlyfork.mp.child.track").detach())
     return tracker.pid
 
 
