@@ -136,7 +136,7 @@ def _way_up() -> _socket.socket:
         OSError: there is no way up; or its number is another file's, since somebody closed it.
     """
     if here.up < 0:
-        raise BrokenPipeError(ALONE if here.is_alone else "its forker was gone before it ran")
+        raise BrokenPipeError(_why_nobody_can_be_asked())
     sock = socket_on(here.up)
     try:
         credentials = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
@@ -147,6 +147,12 @@ def _way_up() -> _socket.socket:
         sock.detach()
         raise BrokenPipeError("the way to this process's forker was closed (by a closerange?)")
     return sock
+
+
+def _why_nobody_can_be_asked() -> str:
+    if not here.kind:
+        return "this process was not made by earlyfork, so it has no forker to ask"
+    return ALONE if here.is_alone else "its forker was gone before it ran"
 
 
 def close_way_up() -> None:
