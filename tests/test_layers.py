@@ -381,6 +381,38 @@ def test_the_wheel_has_every_folder() -> None:
     assert {*re.findall(r'"([^"]+)"', listed[1])} - {"_earlyfork_pyinstaller"} == folders
 
 
+def on_the_map(tree: str) -> set[str]:
+    """What the map of docs/design.md names, as paths below src without the endings of code."""
+    found = set()
+    root = room = ""
+    for line in tree.splitlines():
+        match = re.match(r"( *)(\S+(?:, \S+)*)(?:  |$)", line)
+        if match is None:
+            continue
+        indent, names = len(match[1]), match[2].split(", ")
+        if indent == 0:
+            root, room = names[0].removeprefix("src/"), ""
+        elif names[0].endswith("/"):
+            room = names[0]
+        else:
+            found |= {root + (room if indent == 4 else "") + name for name in names}
+    return found
+
+
+def test_the_map_has_a_line_for_each_file() -> None:
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    tree = re.search(r"^```\n(src/earlyfork/.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert tree is not None
+    files = [p.relative_to(ROOT / "src") for p in (ROOT / "src").rglob("*.*") if p.is_file()]
+    there = {
+        str(path.with_suffix("") if path.suffix in {".py", ".c"} else path)
+        for path in files
+        if path.suffix in {".py", ".c", ".h", ".pyi"}
+        and (path.name != "__init__.py" or len(path.parts) == 2)  # a room has a line of its own
+    }
+    assert on_the_map(tree[1]) == there
+
+
 @pytest.mark.parametrize(
     "path", [p for p in sorted((ROOT / "src").rglob("*.*")) if p.suffix in {".py", ".c", ".h"}]
 )

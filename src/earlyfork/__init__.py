@@ -1,11 +1,12 @@
 """earlyfork: a new, clean Python process in the time of a socket write.
 
 As the first line of a main program, `import earlyfork` forks the early template, from which all
-new processes of the program then come. Imported by a library it does nothing of the kind: the
-library's processes come from the host's template, or from one that is launched on demand.
+new processes of the program then come. The import in a library forks nothing: the library's
+processes come from the host's template, or from one that is launched on demand.
 
-This is the only module that acts at import, and with __main__ the only one that reads settings
-from the environment, but for EARLYFORK_PURE. All but the fork is loaded when it is first used.
+Of the core, only this module and `template` act when they are imported, and only this one reads
+settings from the environment (but for EARLYFORK_PURE). All but the fork is loaded when it is first
+used.
 """
 
 import _thread
@@ -51,7 +52,7 @@ _HOMES = {
     "sibling": "_origin.new",
     "status": "_origin.status",
 }
-#: What happened at the import, for `status`.
+#: Why the import forked a template, or why not, for `status`.
 _reason = ""
 _settling = _thread.allocate_lock()
 #: The template that the import forked, until the rest of the package takes it over.
@@ -97,7 +98,7 @@ def __dir__() -> list[str]:
 
 
 def _settle() -> None:
-    """Hand what the import found to the rest of the package, which is loaded now."""
+    """Load the rest of the package, and hand it what the import has done."""
     if not hasattr(_os, "fork"):
         raise ImportError(
             "earlyfork makes processes on POSIX systems only: this one has no fork and no way to "

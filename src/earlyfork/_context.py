@@ -55,9 +55,9 @@ def same_place(root: object, cwd: object, stdio: object) -> bool:
 
 
 def raw_environment() -> dict[bytes, bytes]:
-    """The environment as `os.environ` keeps it (its own dict: do not change it).
+    """The environment as `os.environ` keeps it. This is its own dict: do not change it.
 
-    A program may have put another mapping in the place of `os.environ`; then that counts.
+    If a program has put another mapping in the place of `os.environ`, that mapping counts.
     """
     try:
         return os.environ._data  # type: ignore[attr-defined,no-any-return]

@@ -1,8 +1,9 @@
 """Fork a template off the main program, there and then.
 
-Runs on the line that imports earlyfork, so it loads as little as possible, and does without what
-other modules may well import: `__future__`, `_socket`, the ground layer. What is only asked now and
-then is in _importer, what the template does in _origin.shed; both are loaded when they are needed.
+This runs on the line that imports earlyfork. So it loads as little as possible, and does without
+what other modules may well import: `__future__`, `_socket`, the room `_ground`. What is rarely
+asked is in `_importer`, and what the template does in `_origin.shed`; both are loaded when they are
+needed.
 """
 
 import os
@@ -32,7 +33,7 @@ class Forked:
 
     def __init__(self, comm: int, status: int, baseline: _context.Context) -> None:
         self.comm = comm
-        #: By which the socket is known again, should somebody close all fds and open others.
+        #: By its inode the socket is known again, should somebody close all fds and open others.
         self.inode = os.fstat(comm).st_ino
         self.status = status
         self.baseline = baseline
@@ -71,7 +72,7 @@ def main_program_asks(names: list[str]) -> bool:
 
 
 def is_multiprocessing_child() -> bool:
-    """Whether multiprocessing runs this first line again in a child, or a helper, of its own."""
+    """Whether this is a child or a helper of multiprocessing, which runs the first line again."""
     if "--multiprocessing-fork" in sys.argv[1:2]:
         return True
     words = getattr(sys, "orig_argv", [])
@@ -85,10 +86,10 @@ def is_multiprocessing_child() -> bool:
 
 
 def thread_count() -> int:
-    """How many threads this process has, as the kernel counts where it tells us."""
+    """How many threads this process has: by the kernel's count, or else by Python's."""
     try:
         return os.stat("/proc/self/task").st_nlink - 2
-    except OSError:  # no /proc: Python's own threads are all that can be known
+    except OSError:  # no /proc: only Python's own threads can be known
         import _thread
 
         return 1 + _thread._count()
@@ -179,9 +180,12 @@ def load_before_files_go(load: "Callable[[], None]") -> None:
 
 
 def fork_template(body: "Callable[[int, int], NoReturn]") -> Forked:
-    """Fork a process, unrelated to this one, that runs `body(comm, status)`; never in between.
+    """Fork a process that runs `body(comm, status)` and ends there, whatever the body raises.
 
     It is forked twice, so that it is nobody's child and no `wait` ever sees it.
+
+    Args:
+        body: never returns. Its fds are the template's ends of comm and of status.
 
     Raises:
         OSError: no process, no memory or no fd was to be had; nothing is left behind.
@@ -197,9 +201,11 @@ def fork_template(body: "Callable[[int, int], NoReturn]") -> Forked:
     except OSError as error:
         raise OSError(error.errno, f"no template can be forked: {error.strerror}") from error
     try:
-        # A closed stream's number is a socket's here: it differs later, and is made a stream there.
+        # If a standard stream is closed, its number is one of these sockets now. So the baseline
+        # differs from what is found there later, and each new process is told to fill that stream.
         baseline = _context.Context()
-        # It closes two: if streams are closed here, a template would else hold its own other end.
+        # In the template this closes the owner's two ends. Left to `shed` they would stay open if
+        # their numbers are those of closed streams, and the template would hold its own other end.
         if _forking.fork_free(near, far, ours):
             try:
                 body(_above(far), _above(theirs))
@@ -211,7 +217,7 @@ def fork_template(body: "Callable[[int, int], NoReturn]") -> Forked:
             fds.remove(fd)
             close(fd)
         return Forked(_above(near), _above(ours), baseline)
-    except BaseException as error:  # also one that a signal's handler raises just now
+    except BaseException as error:  # also of a signal's handler that was called just now
         for fd in fds:
             close(fd)
         if isinstance(error, OSError):

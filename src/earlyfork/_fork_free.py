@@ -1,6 +1,6 @@
 """Fork a process that is nobody's child, where there is no part in C.
 
-The two functions of _quick that the main program's first line needs.
+These are the two functions of `_quick` that the main program's first line needs.
 """
 
 import _signal
@@ -36,11 +36,19 @@ def two_pairs() -> tuple[int, int, int, int]:
 
 
 def fork_free(near: int, far: int, ours: int) -> bool:
-    """Fork twice, so that what is forked is nobody's child; True there, with all signals blocked.
+    """Fork twice, so that the new process is nobody's child.
 
-    It closes `near` and `ours`, and no handler of the main program ever runs in it. It keeps still
-    for 2 ms, or until something comes at `far`: working right away it would slow down the main
-    program's own start.
+    The new process closes `near` and `ours`. All signals are blocked in it, so that no handler of
+    the main program ever runs there. It keeps still for 2 ms, or until something comes at `far`: if
+    it worked right away, it would slow down the main program's own start.
+
+    Args:
+        near: the owner's end of comm.
+        far: the new process's end of comm.
+        ours: the owner's end of status.
+
+    Returns:
+        True in the new process, False in this one.
 
     Raises:
         OSError: no process, or no memory.
@@ -91,6 +99,6 @@ def _keep_still(far: int) -> None:
 def _exit_of(pid: int) -> int:
     try:
         code = os.waitstatus_to_exitcode(waitpid(pid, 0)[1])
-    except ChildProcessError:  # SIGCHLD is ignored here: the kernel took it
+    except ChildProcessError:  # SIGCHLD is ignored in this program: the kernel has reaped it
         return 0
-    return code if code >= 0 else 4  # killed: as if interrupted (EINTR)
+    return code if code >= 0 else 4  # it was killed: EINTR, as if interrupted

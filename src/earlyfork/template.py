@@ -30,12 +30,15 @@ __all__ = ["TEMPLATE", "snapshot"]
 def snapshot(*, keep_fds: Iterable[int] = ()) -> Process:
     """Fork a template off this process as it is now.
 
-    Regular files, devices and listening sockets stay open in it, since code that was set up
-    before relies on them; pipes, connected sockets and everything else with a peer is replaced by
-    a dead end, so that no peer waits for this process in vain.
+    Regular files, devices and listening sockets stay open in the template, since code that was set
+    up before relies on them. Pipes, connected sockets and everything else with a peer is replaced
+    by a dead end, so that no peer waits for this process in vain.
 
     Args:
         keep_fds: further fds that stay open there.
+
+    Returns:
+        The template. Processes that are forked from it have the main module's functions.
 
     Raises:
         TemplateError: Python threads run (they are named), or greenlets do.
@@ -44,6 +47,8 @@ def snapshot(*, keep_fds: Iterable[int] = ()) -> Process:
 
     Warns:
         EarlyForkWarning: native threads run; they are named. BLAS pools are common and cope.
+
+    From AnyEvent::Fork::Template, which takes one when it is loaded and no more after that.
     """
     earlyfork._settle()
     keep = set(keep_fds)
@@ -73,7 +78,7 @@ def snapshot(*, keep_fds: Iterable[int] = ()) -> Process:
     comm_to_default = default.default_comm()
     found = health.findings(keep)
     with warnings.catch_warnings():
-        # 3.12 and later warn of fork beside threads; that was said above, with names.
+        # 3.12 and later warn of a fork beside threads. That was said above, with their names.
         warnings.simplefilter("ignore", DeprecationWarning)
         forked = _early.fork_template(
             lambda comm, status: shed.snapshot_template(comm, status, keep, comm_to_default, main)
@@ -83,7 +88,7 @@ def snapshot(*, keep_fds: Iterable[int] = ()) -> Process:
 
 
 class _Refused:
-    """What stands for TEMPLATE where the main module is run again by multiprocessing."""
+    """Stands for TEMPLATE where multiprocessing runs the main module again."""
 
     def __getattr__(self, name: str) -> NoReturn:
         raise TemplateError(

@@ -1,8 +1,8 @@
-/* A new process: from its birth to the end of what it runs, as long as all of that is usual.
+/* A new process: from its birth to the function that it runs, as long as all of that is usual.
  *
- * It lets go of what is its forker's, rehearses if it is a standby that was told nothing yet, reads
- * its first batch, and runs what that says. No frame of Python lies below the function that it
- * runs. A batch that says anything else is not obeyed here: the server gets it whole.
+ * The process closes what is its forker's. If it is a standby that was told nothing yet, it
+ * rehearses. It reads its first batch, and what that says to run is called with no frame of Python
+ * below it. A batch that says anything else is not obeyed here: the server gets it whole.
  */
 #include "quick.h"
 
@@ -14,8 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* What a new process knows of itself until its first batch has come, and that batch: side by side,
- * since each page that is written to is copied. */
+/* What a new process knows of itself until its first batch has come, and that batch. They lie side
+ * by side, since each page that is written to is copied. */
 static struct {
     int comm, up, forker, standby, root;
     PyObject *births, *socket_class;
@@ -82,7 +82,7 @@ close_fds_in(PyObject *tuple)
         close((int)PyLong_AsLong(PyTuple_GET_ITEM(tuple, i)));
 }
 
-/* What Children.forget and Server.become do about the system. */
+/* Does to the system what Children.forget and Server.become do. */
 void
 be_born(const Forker *f, int comm, int up, int standby)
 {
@@ -105,7 +105,7 @@ be_born(const Forker *f, int comm, int up, int standby)
     prctl(PR_SET_NAME, standby ? "ef-standby" : "ef-prepared");
     born.comm = comm;
     born.up = up;
-    born.forker = getppid();  /* another one if that is gone: then there is nobody to ask */
+    born.forker = getppid();  /* another pid if the forker is gone already: nobody is asked then */
     born.standby = standby;
     born.root = f->root;
     born.births = f->births;
@@ -116,7 +116,7 @@ be_born(const Forker *f, int comm, int up, int standby)
 
 /* -- what it runs ------------------------------------------------------------------------------ */
 
-/* resolve() of _child/here.py, quickly for `module.name` of a module that is loaded. */
+/* The same as resolve() of _child/here.py, but quick for `module.name` of a loaded module. */
 static PyObject *
 find(const char *name, Py_ssize_t length)
 {
@@ -129,7 +129,7 @@ find(const char *name, Py_ssize_t length)
     return PyObject_CallFunction(resolve, "s#", name, length);
 }
 
-/* Frame RUN of _child/commands.py: what is to be called. Owns comm. */
+/* Obeys the frame RUN as _child/commands.py does: returns what is to be called. Owns comm. */
 static PyObject *
 job_for(int comm, const char *name, Py_ssize_t length)
 {
@@ -149,7 +149,7 @@ job_for(int comm, const char *name, Py_ssize_t length)
         return NULL;
     }
     set_slot(here, here_slots.kind, Py_NewRef(s_worker));
-    PyObject *job = PyMethod_New(function, sock);  /* called, it calls function(sock) */
+    PyObject *job = PyMethod_New(function, sock);  /* job() is function(sock) */
     Py_DECREF(function);
     Py_DECREF(sock);
     return job;
@@ -188,14 +188,15 @@ rights_are_known(char *room, size_t size)
     return known == known_end;
 }
 
-/* In a standby: all that a run does, once, so that the pages it touches are this process's own. */
+/* In a standby: do once all that a run does. The pages that a run touches are this process's own
+ * after that. */
 static int
 rehearse(void)
 {
     int ends[2], none[4], count;
     char batch[PAD];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-        return 0;  /* it is for speed only */
+        return 0;  /* a rehearsal is for speed only */
     if (send(ends[1], born.fork_batch, PAD, MSG_NOSIGNAL | MSG_DONTWAIT) != PAD
         || receive(ends[0], batch, PAD, MSG_DONTWAIT, none, &count, NULL) != PAD) {
         close(ends[0]);
@@ -215,7 +216,7 @@ rehearse(void)
     PyErr_Fetch(&type, &value, &traceback);
     if (job == NULL)
         close(ends[0]);
-    else  /* dropped open, it would warn of that */
+    else  /* a socket that is dropped open warns of that */
         close_socket(PyMethod_GET_SELF(job));
     close(ends[1]);
     Py_XDECREF(job);
@@ -228,7 +229,7 @@ rehearse(void)
     return 0;
 }
 
-/* discard_pending of _child/commands.py, and an empty mask. */
+/* Does what discard_pending of _child/commands.py does, then unblocks all signals. */
 static void
 unblock_signals(void)
 {
@@ -244,8 +245,8 @@ unblock_signals(void)
     pthread_sigmask(SIG_SETMASK, &signals, NULL);
 }
 
-/* Where the frame RUN starts in a batch that says to run something, unlinked, and before that
- * nothing but what is about the surroundings; NULL for any other. */
+/* Where the frame RUN starts in a usual first batch: one that says to run something, neither linked
+ * nor alone, with nothing before it but frames about the surroundings. NULL for any other batch. */
 static const char *
 run_frame(const char *batch, ssize_t size, int fds)
 {
@@ -268,7 +269,7 @@ run_frame(const char *batch, ssize_t size, int fds)
     return NULL;
 }
 
-/* The first thing that it does as itself. */
+/* The first thing that a new process does: put right what `here` says of it. */
 static int
 begin(void)
 {
@@ -290,13 +291,14 @@ begin(void)
     return 0;
 }
 
-/* Wait for the first batch: what came of it, with errno if that is -1. -2: an exception. */
+/* Wait for the first batch. Returns the number of bytes that came; -1 and errno; -2 and an
+ * exception. */
 static ssize_t
 first_batch(int *count)
 {
     int comm = born.comm;
     char *batch = born.batch;
-    /* What it shall run may have been said before it was there: no time to rehearse then. */
+    /* The batch may have been sent before this process was there: no time to rehearse then. */
     ssize_t got = receive(comm, batch, PAD, MSG_DONTWAIT, born.fds, count, &born.sender);
     int wait = got < 0 && (errno == EAGAIN || errno == EINTR);
     if (wait && born.standby && rehearse() < 0)
@@ -324,7 +326,7 @@ first_batch(int *count)
     return got;
 }
 
-/* As `live`; NULL: an exception. */
+/* The same as `live`, but NULL and an exception on failure. */
 static PyObject *
 first_job(void)
 {
@@ -337,12 +339,13 @@ first_job(void)
     const char *batch = born.batch, *run = run_frame(batch, got, count);
     PyObject *pending = *at_slot(here, here_slots.pending);
     if (run == NULL || *at_slot(here, here_slots.spoke) == Py_True || pending == NULL
-        || !PyList_Check(pending) || PyList_GET_SIZE(pending) || !rights_are_known(born.batch + got, (size_t)(LARGE - got)))
+        || !PyList_Check(pending) || PyList_GET_SIZE(pending)
+        || !rights_are_known(born.batch + got, (size_t)(LARGE - got)))
         return bytes_and_fds(CHILD, comm, batch, got, born.fds, count, &born.sender);
     if (run > batch + HEAD && apply_surroundings(batch + HEAD, run, born.fds, count) < 0)
         return NULL;
     unblock_signals();
-    int on = 1;  /* take_to_work of _child/here.py */
+    int on = 1;  /* the mark that take_to_work of _child/here.py sets */
     setsockopt(born.up, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof on);
     name_senders(comm, 0);
     return job_for(comm, run + FRAME + 1, number_at((const unsigned char *)run + 1) - 1);

@@ -1,6 +1,6 @@
-/* What is asked of Python's objects: slots, sockets, globals, and the answers for the server.
+/* What is asked of Python's objects: slots, sockets, globals, and what is handed to the server.
  *
- * Nothing here knows of forkers or new processes, or asks the kernel for anything but a close.
+ * This unit knows nothing of forkers and new processes, and asks the kernel only to close an fd.
  */
 #include "quick.h"
 

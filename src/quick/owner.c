@@ -1,5 +1,6 @@
-/* What an owner asks of the system when it makes a process: a standby from a queue, whether it is
- * still in the same place, a socket. And the second line of a linked worker, `fall_with`.
+/* What an owner asks of the system when it makes a process: a standby from a queue; whether its own
+ * directory and streams are still the same; a socket. And `fall_with`, the second line of a linked
+ * worker.
  *
  * Nothing here waits, forks, or remembers anything.
  */
@@ -23,9 +24,9 @@ take(PyObject *self, PyObject *args)
     (void)self;
     if (!PyArg_ParseTuple(args, "iii:take", &polled[0].fd, &polled[1].fd, &queue))
         return NULL;
-    if (poll(polled, 2, 0) > 0)  /* a pidfd of -1 is passed over */
+    if (poll(polled, 2, 0) > 0)  /* poll passes over a pidfd of -1 */
         return PyLong_FromLong(-2);
-    do  /* the template died; what it queued comes after this */
+    do  /* after ECONNRESET the template is dead, and what it had queued comes next */
         got = receive(queue, message, sizeof message, MSG_DONTWAIT, fds, &count, NULL);
     while (got < 0 && (errno == ECONNRESET || errno == EINTR));
     if (got < 0 && errno == EAGAIN)
@@ -53,7 +54,7 @@ open_socket(PyObject *self, PyObject *args)
     return socket_of(class, fd);
 }
 
-/* Whether a number of Python is this one. */
+/* Whether an item of a tuple is this number. */
 static int
 is_number(PyObject *tuple, Py_ssize_t at, unsigned long long number)
 {

@@ -1,6 +1,8 @@
 /* What is asked of the kernel: time, bytes and fds over sockets, the news of deaths, a fork.
  *
- * No object of Python is looked at here, and no exception is set: who fails says so with an errno.
+ * This unit looks at no object of Python. Its functions report a failure by errno, and set no
+ * exception; but in `poll_now` a signal handler of Python may raise one, and in `fork_now` an audit
+ * hook.
  */
 #include "quick.h"
 
@@ -48,8 +50,8 @@ put_decimal(char *at, unsigned long number)
     return length;
 }
 
-/* write_status of _child/children.py: an owner that can't be told all of it is told that it's
- * over. */
+/* Does what write_status of _shared/sockets.py does: when not all of the frame can be sent, the
+ * socket is ended, and the owner takes the process for lost. */
 void
 tell_owner(int fd, int op, long number)
 {
@@ -121,8 +123,8 @@ send_with_fds(int fd, const void *data, size_t size, const int *fds, int count)
     return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -1 : 0;
 }
 
-/* Where it is written that a child died. The interpreter's own way from a signal to a wakeup fd
- * leads through its memory, and would take the wakeup fd from asyncio. */
+/* The fd to which the death of a child is written. The interpreter's own wakeup fd is not used: its
+ * way from a signal to that fd touches more memory, and asyncio needs that fd for itself. */
 static volatile int woken_at = -1;
 
 static void
@@ -130,7 +132,7 @@ on_death(int number)
 {
     int before = errno;
     (void)number;
-    ssize_t ignored = write(woken_at, "!", 1);  /* full: it will be read */
+    ssize_t ignored = write(woken_at, "!", 1);  /* fails when it is full: then it will be read */
     (void)ignored;
     errno = before;
 }
@@ -187,7 +189,8 @@ holds_bytes(int fd)
 int
 holds_message(int fd)
 {
-    /* Room for the sender's name, which an end of file has not, and for no fd. */
+    /* Room for the sender's credentials, which a message has and an end of file has not; for no
+     * fd. */
     union { struct cmsghdr align; char space[CMSG_SPACE(sizeof(struct ucred))]; } ancillary;
     char first;
     struct iovec vector = {&first, 1};

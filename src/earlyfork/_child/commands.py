@@ -1,7 +1,7 @@
 """What each frame does to the process that serves: the table OBEY.
 
-Each function takes the server and the frame's payload; the one for RUN
-returns what is to be run.
+Each function takes the server and the frame's payload. The function for RUN returns what is to be
+run.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ else:
 
 
 def _guarded(server: Server) -> Callable[[], None]:
-    """Watch over the owner while code that was sent runs."""
+    """While code that was sent runs, end this process when its owner ends; how to stop that."""
     told = any(op in guard.LASTING for op, _ in server.todo)
     end_guard = guard.begin(server.comm, needed=told or bool(server.kids.status))
 
     def stop() -> None:
         end_guard()
         server.kids.careful = True
-        flush()  # or each process that is forked from here would write it again
+        flush()  # or each process that is forked from here would write the same again
         if server.kids.armed:
             open_files.settle()
             server.kids.listen()  # asyncio, among others, takes the wakeup fd away
@@ -105,12 +105,12 @@ def _fork(server: Server, payload: bytes) -> None:
         server.drop_nursery()
         server.kids.queue = socket_on(server.fds.take())
         server.kids.standby = payloads.unpack_number(payload)
-    server.kids.waiting.clear()  # whoever asks this way found none
+    server.kids.waiting.clear()  # who asks by FORK has found the queue empty
     server.fork(asked)
 
 
 def _queue(server: Server, payload: bytes) -> None:
-    """In a nursery: make the standbys of the process that it stands in for."""
+    """In a nursery: make the standbys of the template that it stands in for."""
     server.be_forker()
     kids = server.kids
     kids.queue = socket_on(server.fds.take())
@@ -145,8 +145,8 @@ def _path(payload: bytes, _fds: Fds) -> None:
     apply_path(payload)
 
 
-#: Frames about the surroundings, which change nothing of the server: called with the payload and
-#: the fds of the batch, of which they take their own.
+#: What obeys the frames about the surroundings, which change nothing of the server. Each function
+#: is called with the payload and the fds of the batch, and takes the fds that belong to its frame.
 SURROUND: dict[int, Callable[[bytes, Fds], None]] = {
     wire.ENV: _env,
     wire.CHROOT: _chroot,
@@ -164,7 +164,7 @@ def _surround(op: int) -> Callable[[Server, bytes], None]:
 def _park(server: Server, _payload: bytes) -> None:
     """Hold the owner's end of the status socket while nobody owns this process.
 
-    It keeps a forker that has nothing else to do from going away.
+    As long as that end is open, a forker that has nothing else to do does not go away.
     """
     server.parked.append(server.fds.take())
     tell(wire.PARK, b"")
@@ -173,8 +173,8 @@ def _park(server: Server, _payload: bytes) -> None:
 def _adopt(server: Server, _payload: bytes) -> None:
     """Have the forker speak to the new owner, who counts from here on what changes this process.
 
-    The former end travels along: closed here, its hang-up could be seen before this is heard, and
-    a forker without an owner of its own would forget this process.
+    The end of the former owner travels along. If this process closed it, the forker could see the
+    hang-up before it hears this message; one without an owner would then forget this process.
     """
     server.kids.generation = 0
     with Fds((server.fds.take(), *server.parked)) as fds:
@@ -183,11 +183,11 @@ def _adopt(server: Server, _payload: bytes) -> None:
 
 
 def _link(fds: Fds, *, second_line: bool) -> None:
-    """Have this process end with its owner: by its forker, and by the kernel should that be dead.
+    """Have this process end with its owner: by its forker, or by the kernel if that is dead.
 
-    The first two fds are the ends of a socketpair, if there is a second line. This process keeps
-    the near end. The far one is held by the owner and, so that there is time to obey SIGTERM, by
-    the forker; here it is closed last, so nobody's end in between is missed.
+    If there is a second line, the first two fds are its ends. This process keeps the near end. The
+    far end is held by the owner and, so that there is time to obey SIGTERM, by the forker. Here it
+    is closed last: so if owner and forker end in between, that is not missed.
     """
     if second_line:
         here.line = fds.take()
@@ -197,7 +197,7 @@ def _link(fds: Fds, *, second_line: bool) -> None:
 
 
 def discard_pending() -> None:
-    """Drop the terminal's signals that came while nobody here was meant, lest they hit later."""
+    """Drop the signals that are pending: they were not meant for what will run here."""
     for number in _signal.sigpending():
         handler = _signal.getsignal(number)
         _signal.signal(number, _signal.SIG_IGN)

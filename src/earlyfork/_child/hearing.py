@@ -1,8 +1,8 @@
 """What a forker hears from its children, and what of it is obeyed.
 
-What speaks may be any code at all: it may send what it likes, as often as it likes, with any files.
-What each message may be, and when, is the table HEARD. A child that says anything else is heard no
-more. Nothing is read before it is known to be allowed: no file that is not wanted ever gets here.
+What speaks may be any code at all: it may send what it likes, as often as it likes, with any fds.
+The table HEARD says which messages may come, and when. A child that says anything else is heard no
+more. A message is looked at before it is read, so no fd that is not wanted ever gets here.
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ if TYPE_CHECKING:
 AT_ONCE = 4
 #: The longest message that is obeyed.
 LONGEST = payloads.UP_HEAD.size + wire.MAX_TEXT
-#: How often a child may say that it has failed: its function, then what it runs at its end.
+#: How often a child may say that it has failed: once for its function, once for what that has
+#: registered for the end.
 MOST_ERRORS = 2
 #: How often a child may ask for what it is refused.
 MOST_REFUSALS = 8
 
-#: What is noted of a child that has said so.
+#: This is noted of a child that has sent RUNS.
 RUNS = "runs"
 #: What is noted of a nursery by its template.
 NURSERY = "nursery"
@@ -64,9 +65,9 @@ class Rule:
     ) -> None:
         self.do = do
         self.fds = fds
-        #: Whether it comes from the process while it is prepared, and never from what it runs.
+        #: Whether the message may come before RUN only: never from the function that is run.
         self.before_run = before_run
-        #: What is noted of the child; it may not say this again.
+        #: If this is set, it is noted of the child, and the message may not come again.
         self.once = once
 
 
@@ -75,7 +76,10 @@ class Refused(Exception):  # noqa: N818 - the reason to hear a child no more
 
 
 def hear(server: Server, pid: int) -> None:
-    """Obey what a child has said, up to a limit; this process may be a new child after that."""
+    """Obey what a child has said, up to AT_ONCE messages.
+
+    A message may ask for a process. So this process may be a new child when this returns.
+    """
     kids = server.kids
     for _ in range(AT_ONCE):
         up = kids.ups.get(pid)
@@ -94,11 +98,11 @@ def _hear_one(server: Server, pid: int, up: int) -> bool:
     except BlockingIOError:
         return False
     except FdsLost as error:
-        if error.found >= 2:  # more came than any message has
+        if error.found >= 2:  # more fds came than any message may have
             kids.cut(pid)
-        return True  # else no room for what was asked; who asked sees the end of its socket
+        return True  # else there was no room for the fds here; who sent them sees their end
     except Exception:
-        # Refused, or a fault about this child: it is not heard any more, and nobody else notices.
+        # Refused, or an error about this child: it is heard no more, and nobody else notices.
         kids.cut(pid)
         return False
     finally:
@@ -106,7 +110,7 @@ def _hear_one(server: Server, pid: int, up: int) -> bool:
     try:
         rule.do(server, pid, message[payloads.UP_HEAD.size :], fds, sender)
     except Exception:
-        if kids is not server.kids:  # this is a new child, and that is its own failure
+        if kids is not server.kids:  # this is the new child, and the error is its own
             raise
         kids.cut(pid)
     finally:
@@ -119,7 +123,8 @@ def _allowed(server: Server, pid: int, message: bytes) -> Rule:
     """The rule for a message that may come now.
 
     Raises:
-        Refused: it may not.
+        Refused: the message may not come now, or ever.
+        ProtocolError: it is none of a child's.
     """
     if len(message) > LONGEST:
         raise Refused
@@ -136,10 +141,11 @@ def _allowed(server: Server, pid: int, message: bytes) -> Rule:
 
 
 def _take(sock: _socket.socket, rule: Rule) -> tuple[Fds, Sender]:
-    """Read the message away, with as many fds as it may have.
+    """Read the message away, and take the fds that it may have.
 
     Raises:
-        Refused: it has others. FdsLost: they found no place here.
+        Refused: it has another number of fds.
+        FdsLost: the fds found no place here, or were more than it may have.
     """
     if rule.fds == (0,):
         foreign.discard(sock)
@@ -169,7 +175,7 @@ def _count(server: Server, pid: int, what: str, most: int) -> None:
 
 
 def _new(server: Server, pid: int, _payload: bytes, fds: Fds, sender: Sender) -> None:
-    """A descendant wants a process forked off the clean template: fork it, or pass it on."""
+    """A descendant wants a process forked off the clean template: fork it, or pass that on."""
     if _may_ask(server, pid, fds, sender, gone=server.kids.lingering and server.root):
         _fork_or_pass_on(server, wire.NEW, fds, sender)
 
@@ -185,14 +191,18 @@ def _sibling(server: Server, pid: int, _payload: bytes, fds: Fds, sender: Sender
 
 
 def _may_ask(server: Server, pid: int, fds: Fds, sender: Sender, *, gone: bool) -> bool:
-    """Whether a request is one, and is granted; who is refused is told why, a few times."""
+    """Whether a request for a process is granted; who is refused is told why, a few times.
+
+    Raises:
+        Refused: this is no such request, since its fds are no streams; or it came too often.
+    """
     if not all(map(foreign.is_stream, fds)):
         raise Refused
     refusal = 0
     if sender is not None and not is_in_our_namespaces(sender[0]):
         refusal = errno.EPERM  # what it has there says nothing about what it has here
     elif gone:
-        refusal = errno.EPIPE  # the owner is gone, and so are its streams
+        refusal = errno.EPIPE  # the template's owner is gone, and so are its streams
     if refusal:
         _count(server, pid, "refusal", MOST_REFUSALS)
         _refuse(fds, refusal)
@@ -252,7 +262,7 @@ def _adopt(server: Server, pid: int, _payload: bytes, fds: Fds, _sender: Sender)
 
 
 def _link(server: Server, pid: int, payload: bytes, fds: Fds, _sender: Sender) -> None:
-    """A child is to end with its owner, whose end the fds show."""
+    """A child shall end with its owner, whose end is seen at the fds."""
     lines, owner = Fds(), Fds()
     for fd in fds:
         if foreign.is_stream(fd) and payload == payloads.SECOND_LINE and not lines:
@@ -275,14 +285,14 @@ def _full(server: Server, pid: int, _payload: bytes, _fds: Fds, _sender: Sender)
 
 
 def _unrehearsed(server: Server, pid: int, _payload: bytes, _fds: Fds, _sender: Sender) -> None:
-    """A standby could not do what all of them shall do: no more of them are forked ahead."""
+    """A standby's rehearsal failed, as that of the next one would: no more are forked ahead."""
     if pid not in server.kids.waiting:
         raise Refused
     server.kids.standby = 0
 
 
 def _runs(_server: Server, _pid: int, _payload: bytes, _fds: Fds, _sender: Sender) -> None:
-    """What this child says from here on is said by what it runs."""
+    """What this child says from here on is said by the function that it runs."""
 
 
 HEARD = {

@@ -1,6 +1,6 @@
 """What a process that earlyfork made knows of itself, and how it talks to its forker.
 
-Its one object, `here`, is inherited by every fork and put right there.
+The one object `here` is inherited by every fork, and put right in the new process.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class Here:
         self.kind = ""  # "template", "prepared" or "worker"; empty: not made by earlyfork
         #: The way up to the forker; -1 where there is none.
         self.up = -1
-        #: The process that forked this one: what is `up` is its socket, and nobody else's. -1: this
-        #: one runs alone.
+        #: The pid of the process that forked this one. The socket at `up` comes from that process,
+        #: or its number is another file's by now. -1: this process runs alone.
         self.forker = 0
         #: Whether something was said on `up`.
         self.spoke = False
-        #: A root's own end of its status socket: who holds the other end sees it die.
+        #: A root template's end of its status socket: who holds the other end sees the root die.
         self.lifeline = -1
-        #: In a linked worker: the socket by whose end the kernel ends it.
+        #: In a linked worker: its end of the line. The kernel kills it when the other end closes.
         self.line = -1
         #: What this process was told to run, for its error messages.
         self.doing = ""
@@ -69,12 +69,12 @@ class Here:
         #: What senders had of whom this process knew that it has no more rights than they.
         self.rights = b""
         self.baseline: _context.Context | None = None
-        #: Whether a request for a new process that is sent up finds a clean template.
+        #: Whether a request for a process finds a clean template when it is sent up.
         self.can_ask = False
-        #: Files that were opened in a template: what its workers write to them is theirs to flush.
+        #: Files that were opened in a template. Its workers flush what they write to them.
         self.files: list[Any] = []
-        #: What this process runs. Kept until its end: dropped earlier, its socket would warn that
-        #: nobody closed it.
+        #: What this process runs. It is kept until the end of the process: dropped earlier, its
+        #: socket would warn that nobody closed it.
         self.job: Callable[[], object] | None = None
 
     @property
@@ -87,7 +87,7 @@ here = Here()
 
 
 def set_name(name: str) -> None:
-    """What `ps` shows of this process (15 bytes of it)."""
+    """Set what `ps` shows of this process; 15 bytes of the name are shown."""
     try:
         fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
     except OSError:  # no /proc: a chroot, or another system
@@ -103,10 +103,12 @@ def tell(
 ) -> None:
     """Send something up to the forker; in the name of another process if `sender` names one.
 
+    A root template has no forker, and tells its owner.
+
     Raises:
         PermissionError: this process may not speak in the name of another one.
-        OSError: the forker is gone, does not read for five seconds, or was told something that it
-            may not be told.
+        OSError: the forker is gone; or it does not read for five seconds; or it hears this process
+            no more, since this process runs alone or has said what it may not say.
     """
     if here.up < 0 and here.lifeline >= 0 and not fds:  # a root tells its owner itself
         write_status(here.lifeline, op, payload)
@@ -128,10 +130,10 @@ def tell(
 
 
 def _way_up() -> _socket.socket:
-    """The way up as a socket, which does not own it.
+    """The way up as a socket object, which the caller detaches: it does not own the fd.
 
     Raises:
-        OSError: there is none; or its number is another file's, since somebody closed it.
+        OSError: there is no way up; or its number is another file's, since somebody closed it.
     """
     if here.up < 0:
         raise BrokenPipeError(_why_nobody_can_be_asked())
@@ -154,25 +156,25 @@ def _why_nobody_can_be_asked() -> str:
 
 
 def close_way_up() -> None:
-    """From now on, this process asks its forker for nothing, and tells it nothing."""
+    """From now on, this process can ask its forker for nothing, and tell it nothing."""
     up, here.up = here.up, -1
     if up >= 0:
         close(up)
 
 
 def take_to_work() -> None:
-    """Tell the forker for good that what this process says is said by what it runs.
+    """Tell the forker that from now on, the function that this process runs speaks on the way up.
 
-    A mark on this end says so, of which the forker holds a copy: nobody can take it away, and it
-    wakes nobody. What was said before and is not heard yet would count as said after the mark:
-    then a message says it.
+    A mark on this end of the socket says so. The forker sees the mark at its copy of the end.
+    Nobody can take the mark away, and it wakes nobody. But what was said before and is not heard
+    yet would count as said after the mark. So a process that has said something sends a message.
     """
     if here.up < 0:
         return
     if here.spoke or not has_marks:
         try:
             tell(RUNS, b"")
-        except OSError:  # there is nobody to ask for anything any more
+        except OSError:  # the forker is gone: nobody can be asked for anything any more
             close_way_up()
         return
     sock = socket_on(here.up)
@@ -196,10 +198,10 @@ def resolve(name: str) -> Any:
 
 
 def rehearsal(sock: socket.socket) -> None:
-    """What a standby runs once before it waits; whoever calls it closes the socket.
+    """What a standby runs once before it waits; the caller closes the socket.
 
-    `rehearse` puts another function in its place: to ask here whether there is more to do would
-    cost each standby six page faults.
+    `rehearse` puts another function in the place of this one. To ask here whether there is more to
+    do would cost each standby six page faults.
     """
     sock.send(b"!")
 
@@ -211,12 +213,14 @@ def rehearse(function: Callable[[], object] | None) -> None:
     """In a process that is being prepared: what its standbys do once before they wait.
 
     What a process touches for the first time after a fork is copied, page by page. A standby that
-    has done beforehand what its worker will do has that behind it when it is taken.
+    has done beforehand what its worker will do has made these copies when it is taken.
 
     Args:
-        function: called in each standby without arguments. It puts back all that it changes there.
-            What it raises is printed, and the template forks no more standbys; the process that it
-            is called in goes on. None: nothing any more.
+        function: called in each standby without arguments. It must put back all that it changes
+            there. If it raises, the error is printed, the template forks no more standbys, and the
+            standby itself goes on. None: call nothing any more.
+
+    AnyEvent::Fork has nothing like it.
     """
     global rehearsal
 

@@ -8,7 +8,7 @@ from posix import close
 
 
 def open_directory(path: str | bytes | os.PathLike[str]) -> int:
-    """An fd of a directory, with no more right than to go there."""
+    """An fd of a directory, by which one can go there and do nothing else."""
     return above_streams(os.open(path, getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
@@ -35,7 +35,7 @@ def open_fds() -> list[int]:
 
 
 def above_streams(fd: int) -> int:
-    """The same fd, moved out of 0 to 2 where those were closed; owns what it is given."""
+    """The same fd, moved to 3 or higher if it is one of 0 to 2; owns what it is given."""
     if fd > 2:
         return fd
     import fcntl

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def is_ours(frame: FrameType) -> bool:
-    """Whether a frame runs code of earlyfork's: its file is in the package, at any depth."""
+    """Whether a frame runs code of earlyfork: the code's file is in the package, at any depth."""
     return frame.f_code.co_filename.startswith(_PACKAGE)
 
 
-# As the code of this file says it: in a frozen app that is not where the file lies.
+# Taken from the code of this file, not from `__file__`: in a frozen app the two differ.
 _PACKAGE = os.path.dirname(os.path.dirname(is_ours.__code__.co_filename)) + os.sep
 
 
 def warn(text: str) -> None:
-    """Warn at the line of the user's that led here, past our own and the import's frames."""
+    """Warn with an EarlyForkWarning, at the line of the user's code that led here."""
     import warnings
 
     from earlyfork._ground.errors import EarlyForkWarning

@@ -1,6 +1,7 @@
-"""Starters: processes that were executed to make a root template, and end when it is forked free.
+"""Starters: processes that were executed to make a root template.
 
-They are direct children of this program, and each is waited for by its pid.
+A starter forks the template, and ends. It is a direct child of this program, and is waited for by
+its pid.
 """
 
 from __future__ import annotations
@@ -8,25 +9,26 @@ from __future__ import annotations
 import os
 from posix import waitpid
 
-#: Starters whose root nobody watches any more: waited for when earlyfork is next asked something.
+#: Starters whose template nobody watches any more. They are waited for by `tidy`, when earlyfork is
+#: next asked to launch something or for its status.
 _left: set[int] = set()
 
 
 def leave(starter: int) -> None:
-    """Stop watching a root whose starter may still run."""
+    """Let go of a starter that may still run."""
     if collect(starter, block=False) is None:
         _left.add(starter)
 
 
 def tidy() -> None:
-    """Wait for those that have ended meanwhile."""
+    """Wait for the starters that were let go and have ended meanwhile."""
     for starter in list(_left):
         if collect(starter, block=False) is not None:
             _left.discard(starter)
 
 
 def collect(starter: int, *, block: bool) -> int | None:
-    """Wait for a starter: its exit status, None while it runs or if somebody else took it."""
+    """Wait for a starter: its exit status; None while it runs; 0 if somebody else waited for it."""
     try:
         pid, status = waitpid(starter, 0 if block else os.WNOHANG)
     except ChildProcessError:

@@ -1,4 +1,4 @@
-"""The way up: how a process that earlyfork made gets processes, by asking its own forker."""
+"""How a process that earlyfork made gets processes: it asks its own forker, by its way up."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 
 
 class Above:
-    """The default template as seen from a process that earlyfork made: asked through its forker."""
+    """A template as seen from a process that earlyfork made: it is asked through the forker."""
 
     def __init__(self, baseline: Context | None, op: int = wire.NEW) -> None:
         self.baseline = baseline
         self._op = op
 
     def fork(self) -> Process:
-        """A new process off the clean template that this one descends from (or off its forker).
+        """A new process: off the clean template that this one descends from, or off its forker.
 
         Raises:
-            TemplateDied: this process's forker is gone, or hears it no more (docs/reliability.md).
+            TemplateDied: this process's forker is gone; or hears it no more, since it said what it
+                may not say; or the process runs alone (`run(alone=True)`).
             OSError: no fd to be had here.
         """
         with Fds() as near, Fds() as far:

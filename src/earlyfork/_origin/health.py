@@ -1,7 +1,7 @@
 """What of this process would hurt one that is forked from it: found by looking, told in words.
 
-Looks only; opens nothing that it finds, imports nothing, and changes nothing. A line names what
-there is, what becomes of it in a snapshot, and what to do instead.
+This file only looks: it opens nothing of what it finds, imports nothing and changes nothing. Each
+line names what there is, what becomes of that in a snapshot, and what to do instead.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from earlyfork._owner import inside, linked
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-#: Modules that look at the environment when they are imported, and at what: a process that is
-#: forked with them can't be told otherwise by env=.
+#: Modules that look at the environment when they are imported, and the variables they look at. A
+#: process that is forked with such a module can't be told otherwise by env=.
 READ_AT_IMPORT = {
     "numpy": "OMP_NUM_THREADS, OPENBLAS_NUM_THREADS and MKL_NUM_THREADS",
     "torch": "OMP_NUM_THREADS and MKL_NUM_THREADS",
@@ -34,12 +34,12 @@ READ_AT_IMPORT = {
     "huggingface_hub": "HF_HOME and HF_TOKEN",
     "gevent": "GEVENT_LOOP and GEVENT_RESOLVER",
 }
-#: What is found at the begin of files whose state a library keeps in memory, too.
+#: How the files of databases begin of which a library keeps state in memory as well.
 DATABASES = {b"SQLite format 3\0": "SQLite", b"\xde\xc0\xef\xbe": "LMDB"}
-#: And how the names of files end that such a library keeps beside them.
+#: How the names of the files end that such a library puts beside a database.
 COMPANIONS = ("-wal", "-shm", "-journal")
 GPUS = ("/dev/nvidia", "/dev/kfd", "/dev/dri/")
-#: What the kernel calls the fds of event loops and their like.
+#: What the kernel calls the files of event loops and their like.
 LOOPS = {"eventpoll", "io_uring", "inotify", "timerfd", "signalfd", "eventfd", "fanotify"}
 
 
@@ -47,14 +47,14 @@ def findings(kept: Collection[int] = ()) -> list[str]:
     """What a fork of this process would inherit that may hurt, a line each.
 
     Args:
-        kept: fds that its owner wants there: sockets and pipes among them are not told.
+        kept: fds that the user wants to be there: no line is written for sockets and pipes of them.
     """
     own = own_fds() | shed.tracker_fds()
     return [*_threads(), *_fds(kept, own), *_gpu_state(), *_modules()]
 
 
 def own_fds() -> set[int]:
-    """The fds of earlyfork's that are open here: nothing that the user would have to look after."""
+    """Earlyfork's own fds that are open here: the user need not look after them."""
     found = {default.default_comm(), here.lifeline, here.line, here.up}
     return found.union(
         *map(inside.own_fds, inside.living()), *(watch.own_fds() for watch in linked.watches)

@@ -1,7 +1,7 @@
 """Launch an interpreter, or the frozen app's binary, as a root template.
 
-What is launched needs no earlyfork of its own: the child's text travels over the socket. It forks
-itself free of the host at once, so the only direct child is one that ends by itself in a moment.
+What is launched needs no earlyfork of its own: the child's text travels over the socket. The
+launched process forks the template and ends, so the host has a child of its own for a moment only.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NEEDED = ("close", "read", "waitpid")
 
 
 class Launched:
-    """The launching side's end of a root template, and the process that started it."""
+    """The launching side's ends of a root template, and the process that was executed for it."""
 
     __slots__ = ("baseline", "comm", "starter", "status")
 
@@ -48,10 +48,10 @@ def launch(choice: Choice, env: dict[str, str] | None = None, *, alone: bool = F
     Args:
         choice: what to start.
         env: its environment, if not this process's own.
-        alone: whether a single process will come from it.
+        alone: whether a single process will be forked from it.
 
     Raises:
-        LaunchError: the program can't be executed; names its path and the system's reason.
+        LaunchError: the program can't be executed; the text has its path and the system's reason.
         OSError: no fd or no process to be had.
     """
     starters.tidy()
@@ -85,7 +85,7 @@ def _start(choice: Choice, env: dict[str, str] | None, *, alone: bool) -> Launch
         pid = _execute(choice, command, environment, far)
         if not own_directory:
             result.starter = pid
-        else:  # the starter is its bootloader, which stays as long as the directory
+        else:  # the starter is the app's bootloader, which stays as long as the app's directory
             starters.leave(pid)
         far.close()
         if boot:  # to be read when it has started
@@ -93,7 +93,7 @@ def _start(choice: Choice, env: dict[str, str] | None, *, alone: bool) -> Launch
                 raw = {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}
                 result.baseline.env = raw
                 _send_all(near[0], b"".join((boot, *child_text.modules(raw, alone=alone))))
-            except BaseException:  # no memory, Ctrl-C: it sees the end of its text, and ends
+            except BaseException:  # no memory, Ctrl-C: the interpreter sees no more text, and ends
                 starters.leave(pid)
                 raise
         result.comm, result.status = near
@@ -102,7 +102,7 @@ def _start(choice: Choice, env: dict[str, str] | None, *, alone: bool) -> Launch
 
 
 def _execute(choice: Choice, command: list[str], env: dict[str, str], fds: list[int]) -> int:
-    """Execute a command that inherits these fds, which is waited for by its pid; return that."""
+    """Execute a command that inherits these fds; its pid, by which somebody must wait for it."""
     import subprocess  # here, since most programs never get here
 
     try:
@@ -170,8 +170,8 @@ def _send_all(fd: int, data: bytes) -> None:
     """Send the child's text; an interpreter that is gone already is noticed elsewhere."""
     sock = stream_on(fd)
     try:
-        # All of it must find room, else this would wait for the interpreter to begin. Linux doubles
-        # what is asked for, up to its limit: 426 kB where that was never changed.
+        # All of it must fit into the socket, or this would wait until the interpreter reads. Linux
+        # doubles what is asked for, up to a limit: 426 kB where that was never changed.
         sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, len(data))
         sock.sendall(data, getattr(_socket, "MSG_NOSIGNAL", 0))
     except (BrokenPipeError, ConnectionResetError):

@@ -1,6 +1,6 @@
-"""What a template that was forked off the main program does first: let go of what that had.
+"""What a template that was forked off the main program does first: let go of what the program had.
 
-The rest of the package is loaded here only after that: by then nobody waits.
+Only after that does the template load the rest of the package: by then nobody waits.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def half_imported() -> list[str]:
 
 
 def drop_half_imports() -> None:
-    """Let half-imported modules be imported anew: nobody will ever finish them here.
+    """Forget half-imported modules, which nobody will finish here: they can be imported anew.
 
-    Their submodules go too, since those are bound to the parent only when they are loaded.
-    earlyfork itself is whole enough: this is its last line.
+    Their submodules are forgotten too, since a submodule is bound to its parent only when it is
+    loaded. earlyfork itself stays: the fork is in the last line of its `__init__`.
     """
     half = [name for name in half_imported() if name.partition(".")[0] != "earlyfork"]
     _inherited.extend(
@@ -92,13 +92,19 @@ def finish_half_imports() -> None:
 
 
 def serve_marker(comm: int, status: int, keeps_directory: bool) -> NoReturn:  # noqa: FBT001
-    """What a launched frozen binary does instead of running the app: what its marker says."""
+    """What a launched frozen binary does instead of running the app, as its marker says.
+
+    Args:
+        comm: its end of the socket that its owner speaks to.
+        status: its end of its own status socket.
+        keeps_directory: whether the directory that the app was unpacked into is its own.
+    """
     if not keeps_directory:
         if fork():  # nobody's child, as every root template
             os._exit(0)
         early_template(comm, status)
-    # PyInstaller's bootloader removes the directory as soon as this process ends: it stays until
-    # all that were forked from the template, and so hold the other end of a pipe, are gone.
+    # PyInstaller's bootloader removes the directory as soon as this process ends. So this process
+    # stays until all that were forked from the template are gone: they hold the pipe's other end.
     end, lifeline = os.pipe()
     if fork():
         _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
@@ -116,8 +122,8 @@ def snapshot_template(
     Args:
         comm: its end of the socket that its owner speaks to.
         status: its end of its own status socket.
-        keep: fds that stay open beside those.
-        default: its way to the default template that the main program had; -1 without one.
+        keep: fds that stay open beside those two.
+        default: an fd, the way to the default template that the main program had; -1 without one.
         main: the main program's own names.
     """
     import gc

@@ -1,7 +1,7 @@
 """The owner's end of a process's socket: who may send what, in which batches, and who closes it.
 
-Frames wait for company until something flushes them; a process that is gone misses them, and says
-elsewhere why it is gone.
+Frames wait until several can be sent as one batch, or until something flushes them. If the process
+is gone they are lost, and its status socket says why it is gone.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
     from earlyfork._owner.watch import Watch
 
-#: Commands wait for company until they are this long together.
+#: Frames that wait are sent when all of them are this long, in bytes, or have this many fds.
 FLUSH_FROM = 1 << 15
 FLUSH_FDS = 64
-#: What one send on a stream socket takes as a whole: it is one page at most.
+#: A send of so many bytes on a stream socket is done as a whole or not at all: one page.
 SENT_WHOLE = 4096
 
 
 class Channel:
-    """Comm as seen from the owner, and what of the process's state follows from what was sent."""
+    """Comm as seen from the owner, and the state of the handle: it follows from what was sent."""
 
     # Defaults on the class, since making a process must cost little.
     _state = wire.OPEN

@@ -1,6 +1,7 @@
-"""What the rest of earlyfork asks of a `Process` that its users do not: the class is theirs alone.
+"""What the rest of earlyfork needs of a `Process` and its users do not.
 
-Functions, and no methods. Only this folder knows a handle's underscored attributes.
+These are functions and no methods, so that the class has nothing but what users need. Only this
+folder knows a handle's underscored attributes.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def root(
 
 
 def only_one_of(template: Process) -> Process:
-    """The one process of a template that was launched for it, and lives as long as that handle.
+    """The one process of a template that was launched for it.
+
+    The handle on the template is kept as long as the handle on the process.
 
     Raises:
         TemplateDied, OSError: see `Process.fork`.
@@ -129,7 +132,10 @@ def own_fds(process: Process) -> set[int]:
 
 
 def begin_anew(process: Process, parent: int) -> None:
-    """In the child of a host that forked itself, maybe while another thread was in here."""
+    """In the child of a host that forked itself: let go of what is its parent's.
+
+    Another thread may have been in the middle of anything when the host forked.
+    """
     process._lock = _thread.RLock()
     if process._standbys is not None:
         process._standbys.begin_anew()
@@ -157,7 +163,7 @@ def disown(process: Process) -> None:
 
 
 def forget_all() -> None:
-    """In a snapshot: the handles that it inherited are its main program's, their fds closed."""
+    """In a snapshot: forget the handles of its main program, whose fds are closed by then."""
     for process in living():
         disown(process)
     handles.clear()

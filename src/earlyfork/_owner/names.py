@@ -17,7 +17,8 @@ def check_dotted(name: object, what: str) -> None:
     """Refuse what is no dotted name.
 
     Raises:
-        TypeError: not a str. ValueError: not identifiers and dots.
+        TypeError: it is no str.
+        ValueError: it is not made of identifiers and dots.
     """
     if not isinstance(name, str):
         raise TypeError(f"a {what} is a str, not {type(name).__name__}")
@@ -103,7 +104,8 @@ def pack_argument(value: object) -> tuple[int, bytes]:
     """One value as it travels.
 
     Raises:
-        TypeError: it can't be pickled. ValueError: it is too long.
+        TypeError: it can't be pickled.
+        ValueError: it is too long.
     """
     try:
         op, data = payloads.pack_value(value)
@@ -123,13 +125,13 @@ def pack_argument(value: object) -> tuple[int, bytes]:
 
 
 def _says_no_pickle(error: Exception) -> bool:
-    """Whether this is how pickling says that it can't be done."""
+    """Whether an error is one by which pickle says that a value can't be pickled."""
     own = getattr(sys.modules.get("_pickle"), "PickleError", TypeError)
     return isinstance(error, (TypeError, AttributeError, ValueError, RecursionError, own))
 
 
 def pack_arguments(values: tuple[object, ...]) -> bytes:
-    """The arguments of `eval` and `call`."""
+    """The arguments of `eval` and `call`, as they travel."""
     packed = [pack_argument(value) for value in values]
     body = b"".join(wire.frame(op, data) for op, data in packed)
     if len(body) > wire.MAX_BULK:
@@ -149,7 +151,8 @@ def signal_number(number: int) -> int:
     """A signal that can be sent.
 
     Raises:
-        TypeError: no number. ValueError: no signal has it.
+        TypeError: it is no number.
+        ValueError: no signal has this number.
     """
     found = operator.index(number)
     if found not in signal.valid_signals():

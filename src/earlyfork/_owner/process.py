@@ -1,8 +1,8 @@
 """`Process`: prepare a new process, run something in it, and know how it ends.
 
-The public class and nothing else: what other parts of earlyfork need of it is in `inside`. Knows
-nothing of where processes come from, except that a prepared one can be forked. Longer than other
-files, since it is one class, and its docstrings are the reference.
+This is the public class and nothing else: what other parts of earlyfork need of it is in `inside`.
+The class knows nothing of where processes come from, except that a prepared one can be forked. The
+file is longer than others, since it is one class, and its docstrings are the reference.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ if TYPE_CHECKING:
 _tokens = itertools.count(1)
 #: The batch that runs a function by its name and nothing else, for names seen before.
 _run_batches: dict[str, bytes] = {}
-#: All handles, by the fd of their status sockets: a number that is used again takes the place of a
-#: handle that is gone, so the table is never longer than the table of fds.
+#: All handles, by the fd of their status sockets. When a number is used again, the new handle takes
+#: the place of the one that is gone. So the table is never longer than the table of fds.
 handles: dict[int, weakref.ref[Process]] = {}
 
 
 class Process(Channel):
     """A new process: first prepared, then run. Made by `new`, `new_exec`, `fork`, not directly.
 
-    Preparing methods return the process itself, take effect in the new process in the order of
-    the calls, and never wait for it. Their errors there appear in `ready`, `error` and on stderr.
-    After `run` the object is a handle on what runs.
+    Methods that prepare return the process itself. They take effect in the new process in the order
+    of the calls, and never wait for it. Their errors there appear in `ready`, `error` and on
+    stderr. After `run` the object is a handle on what runs.
 
     Modelled on AnyEvent::Fork's process object.
     """
@@ -66,7 +66,7 @@ class Process(Channel):
     _cloned = False
     _standbys: Standbys | None = None  # made at the first fork
     _is_linked = False
-    #: What must live as long as this handle: the root that a `new_exec` process came from.
+    #: This must live as long as this handle: the root that a `new_exec` process came from.
     _keep: Process | None = None
     #: Of a root template: the surroundings that it was made with.
     _baseline: Context | None = None
@@ -103,7 +103,7 @@ class Process(Channel):
 
     @property
     def name(self) -> str:
-        """What it runs, or where it comes from."""
+        """The function that the process runs, or else the origin of the process."""
         return self._target or self.origin
 
     @property
@@ -154,7 +154,8 @@ class Process(Channel):
         """Call a function there, by name (`pkg.mod.func`, `pkg.mod:obj.attr`) or as an object.
 
         Raises:
-            TypeError, ValueError: not a callable's name, or a function that has none there.
+            TypeError, ValueError: `function` is no name of a callable, or an object that can't be
+                found by a name there; or an argument can't be pickled.
             ProcessStateError: the process runs already, or is closed.
         """
         name = target_name(function, self._main)
@@ -251,7 +252,9 @@ class Process(Channel):
 
         Raises:
             RemoteError: code that was sent raised; carries the traceback from there.
-            TimeoutError: it is not done yet. TemplateDied, OSError: the process was never made.
+            TimeoutError: it is not done yet.
+            TemplateDied, OSError: the process was never made.
+            ProcessLost: the process's template was killed, so nobody can know.
             ProcessStateError: the process runs already, or ended by itself.
         """
         deadline = None if timeout is None else Clock.monotonic() + timeout
@@ -268,7 +271,7 @@ class Process(Channel):
         raise watch.failure()
 
     def _ask_ready(self) -> int:
-        """Ask for a sign that all has been done so far; the number that will come back."""
+        """Ask for a sign that all has been done so far: a number, returned here, comes back."""
         token = next(_tokens)
         self._add(wire.READY, payloads.pack_number(token))
         self._flush()
@@ -300,8 +303,8 @@ class Process(Channel):
             file says that the process is going.
 
         Raises:
-            TypeError, ValueError: no such name, or a function that can't be found there.
-            OSError: linked, and no fd to be had here.
+            TypeError, ValueError: `function` is no name, or an object that can't be found there.
+            OSError: `linked`, and no fd to be had here.
             ProcessStateError: the process runs already, or is closed, or is a root template.
 
         From AnyEvent::Fork's `run`.
@@ -339,7 +342,7 @@ class Process(Channel):
         links.forget_dropped()
 
     def _run_clone(self, name: str, *, linked: bool, alone: bool) -> socket.socket:
-        """Run in one more clone: this process stays behind, since only it can reap its clones."""
+        """Run in one more clone: the process itself stays, since only it can reap its clones."""
         clone = self.fork()
         sock = clone.run(name, linked=linked, alone=alone)
         self._close_standbys()
@@ -352,7 +355,10 @@ class Process(Channel):
     def to_fh(self) -> socket.socket:
         """Hand over the prepared process: its socket is all that needs to travel.
 
-        Another process takes it up with `new_from_fh`. This object is done with.
+        Another process takes it up with `new_from_fh`. This object can't be used any more.
+
+        Returns:
+            The socket, to be sent to another process.
 
         Raises:
             ProcessStateError: the process runs already, or is closed, or is a root template.
@@ -390,14 +396,19 @@ class Process(Channel):
 
     @property
     def pid(self) -> int:
-        """The process id. Waits, for a moment, if the template has not said it yet."""
+        """The process id. Waits, for a moment, if the template has not said it yet.
+
+        Raises:
+            TemplateDied, OSError: there never was a process.
+        """
         return self._watched().pid()
 
     def poll(self) -> int | None:
-        """The return code, or None while the process lives; never waits.
+        """The exit status, or minus the signal's number; None while the process lives. Never waits.
 
         Raises:
             ProcessLost: nobody can know, since the template was killed.
+            TemplateDied, OSError: there never was a process.
         """
         watch = self._watched()
         return watch.returncode if watch.has_exited() else None
@@ -446,7 +457,7 @@ class Process(Channel):
 
     @property
     def returncode(self) -> int | None:
-        """What `poll` or `wait` found last; None before."""
+        """The exit status, or minus the signal's number, as far as it has been heard; else None."""
         return self._watch.returncode
 
     @property
@@ -458,7 +469,7 @@ class Process(Channel):
 
     @property
     def sentinel(self) -> int:
-        """An fd that becomes readable when the process is gone. Belongs to this object."""
+        """An fd that becomes readable when the process is gone. The fd belongs to this object."""
         return self._watched().as_sentinel()
 
     def send_signal(self, number: int) -> None:
@@ -483,7 +494,7 @@ class Process(Channel):
         self.send_signal(signal.SIGKILL)
 
     def close(self) -> None:
-        """Let go: a process that was not run yet exits with status 0, one that runs goes on."""
+        """Let go of the process: if it was not run yet it exits with status 0, else it goes on."""
         self._release()
         if self._is_linked and self._watch.may_live():
             links.drop(self._watch)

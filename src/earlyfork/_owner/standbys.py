@@ -1,8 +1,8 @@
 """How a template is asked for processes: its queue of standbys, requests, whether it still lives.
 
-One object for each template that is forked, made at its first fork: making a process must cost
-little, and most are never forked. It holds no reference to the template, which must go when the
-last handle on it goes; each method is given it.
+There is one object for each template that is forked. It is made at the first fork: to make a
+process must cost little, and most are never forked. The object holds no reference to the handle on
+the template, which must go when its last user drops it. So each method is given the handle.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Standbys:
     """The queue of one template's standbys, and what sees that template die."""
 
     def __init__(self, number: int) -> None:
-        #: How many the template shall keep; it is told with the first request.
+        #: How many standbys the template shall keep; the first request tells it.
         self.number = number
         self._queue: _socket.socket | None = None
         self._poll: select.poll | None = None
@@ -123,7 +123,7 @@ class Standbys:
         return comm, watch
 
     def gone(self, template: Channel) -> bool:
-        """Whether the template is dead. Not for two threads at a time."""
+        """Whether the template is dead. Two threads must not ask at the same time."""
         watch = template._watch
         if self._poll is None:
             self._poll = new_poll()
@@ -140,7 +140,7 @@ class Standbys:
                 watch.refresh()  # not told to have ended: so the pid was still its own
             if watch.over:
                 return True
-        if watch.suspect:  # it is being killed, maybe not all of its sockets are closed yet
+        if watch.suspect:  # it is being killed; maybe not all of its sockets are closed yet
             watch.suspect = False
             return bool(self._poll.poll(1000))
         return bool(self._poll.poll(0))
@@ -167,7 +167,7 @@ class Standbys:
 
     def begin_anew(self) -> None:
         """In the child of a host that forked itself: another thread may have been polling."""
-        self._poll = None  # for good in use, if so
+        self._poll = None  # such a poll object would count as in use for ever
 
     def own_fds(self) -> set[int]:
         """The fds that are held here."""

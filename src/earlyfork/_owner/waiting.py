@@ -30,7 +30,7 @@ class Host:
 
 
 def after_fork_in_child() -> None:
-    """Another thread may have held the lock when the host forked."""
+    """Make the lock anew: another thread may have held it when the host forked."""
     Host.lock = _thread.RLock()
 
 
@@ -87,7 +87,7 @@ class Waiting:
             if not readable(self.fd, 0):
                 return
             gate = self._gate()
-        gate.acquire(timeout=1)  # whoever sleeps on the fd reads it at once
+        gate.acquire(timeout=1)  # the thread that sleeps on the fd reads it at once
 
     def until(self, done: Callable[[], bool], deadline: float | None) -> bool:
         """Read until `done()`; False at the deadline (of `time.monotonic`).
@@ -142,7 +142,7 @@ class Waiting:
         return gate
 
     def _read(self) -> None:
-        if self._reading:  # further up this thread's stack
+        if self._reading:  # the reading goes on further up this thread's stack
             return
         self._reading = True
         try:

@@ -29,7 +29,7 @@ new_epoll: type[select.epoll] | None = own(select, "epoll")
 class Watch(Waiting):
     """One process as seen from its owner.
 
-    `forker` is the watch of the process that forked this one: when this one never came to be, the
+    `forker` is the watch of the process that forked this one. When this one never came to be, the
     reason is found there.
     """
 
@@ -41,7 +41,8 @@ class Watch(Waiting):
     refused: OSError | None = None
     #: The last token of READY that was answered.
     said = 0
-    #: For a launched root: the process that was exec'd, until it has been waited for, and what.
+    #: Of a launched root: the pid of the process that was executed, until it has been waited for;
+    #: and what was executed, for people.
     starter = -1
     started_by = ""
     #: Whether a child of this template was lost: then the template itself is about to be gone.
@@ -105,7 +106,7 @@ class Watch(Waiting):
         self.refused.__cause__ = self.error
         self._ended = True
 
-    # These two the process itself has said, and the code in it may have said anything.
+    # The next two come from the process itself, and the code in it may say anything.
 
     def _told_ready(self, payload: bytes) -> None:
         with contextlib.suppress(wire.ProtocolError):
@@ -116,7 +117,7 @@ class Watch(Waiting):
         self.error = RemoteError(summary, type_name, text)
 
     def _end_of_starter(self) -> None:
-        """Wait for the process that was exec'd, which ends when its fork begins to serve."""
+        """Wait for the process that was executed, which ends when its fork begins to serve."""
         root = self._forker or self
         if root.starter > 0:
             starter, root.starter = root.starter, -1
@@ -127,7 +128,7 @@ class Watch(Waiting):
     # -- what is known ------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Take in what has arrived, if there is anything to ask; waits for nothing."""
+        """Take in what has arrived, unless nothing more can come. Waits for nothing."""
         if not self._ended and not self.foreign:
             self.look()
 
@@ -161,7 +162,8 @@ class Watch(Waiting):
         """The pid; waits for the template to say it.
 
         Raises:
-            OSError: the process was refused by the kernel. TemplateDied: it never came to be.
+            OSError: the kernel, or the template, refused to make the process.
+            TemplateDied: the process never came to be.
         """
         if self._pid is None:
             self.until(lambda: self._pid is not None, None)
@@ -187,7 +189,7 @@ class Watch(Waiting):
         return died
 
     def epitaph(self) -> str:
-        """What is known of the death of this template; gives the news of it a second to arrive."""
+        """What is known of the death of this template; waits a second for news of it to arrive."""
         with contextlib.suppress(ProcessStateError):
             self.until(lambda: self.error is not None, Clock.monotonic() + 1)
         name = f"its template (pid {self._pid})" if self._pid else "its template"
@@ -254,7 +256,7 @@ class Watch(Waiting):
     # -- the fd -------------------------------------------------------------------------------
 
     def own_fds(self) -> set[int]:
-        """Fds that are this object's, and nobody's leak."""
+        """All fds that this object owns: who looks for leaks passes over them."""
         found = {self.fd, self.line}
         if self._epoll is not None:
             found.add(self._epoll.fileno())

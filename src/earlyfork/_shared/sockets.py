@@ -1,7 +1,7 @@
-"""The socket kit of both halves: pairs, messages that carry fds, and who owns an fd that came.
+"""The sockets of both halves: pairs, messages that carry fds, and who owns an fd that came.
 
-Knows what a socket does and not what is said over it, but for two fixed forms: a frame on status,
-and a queued standby.
+This file knows what a socket does. Of what is said over sockets it knows two forms only: a frame on
+status, and a queued standby.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ DONTWAIT = getattr(_socket, "MSG_DONTWAIT", 0)
 PEEK = _socket.MSG_PEEK
 CREDENTIALS = getattr(_socket, "SCM_CREDENTIALS", None)
 POLLIN, POLLOUT = 1, 4  # everywhere
-#: The mark of a process that was told to run, on its way up: that the socket's filter, which it has
-#: not, can't be changed any more. Once set it stays, and it wakes nobody.
+#: By this option a process that was told to run marks its way up. The option forbids to change the
+#: filter of a socket; there is none, so it does nothing else. Nobody can take it back, and setting
+#: it wakes nobody.
 SO_LOCK_FILTER = 44
 has_marks = CREDENTIALS is not None  # Linux
 #: What systems without SOCK_SEQPACKET for AF_UNIX say; errno itself is one module more.
@@ -39,7 +40,7 @@ _EPROTONOSUPPORT, _EPROTOTYPE = 93 if hasattr(os, "memfd_create") else 43, 41
 class FdsLost(wire.ProtocolError):
     """The kernel dropped fds that were sent here."""
 
-    #: How many did find a place, before they were closed again.
+    #: How many of the fds did find a place; they were closed again.
     found = 0
 
 
@@ -138,7 +139,7 @@ def message_pair() -> tuple[_socket.socket, _socket.socket]:
 
 
 def up_pair() -> tuple[int, int]:
-    """The two ends of a child's way up: the one that its forker hears, and the child's."""
+    """The two ends of a child's way up: the one where its forker hears it, and the child's own."""
     hears, speaks = message_pair()
     name_senders(hears, on=True)
     return hears.detach(), speaks.detach()
@@ -209,8 +210,8 @@ def take_queued(queue: _socket.socket) -> tuple[int, int, int, int] | None:
     """A standby from a template's queue as (generation, pid, comm, status); None if there is none.
 
     Raises:
-        FdsLost: this process has too many open files.
-        EOFError: nobody will put one in any more.
+        FdsLost: this process has too many open files, and a standby was lost.
+        EOFError: no more standbys will come.
     """
     while True:
         try:
@@ -231,15 +232,15 @@ def take_queued(queue: _socket.socket) -> tuple[int, int, int, int] | None:
 
 
 def write_status(fd: int, op: int, payload: bytes) -> bool:
-    """Tell an owner something; False if that has ended the socket.
+    """Tell an owner something, without waiting; False if that has ended the socket.
 
-    One that can't be told all of it (it does not read, or the kernel has no memory) must not wait
-    for ever: its socket is ended, and it takes the process for lost.
+    An owner that can't be told (it does not read, or the kernel has no memory) must not wait for
+    ever. So its socket is ended, and it takes the process for lost.
     """
     frame = wire.frame(op, payload)
     sock = stream_on(fd)
     try:
-        # Not by the fd's own mode, which is also that of whoever holds a copy.
+        # The fd's own mode is not relied on: whoever holds a copy can change it.
         if sock.send(frame, NOSIGNAL | DONTWAIT) == len(frame):
             return True
         _shut(sock)
@@ -277,8 +278,9 @@ def _find_poll() -> Callable[[Iterable[tuple[int, int]], int | None], list[tuple
     return in_python
 
 
-#: poll(polled, patience): which of these (fd, events) have something to say, waiting so many
-#: milliseconds for it, or for ever (None); fewer, or none, if a signal came.
+#: poll(polled, patience): waits until something happens at one of these (fd, events), and returns
+#: what did, as (fd, events). Waits `patience` milliseconds at most; None: for ever. A signal may
+#: end the wait early.
 poll = _find_poll()
 
 

@@ -1,7 +1,7 @@
 """What a standby of a prepared template does once before it waits: all that a worker's start does.
 
-What a process touches for the first time after a fork is copied, page by page: that is nearly all
-of what a worker's start costs. A standby has it behind it when it is taken.
+What a process touches for the first time after a fork is copied, page by page. These copies are
+nearly all of what a worker's start costs. A standby has made them when it is taken.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ class Rehearsal:
     """Called in a standby: a worker's start and end, for a process object that does nothing."""
 
     def __init__(self, message: bytes, take_over: Callable[[socket.socket], Any]) -> None:
-        """In a template, when it is prepared.
+        """Made in a template, when that is prepared.
 
         Args:
             message: all that a worker would be sent.
-            take_over: how a worker takes that over; returns the process object.
+            take_over: what a worker calls to take that over; it returns the process object.
         """
         self.message = message
         self.take_over = take_over
 
     def __call__(self) -> None:
-        """In the standby; what it changes here is put back."""
-        with contextlib.suppress(Exception):  # no fds or no memory: it was for speed only
+        """Called in the standby. All that the start and the end have changed is put back."""
+        with contextlib.suppress(Exception):  # no fds or no memory: a rehearsal is for speed only
             near, far = socket.socketpair()
             with near, far, self._as_before():
                 near.sendall(self.message)
@@ -56,7 +56,7 @@ class Rehearsal:
 
     @contextlib.contextmanager
     def _as_before(self) -> Iterator[None]:
-        """Let nobody see a worker's run and its end, which are none, and put all back."""
+        """Have nobody see this start and end, which are no real ones, and put all back then."""
         threading: Any = sys.modules["threading"]
         default: Any = _context._default_context
         kept = (

@@ -1,6 +1,6 @@
 """The template that workers are forked from: made once, kept, and made again if need be.
 
-The caller's half; what happens in the template is in `child`.
+This is the caller's half; what happens in the template is in `child`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Kept:
         """Prepare `base`, a process that nothing was run in, and keep it."""
         kept = cls(key, base.fork)
         kept._process = base
-        if foreign:  # made at another time, with streams that are not known here
+        if foreign:  # the user made it at some time, with streams that are not known here
             kept.streams = (None, None, None)
         report, far_report = os.pipe()
         try:
@@ -80,12 +80,12 @@ class Kept:
         return kept
 
     def retire(self) -> None:
-        """Let it end when its workers have; nothing is forked from it any more."""
+        """Fork nothing from this template any more; it ends when its workers have ended."""
         if self._process is not None and self.owner == os.getpid():
             self._process.close()
 
     def unlink_semaphores(self) -> None:
-        """At the end of this process: unlink what the main module made when it was run there."""
+        """At the end of this process: unlink the main module's semaphores made in the template."""
         report, self._report = self._report, -1
         if report < 0 or self.owner != os.getpid():
             return
@@ -125,7 +125,7 @@ class Source:
                     kept = self._kept = self._make(key, main, settings)
             try:
                 worker = kept.fork()
-                worker.poll()  # one that was forked ahead by a template that is dead says so
+                worker.poll()  # raises if this is a standby whose template has died
                 return worker, kept
             except (earlyfork.TemplateDied, earlyfork.ProcessLost):
                 with self._lock:
@@ -175,7 +175,7 @@ class Source:
             self._former.append(kept)
 
     def close(self) -> None:
-        """Let go of everything; the next start makes another template."""
+        """Let go of all templates; the next start makes another one."""
         with self._lock:
             self._retire()
             former, self._former = self._former, []
@@ -187,7 +187,7 @@ class Source:
 
 
 class Settings:
-    """The preparation data of one moment; the same object as long as nothing of it has changed."""
+    """The preparation data of one moment. As long as it does not change, this object is kept."""
 
     def __init__(self, mark: tuple[object, ...], data: dict[str, Any]) -> None:
         self.mark = mark
@@ -195,16 +195,16 @@ class Settings:
         data.pop("name", None)  # each process has its own
         data["authkey"] = bytes(data["authkey"])  # which can be pickled at any time
         data["start_method"] = str(data["start_method"])
-        #: What belongs to one worker alone: a template that logs would log in another's name.
+        #: What a worker is told by itself: a template that logs would log in a worker's name.
         logging = data.pop("log_to_stderr", False) or "log_level" in data
         self.logging = {"log_to_stderr": util._log_to_stderr} if logging else {}
         if "log_level" in data:
             self.logging["log_level"] = data.pop("log_level")
-        #: All else, which a template and its workers have in common, pickled.
+        #: All else, pickled: what a template and its workers have in common.
         self.shared = pickle.dumps(data)
 
     def beyond(self, kept: Kept) -> bytes:
-        """What a worker forked from this template must be told still, pickled; empty: nothing."""
+        """What a worker forked from this template must still be told, pickled; empty if nothing."""
         if kept.settings == self.shared:
             return pickle.dumps(self.logging) if self.logging else b""
         return pickle.dumps({**pickle.loads(self.shared), **self.logging})
@@ -252,7 +252,7 @@ def _take_main(data: dict[str, Any]) -> child.Main | None:
     name = data.pop("init_main_from_name", None)
     path = data.pop("init_main_from_path", None)
     code = getattr(sys.modules["__main__"], child.FROZEN_CODE, None)
-    if code is not None:  # there is no file to run again
+    if code is not None:  # a frozen app: there is no file to run again
         return "code", marshal.dumps(code)
     if name is not None:
         return None if name.rpartition(".")[2] == "__main__" else ("name", name)
@@ -283,7 +283,7 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def at_exit() -> None:
-    """Let the templates go, when all processes were joined and all finalizers have run."""
+    """Join all processes and run all finalizers; then let go of the templates."""
     util._exit_function()
     for source in sources:
         source.close()
@@ -296,7 +296,7 @@ atexit.register(at_exit)
 
 
 def _spawnv_passfds(path: Any, args: list[Any], fds: Sequence[int]) -> int:
-    """In a frozen app: the resource tracker is no second run of the app's binary either."""
+    """In a frozen app: start the resource tracker without running the app's binary once more."""
     text = os.fsdecode(args[-1])
     if "multiprocessing.resource_tracker import main" not in text:
         return stock_spawnv_passfds(path, args, fds)  # type: ignore[no-any-return]
