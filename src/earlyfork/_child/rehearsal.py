@@ -1,7 +1,7 @@
 """What a standby does once before it waits: all that a run will do.
 
 What a process touches for the first time after a fork is copied page by page. In a standby that
-happens before anybody waits for it (15 page faults are left then, instead of 43).
+happens before anybody waits for it (docs/performance.md has how many are left then).
 """
 
 from __future__ import annotations

@@ -136,6 +136,7 @@ class Server:
         """
         if not self.root:
             raise FdsLost("fds were lost on the way: too many open files in this process")
+        Fds(self.decoder.fds).close()
         self.decoder = wire.Decoder()
 
     def take(self, data: bytes, fds: Fds, sender: Sender) -> None:
