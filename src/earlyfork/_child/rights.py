@@ -20,43 +20,65 @@ if TYPE_CHECKING:
     #: The pid, real user and group of who sent something; None where the system does not tell.
     Sender = tuple[int, int, int] | None
 
-#: What /proc tells of a process's rights; that it has a filter of system calls is among it.
+#: What /proc tells of a process's rights; how many filters of system calls it has is among it.
 _LINES = (
-    *(b"Uid:", b"Gid:", b"Groups:", b"NoNewPrivs:", b"Seccomp:"),
+    *(b"Uid:", b"Gid:", b"Groups:", b"NoNewPrivs:", b"Seccomp:", b"Seccomp_filters:"),
     *(b"CapInh:", b"CapPrm:", b"CapEff:", b"CapBnd:", b"CapAmb:"),
 )
+#: Stands for a namespace that may not be looked at.
+UNSEEN = b"user:?"
 _CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 # From linux/prctl.h and linux/capability.h, which no module of the stdlib has.
 _KEEPCAPS, _CAPBSET_DROP, _NO_NEW_PRIVS, _CAP_AMBIENT = 8, 24, 38, 47
 _AMBIENT_RAISE, _AMBIENT_CLEAR = 2, 4
 _CAPABILITY_VERSION = 0x20080522
-_CAP_SETGID, _CAP_SETUID = 6, 7
+_CAP_SETGID, _CAP_SETUID, _CAP_SYS_CHROOT = 6, 7, 18
 
 
 def of(pid: int | str) -> bytes:
-    """The rights of a process, but for its root directory: lines of /proc, comparable.
+    """The rights of a process, but for its root directory: comparable text.
+
+    These are lines of /proc, then the namespace of users that gives them a meaning, and the device
+    of /proc itself: in a jail anybody may have made files of that name.
 
     Args:
         pid: of the process, or "self".
 
     Returns:
-        Nothing where they can't be told: without /proc, or when the process is gone.
+        Nothing where there is no /proc, or when the process is gone.
+
+    Raises:
+        OSError: the files can't be read for another reason.
     """
     try:
         fd = _open_status(pid)
-    except OSError:
+    except FileNotFoundError:
         return b""
     try:
-        return _rights_in(fd)
+        lines = _lines_in(fd)
+        device = b"%d\n" % os.fstat(fd).st_dev
     finally:
         close(fd)
+    try:
+        namespace = os.readlink(f"/proc/{pid}/ns/user").encode() + b"\n"
+    except OSError:  # it may not be looked at
+        namespace = UNSEEN + b"\n"
+    return lines and lines + namespace + device
+
+
+def of_this_process() -> bytes:
+    """The same of a root template; nothing if what is called /proc there counts other processes."""
+    try:
+        return of("self") if os.readlink("/proc/self") == str(os.getpid()) else b""
+    except OSError:
+        return b""
 
 
 def _open_status(pid: int | str) -> int:
     return os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _rights_in(fd: int) -> bytes:
+def _lines_in(fd: int) -> bytes:
     text = b""
     try:
         while more := os.pread(fd, 1 << 16, len(text)):
@@ -93,7 +115,10 @@ def has_our_rights(sender: tuple[int, int, int]) -> bool:
         sender: pid, real user and group of who sent a message, as the kernel attests.
     """
     pid, uid, gid = sender
-    if (uid, gid) != (os.getuid(), os.getgid()) or of(pid) != of("self"):
+    try:
+        if (uid, gid) != (os.getuid(), os.getgid()) or of(pid) != of("self"):
+            return False
+    except OSError:
         return False
     try:  # by name: a look at the directory may wait for ever, if the process serves that (FUSE)
         return os.readlink(f"/proc/{pid}/root") == os.readlink("/proc/self/root")
@@ -124,30 +149,44 @@ def settle(senders: set[Sender], askers: set[Sender], known: bytes) -> bytes:
         if sender is None or not sender[0]:
             raise ProtocolError("the kernel does not say who sent this")
         known = _settle(*sender, known)
-        if sender in askers:
-            _take_root(sender[0])
+        if sender in askers and known:
+            _take_root(sender[0], _parsed(of("self")))
     return known
 
 
 def _settle(pid: int, uid: int, gid: int, known: bytes) -> bytes:
-    theirs = of(pid)
-    if not theirs:
+    if not known:
         _settle_by_ids(uid, gid)
         return known
-    if theirs == known:
+    start = _parsed(known)
+    as_ever = (uid, gid) == (start["Uid"][0], start["Gid"][0])
+    # This process's own pid can have been the sender's, who is gone then.
+    theirs = b"" if pid == os.getpid() else of(pid)
+    if not theirs:
+        if as_ever:
+            return known
+        raise _refusal(f"its caller, by user {uid} and group {gid}, has ended meanwhile")
+    *_, our_namespace, our_device = known.splitlines()
+    # Only who has few rights itself may not look at that of a sender that lives.
+    theirs = theirs.replace(UNSEEN, our_namespace)
+    *_, namespace, device = theirs.splitlines()
+    if as_ever and theirs == known:
         return known
+    if device != our_device:
+        raise _refusal("/proc is another one than it was")
     wanted = _parsed(theirs)
-    # It had this user when it sent, and may have become another one since: by giving up rights, or
-    # by executing a program that has more.
-    attested = (wanted["Uid"][0], wanted["Gid"][0]) == (uid, gid)
-    if not attested and uid != os.getuid():
+    # What it has by executing a program that gives rights, a setuid one say, is not its own.
+    if not as_ever and (set(wanted["Uid"]), set(wanted["Gid"])) != ({uid}, {gid}):
         raise _refusal("who sent this has become another user since")
+    if namespace != our_namespace or (uid and not as_ever):
+        wanted.update(CapInh=[0], CapPrm=[0], CapEff=[0], CapAmb=[0])
     status = _open_status("self")  # which can't be had any more from within another root
     try:
-        mine = _rights_in(status)
-        if mine != theirs and (mine == known or not _covers(wanted, _parsed(mine))):
-            reason = _take(pid, wanted, _parsed(mine))
-            found = _parsed(_rights_in(status))
+        mine = _lines_in(status)
+        own = _parsed(mine)
+        if own != wanted and (known.startswith(mine) or not _covers(wanted, own)):
+            reason = _take(pid, wanted, own)
+            found = _parsed(_lines_in(status))
             if not _covers(wanted, found):
                 raise _refusal(reason or _difference(found, wanted))
     finally:
@@ -156,7 +195,7 @@ def _settle(pid: int, uid: int, gid: int, known: bytes) -> bytes:
 
 
 def _settle_by_ids(uid: int, gid: int) -> None:
-    """What can be done about a sender of whom user and group is all that is known."""
+    """Without /proc, user and group of a sender is all that is known."""
     if (uid, gid) == (os.getuid(), os.getgid()):
         return
     try:
@@ -170,7 +209,9 @@ def _settle_by_ids(uid: int, gid: int) -> None:
 def _parsed(text: bytes) -> dict[str, list[int]]:
     found = {}
     for line in text.decode().splitlines():
-        name, _, values = line.partition(":")
+        name, _, values = line.partition(":\t")
+        if not values and not line.endswith("\t"):  # not of these lines
+            continue
         found[name] = [int(v, 16 if name in _CAPABILITIES else 10) for v in values.split()]
     return found
 
@@ -190,15 +231,16 @@ def _covers(theirs: dict[str, list[int]], mine: dict[str, list[int]]) -> bool:
         )
         and mine["NoNewPrivs"] >= theirs["NoNewPrivs"]
         and mine["Seccomp"] >= theirs["Seccomp"]
+        and mine.get("Seccomp_filters", [0]) >= theirs.get("Seccomp_filters", [0])
     )
 
 
 def _take(pid: int, wanted: dict[str, list[int]], mine: dict[str, list[int]]) -> str:
     """Take on the rights of another process, as far as that is possible here; say what was not."""
     load_what_comes_later()
+    _take_root(pid, mine)
     try:
         system = _System() if _needs_system(wanted, mine) else None
-        _take_root(pid)
         if system is not None:
             for number in _bits(mine["CapBnd"][0] & ~wanted["CapBnd"][0]):
                 system.prctl(_CAPBSET_DROP, number)
@@ -229,13 +271,15 @@ def _needs_system(wanted: dict[str, list[int]], mine: dict[str, list[int]]) -> b
     return any(expected[name] != wanted[name] for name in (*_CAPABILITIES, "NoNewPrivs"))
 
 
-def _take_root(pid: int) -> None:
+def _take_root(pid: int, mine: dict[str, list[int]]) -> None:
     """Have the root directory of another process."""
+    if not mine or not mine["CapEff"][0] >> _CAP_SYS_CHROOT & 1:
+        return  # this process can't change it, and its caller may be anywhere
     try:
-        theirs, mine = os.stat(f"/proc/{pid}/root/"), os.stat("/")
-    except OSError:  # it is gone; or this process is not root, and can't change it either
-        return
-    if not os.path.samestat(theirs, mine):
+        is_same = os.path.samestat(os.stat(f"/proc/{pid}/root/"), os.stat("/"))
+    except OSError as error:
+        raise _refusal("its caller has ended, so nobody knows its root directory") from error
+    if not is_same:
         enter_root(f"/proc/{pid}/root")
 
 

@@ -79,7 +79,7 @@ def serve_root(
     here.__init__()  # type: ignore[misc]  # a snapshot of a worker begins anew
     here.kind = "template"
     here.can_ask = can_ask
-    here.rights = rights.of("self")
+    here.rights = rights.of_this_process()
     server = Server(stream_on(comm), OBEY, hear, rehearse)
     here.lifeline = status
     if default >= 0:

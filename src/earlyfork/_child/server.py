@@ -149,6 +149,7 @@ class Server:
         batch = self.decoder.feed(data, fds)
         if batch is not None:
             self.todo, found = batch
+            self.fds.close()  # what no frame of the last one took
             self.fds = Fds(found)
             self.todo.reverse()
 
