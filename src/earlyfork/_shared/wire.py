@@ -186,13 +186,13 @@ class Decoder:
             self._chunks.append(data)
             self.wants -= len(data)
             if self.wants:
+                self._refuse_foreign()
                 return None
             data = b"".join(self._chunks)
         elif len(data) < self.wants:
-            if not MAGIC.startswith(data[:2]):  # nothing more may come, not even an end
-                raise ProtocolError(f"these are not earlyfork's bytes: {data[:16]!r}")
             self._chunks.append(data)
             self.wants -= len(data)
+            self._refuse_foreign()
             return None
         if self._size < 0:
             self._head(data)
@@ -208,6 +208,12 @@ class Decoder:
             self.wants = self._bulk_size
             return None
         return self._finish()
+
+    def _refuse_foreign(self) -> None:
+        """Look at the first two bytes as soon as they are there: nothing more may come behind."""
+        first = b"".join(self._chunks[:2])[:2]
+        if self._size < 0 and not MAGIC.startswith(first):
+            raise ProtocolError(f"these are not earlyfork's bytes: {first!r}")
 
     def _head(self, data: bytes) -> None:
         magic, version, self._fd_count, size, bulk = HEAD.unpack_from(data)
