@@ -15,7 +15,6 @@ from earlyfork._shared.sockets import (
     NOSIGNAL,
     POLLOUT,
     SO_LOCK_FILTER,
-    Fds,
     has_marks,
     poll,
     rights,
@@ -84,7 +83,7 @@ def set_name(name: str) -> None:
         os.close(fd)
 
 
-def tell(op: int, payload: bytes, fds: Fds | None = None) -> None:
+def tell(op: int, payload: bytes, fds: list[int] | None = None) -> None:
     """Send something up to the forker.
 
     Raises:

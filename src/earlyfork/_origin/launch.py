@@ -11,11 +11,12 @@ import os
 import sys
 
 from earlyfork import _context
-from earlyfork._ground import frozen, marker, starters
+from earlyfork._ground import frozen, marker, stack, starters
 from earlyfork._ground.errors import LaunchError
-from earlyfork._ground.fds import above_streams
+from earlyfork._ground.fds import is_open
 from earlyfork._origin import child_text
-from earlyfork._shared.sockets import Fds, stream_pair
+from earlyfork._owner.own import Own, lent, owned
+from earlyfork._owner.watch import Watch
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 class Launched:
     """The launching side's end of a root template, and the process that started it."""
 
-    __slots__ = ("baseline", "comm", "starter", "status")
+    __slots__ = ("baseline", "comm", "watch")
 
     def __init__(self) -> None:
         self.baseline = _context.Context()
-        self.starter = self.comm = self.status = -1
+        self.comm, self.watch = Own(), Watch()
 
 
 def launch(choice: Choice, env: dict[str, str] | None = None, *, alone: bool = False) -> Launched:
@@ -48,46 +49,39 @@ def launch(choice: Choice, env: dict[str, str] | None = None, *, alone: bool = F
     try:
         return _start(choice, env, alone=alone)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(error.errno, f"{choice} can't be launched: {reason}") from error
+        raise stack.named(error, f"{choice} can't be launched") from error.__cause__
 
 
 def _start(choice: Choice, env: dict[str, str] | None, *, alone: bool) -> Launched:
     result = Launched()
-    with Fds() as near, Fds() as far:
-        for _ in ("comm", "status"):
-            ends = stream_pair()
-            near.append(above_streams(ends[0]))
-            far.append(above_streams(ends[1]))
-        for container in (near, far):
-            os.set_blocking(container[1], False)
-        environment = dict(os.environ) if env is None else dict(env)
-        own_directory = choice.frozen and frozen.wants_own_directory(environment)
-        boot = b""
-        if choice.frozen:
-            command = [choice.path]
-            environment = frozen.launch_environment(environment)
-            environment[marker.MARKER] = marker.make(*far, own_directory=own_directory)
-        else:
-            environment = frozen.plain_environment(environment)
-            boot, arguments = child_text.boot(*far)
-            command = [choice.path, *interpreter_flags(), *arguments]
-        pid = _execute(choice, command, environment, far)
-        if not own_directory:
-            result.starter = pid
-        else:  # the starter is its bootloader, which stays as long as the directory
-            starters.leave(pid)
-        far.close()
-        if boot:  # to be read when it has started
-            try:
-                raw = {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}
-                result.baseline.env = raw
-                _send_all(near[0], b"".join((boot, *child_text.modules(raw, alone=alone))))
-            except BaseException:  # no memory, Ctrl-C: it sees the end of its text, and ends
-                starters.leave(pid)
-                raise
-        result.comm, result.status = near
-        near.clear()
+    far = []
+    for near in (result.comm, result.watch):
+        ends = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        near.make(ends[0].detach)
+        far.append(owned(ends[1].detach))
+    for end in (result.watch, far[1]):
+        os.set_blocking(end.fd, False)
+    numbers = [end.fd for end in far]
+    environment = dict(os.environ) if env is None else dict(env)
+    own_directory = choice.frozen and frozen.wants_own_directory(environment)
+    boot = b""
+    if choice.frozen:
+        command = [choice.path]
+        environment = frozen.launch_environment(environment)
+        environment[marker.MARKER] = marker.make(*numbers, own_directory=own_directory)
+    else:
+        environment = frozen.plain_environment(environment)
+        boot, arguments = child_text.boot(*numbers)
+        command = [choice.path, *interpreter_flags(), *arguments]
+    pid = _execute(choice, command, environment, numbers)
+    if not own_directory:  # else it is its bootloader, which stays as long as the directory
+        result.watch.starter = pid
+    for end in far:
+        end.close()
+    if boot:  # to be read when it has started; who reads but the beginning sees its end, and ends
+        raw = {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}
+        result.baseline.env = raw
+        _send_all(result.comm, b"".join((boot, *child_text.modules(raw, alone=alone))))
     return result
 
 
@@ -96,15 +90,24 @@ def _execute(choice: Choice, command: list[str], env: dict[str, str], fds: list[
     import subprocess  # here, since most programs never get here
 
     try:
-        process = subprocess.Popen(command, env=env, pass_fds=fds)
+        # A stream that is close-on-exec (one that was closed and opened again) is passed on, too.
+        streams = {
+            name: number
+            for number, name in enumerate(("stdin", "stdout", "stderr"))
+            if is_open(number) and not os.get_inheritable(number)
+        }
+        process = subprocess.Popen(command, env=env, pass_fds=fds, **streams)  # type: ignore[call-overload]
+        pid: int = process.pid
     except OSError as error:
+        stack.pass_on(error)
         if error.filename is None:  # not the file's fault: no process, no memory, no fd
             raise
         raise LaunchError(
             f"{choice} can't be executed: {error.strerror} (errno {error.errno})"
         ) from error
+    starters.began(pid)
     process.returncode = 0  # so that nobody but `starters` waits for it
-    return process.pid
+    return pid
 
 
 def interpreter_flags() -> list[str]:
@@ -119,15 +122,13 @@ def interpreter_flags() -> list[str]:
     return flags
 
 
-def _send_all(fd: int, data: bytes) -> None:
+def _send_all(end: Own, data: bytes) -> None:
     """Send the child's text; an interpreter that is gone already is noticed elsewhere."""
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+    sock = lent(end)
     try:
         # All of it must find room, else this would wait for the interpreter to begin. Linux doubles
         # what is asked for, up to its limit: 426 kB where that was never changed.
         sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, len(data))
         sock.sendall(data, getattr(_socket, "MSG_NOSIGNAL", 0))
-    except (BrokenPipeError, ConnectionResetError):
-        return
-    finally:
-        sock.detach()
+    except (BrokenPipeError, ConnectionResetError) as error:
+        stack.pass_on(error)

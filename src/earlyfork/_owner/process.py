@@ -32,7 +32,6 @@ from earlyfork._owner.names import (
 from earlyfork._owner.standbys import Standbys
 from earlyfork._owner.watch import Watch
 from earlyfork._shared import payloads, wire
-from earlyfork._shared.sockets import Fds
 
 if TYPE_CHECKING:
     import socket
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from earlyfork._context import Context
+    from earlyfork._owner.own import Own
 
 _tokens = itertools.count(1)
 #: The batch that runs a function by its name and nothing else, for names seen before.
@@ -72,7 +72,7 @@ class Process(Channel):
     _baseline: Context | None = None
     _has_main = False
 
-    def __init__(self, comm: int, watch: Watch, origin: str) -> None:
+    def __init__(self, comm: Own, watch: Watch, origin: str) -> None:
         """Own `comm`, the near end of the process's socket."""
         super().__init__(comm, watch)
         #: "early", "exec", "snapshot" or "taken up".
@@ -178,9 +178,8 @@ class Process(Channel):
         self._may(wire.FD)
         if not platform.can_send_fds:
             raise NotImplementedError("file handles can't be passed on this system")
-        with Fds() as unsent:
-            for words in [describe(file, unsent) for file in files]:
-                self._add(wire.FD, words, unsent.take())
+        for words, duplicate in [describe(file) for file in files]:
+            self._add(wire.FD, words, (duplicate,))
         return self
 
     def send_arg(self, *values: object) -> Process:
@@ -234,9 +233,11 @@ class Process(Channel):
         return self._standbys
 
     def _close_standbys(self) -> None:
-        found, self._standbys = self._standbys, None
+        found = self._standbys
         if found is not None:
-            found.close()
+            if not self._is_ours():
+                found.detach()  # a pidfd can't tell whether it is still its own
+            self._standbys = None
 
     def _release(self) -> None:
         self._close_standbys()
@@ -311,37 +312,50 @@ class Process(Channel):
         after = self._may(wire.RUN)
         if self._cloned:
             return self._run_clone(name, linked=linked, alone=alone)
-        if linked or alone or self._out:
-            self._run_with_frames(name, linked=linked, alone=alone)
-        else:
-            self._send(run_batch(name), [])
-        self._state = after
-        self._target = name
-        return self._give_sock()
+        sent: list[int] = []
+        sock = self._give_sock()
+        try:
+            if linked or alone or self._out:
+                self._run_with_frames(name, sock, sent, linked=linked, alone=alone)
+            else:
+                self._send(run_batch(name), sock=sock, into=sent)
+            self._state = after
+            self._target = name
+            return sock
+        except BaseException:
+            if sent or self._broken:  # interrupted: it runs, and sees the end of its socket
+                self._state = after
+                self._target = name
+                sock.close()
+            else:
+                self._end.make(sock.detach)
+            raise
 
-    def _run_with_frames(self, name: str, *, linked: bool, alone: bool) -> None:
-        if not linked:
-            self._add(wire.RUN, payloads.pack_run(name, alone=alone))
-            self._flush()
-            return
-        with self._flight() as fds:
-            kind = links.link(self._watch, fds)
-            try:
-                self._add(wire.RUN, payloads.pack_run(name, kind, alone=alone), *fds)
-                fds.clear()
-                self._flush()
-            except BaseException:
+    def _run_with_frames(
+        self, name: str, sock: socket.socket, sent: list[int], *, linked: bool, alone: bool
+    ) -> None:
+        fds: list[Own] = []
+        kind = payloads.UNLINKED
+        try:
+            if linked:
+                kind = links.link(self._watch, fds)
+            run = wire.frame(wire.RUN, payloads.pack_run(name, kind, alone=alone))
+            with self._lock:
+                self._flush_locked(b"", ((run, fds),), sock, sent)
+        finally:
+            if linked and sent:
+                self._is_linked = True
+            elif linked:
                 links.unlink(self._watch)
-                raise
-        self._is_linked = True
-        links.forget_dropped()
+        if linked:
+            links.forget_dropped()
 
     def _run_clone(self, name: str, *, linked: bool, alone: bool) -> socket.socket:
         """Run in one more clone: this process stays behind, since only it can reap its clones."""
         clone = self.fork()
         sock = clone.run(name, linked=linked, alone=alone)
         self._close_standbys()
-        self._give_sock().close()
+        self._release()
         self._watch, self._state, self._target = clone._watch, clone._state, clone._target
         self._is_linked, clone._is_linked = clone._is_linked, False
         handles[self._watch.fd] = weakref.ref(self)
@@ -359,7 +373,7 @@ class Process(Channel):
         """
         after = self._may(wire.PARK)
         # What keeps the forker interested travels with the process, in the process itself.
-        self._add(wire.PARK, b"", self._watch.take_fd())
+        self._add(wire.PARK, b"", (self._watch.give_fd(),))
         self._flush()
         self._state = after
         self._close_standbys()
@@ -463,14 +477,13 @@ class Process(Channel):
         """Send a signal; does nothing if the process is gone. Never reaches a recycled pid.
 
         Raises:
-            ProcessLost: the template was killed, so the pid may be anybody's.
+            ProcessLost: nobody speaks for it any more, and the pid may be anybody's.
+            ProtocolError: it was taken up, and the pid that was told is somebody else's.
         """
         number = signal_number(number)
         watch = self._watched()
-        if not watch.over:
+        if watch.lost or not watch.over:
             watch.signal(number)
-        elif watch.lost:
-            raise watch.failure()
 
     def terminate(self) -> None:
         """Send SIGTERM."""
@@ -485,7 +498,8 @@ class Process(Channel):
         self._release()
         if self._is_linked and self._watch.may_live():
             links.drop(self._watch)
-            self._watch = Watch(-1, self._watch.known_pid(), None)
+            self._watch = Watch()
+            self._watch.disown()
         links.forget(self._watch)
         self._watch.close()
         self._state = wire.NEXT[self._state, wire.CLOSE]
@@ -493,13 +507,16 @@ class Process(Channel):
     def __del__(self, _down: Callable[[], bool] = sys.is_finalizing) -> None:
         if not _down():
             self._release()
-            if self._is_linked:
-                links.drop(self._watch)
+            watch = self.__dict__.get("_watch")  # not there if an exception came while it was made
+            if watch is not None:
+                if self._is_linked:
+                    links.drop(watch)
+                else:
+                    watch.let_go()
             return
         # At the interpreter's end the modules may be gone, and the kernel closes everything.
-        for holder in (self._sock, self._standbys):
-            if holder is not None:
-                holder.detach()
+        if self._standbys is not None:
+            self._standbys.detach()
 
     @property
     def standby(self) -> int:

@@ -10,6 +10,7 @@ import select
 import time
 
 from earlyfork._ground.errors import ProcessStateError
+from earlyfork._owner.own import Own
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def readable(fd: int, seconds: float | None) -> bool:
     return bool(poll.poll(max(0, int(min(seconds, LONGEST) * 1000 + 0.999))))
 
 
-class Waiting:
+class Waiting(Own):
     """An fd that threads wait at. A subclass says what is done with what can be read."""
 
     #: In the child of a host that forked itself: the process that this belongs to.
@@ -50,10 +51,6 @@ class Waiting:
     _polled = False
     _reading = False
     _gates: tuple[_thread.LockType, ...] = ()
-
-    def __init__(self, fd: int) -> None:
-        """Own `fd`, which does not block."""
-        self.fd = fd
 
     def _read_all(self) -> None:
         """Read what there is, and set `_ended` when nothing more will come."""
@@ -128,8 +125,8 @@ class Waiting:
     def _read(self) -> None:
         if self._reading:  # further up this thread's stack
             return
-        self._reading = True
         try:
+            self._reading = True
             self._read_all()
         finally:
             self._reading = False
