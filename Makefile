@@ -5,7 +5,7 @@
 #   make test-nuitka test-uwsgi     what takes minutes to compile
 #   make test-peers test-stdlib     large packages, and CPython's own tests of multiprocessing
 #   make faults fuzz soak repeat    the long way, for what is rare
-#   make suite matrix lint types coverage bench clean
+#   make suite matrix lint types sanitize coverage bench clean
 #
 # PYTHON=/path/to/python3.13 chooses the interpreter; PYTEST_ARGS="-k fork -x" is handed to pytest;
 # MINUTES=10 is how long soak and fuzz take, ROUNDS=20 how often repeat runs the suite.
@@ -23,7 +23,7 @@ SOURCES := $(shell find src hooks -type f -not -path '*/__pycache__/*' -not -pat
            pyproject.toml setup.py $(wildcard README.md LICENSE)
 
 .PHONY: demo test suite matrix test-nuitka test-uwsgi test-peers test-stdlib \
-        lint types coverage bench faults fuzz soak repeat clean
+        lint types sanitize coverage bench faults fuzz soak repeat clean
 .DELETE_ON_ERROR:
 # One job after the other: they share one venv, and pytest uses all cores by itself.
 .NOTPARALLEL:
@@ -59,6 +59,27 @@ demo: $(VENV)/installed $(VENV)/extra-frozen
 lint: $(VENV)/installed $(VENV)/extra-lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	@if command -v $(CC) >/dev/null; then set -x; $(CC) -Wall -Wextra -Werror -fsyntax-only \
+	    -std=c11 -D_GNU_SOURCE -isystem $$($(INCLUDE)) src/quick/*.c; \
+	  else echo "lint: src/quick is not looked at: there is no C compiler ($(CC))"; fi
+
+INCLUDE = $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))'
+
+# The part in C under AddressSanitizer and UBSan: see docs/reliability.md, "The part in C". What they
+# find aborts the process that does it, and is printed there.
+sanitize: $(VENV)/installed $(VENV)/extra-test
+	rm -rf .sanitize
+	CFLAGS="-g -O1 -fno-omit-frame-pointer $(SANITIZERS)" LDFLAGS="$(SANITIZERS)" \
+	  $(BIN)/python setup.py --quiet build --build-base .sanitize/build --build-lib .sanitize/lib
+	nm -D .sanitize/lib/earlyfork/_quick*.so | grep -q __asan_init
+	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
+	  UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PYTHONPATH=.sanitize/lib \
+	  $(BIN)/python -m pytest -q --timeout=300 $(SANITIZED) \
+	  -W "ignore:the environment differs in LD_PRELOAD" $(PYTEST_ARGS)
+	$(CC) --version | head -n 1
+
+SANITIZERS = -fsanitize=address,undefined -fno-sanitize-recover=undefined
+SANITIZED := $(addprefix tests/,contract test_quick.py test_payloads.py test_up_socket.py)
 
 types: $(VENV)/installed $(VENV)/extra-lint
 	$(BIN)/mypy
@@ -88,10 +109,13 @@ faults: $(VENV)/installed $(VENV)/extra-test
 	EARLYFORK_FAULTS=1 $(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
 
 # What readers of bytes, and processes, make of anything at all: a hundred times as long as in the
-# suite, then guided by coverage for MINUTES. What was found stays in .fuzz.
+# suite; workers that say anything for MINUTES, with and without the part in C (the seed is printed);
+# then guided by coverage for as long. What was found stays in .fuzz.
 fuzz: $(VENV)/installed $(VENV)/extra-test $(VENV)/extra-fuzz
 	$(BIN)/python -m pytest tests/test_wire.py tests/test_fuzz.py --hypothesis-profile=long \
 	  --timeout=0 $(PYTEST_ARGS)
+	$(BIN)/python tests/programs/fuzz/fuzz_up.py --seconds $$(($(MINUTES) * 60))
+	EARLYFORK_PURE=1 $(BIN)/python tests/programs/fuzz/fuzz_up.py --seconds $$(($(MINUTES) * 60))
 	$(BIN)/python tests/fuzz/fuzz_wire.py .fuzz/corpus -artifact_prefix=.fuzz/ -max_len=4096 \
 	  -max_total_time=$$(($(MINUTES) * 60))
 
@@ -107,7 +131,7 @@ repeat: $(VENV)/installed $(VENV)/extra-test
 	done
 
 clean:
-	rm -rf .venv .venvs build dist *.egg-info src/*.egg-info .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf .venv .venvs .sanitize build dist *.egg-info src/*.egg-info .mypy_cache .pytest_cache .ruff_cache \
 	  .hypothesis .fuzz .coverage .coverage.* examples/frozen_app/build examples/frozen_app/dist
 
 # --- set-up ---------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Tells PyInstaller where the hooks for earlyfork are. Must not import earlyfork.
 
-Installed as the top-level package `_earlyfork_pyinstaller` and found by the entry points of the
-group `pyinstaller40`. It is no part of the package `earlyfork`, because PyInstaller imports what
-an entry point names, and importing earlyfork in a build has no business there.
+This is installed as the top-level package `_earlyfork_pyinstaller`, and found by the entry points
+of the group `pyinstaller40`. It is no part of the package `earlyfork`: PyInstaller imports what an
+entry point names, and the import of earlyfork could fork a template in the build.
 """
 
 from __future__ import annotations

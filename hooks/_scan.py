@@ -1,13 +1,12 @@
 """Finds the modules that a source text names to earlyfork only as strings.
 
-Reads source with `ast` and nothing else: no import of what it reads, none of PyInstaller. (Byte
-code would say the same, in another way on every version of Python, and without columns or f-strings
-as such.)
+It reads source with `ast`, and imports neither what it reads nor PyInstaller. (Byte code would say
+the same, but differently on every version of Python, and without columns or f-strings.)
 
-A name counts where it is written right in a call of a method `require`, `run` or `call`, whatever
-object that belongs to: `require("a.b", "c")` names a.b and c, `run("a.b.f")` and `call("a.b.f", 1)`
-name a.b, `run("a.b:obj.f")` names a.b, `run("f")` none. A function given as such was imported by
-somebody, so PyInstaller knows its module.
+A name counts where it is written right in a call of a method `require`, `run` or `call`, of
+whatever object. `require("a.b", "c")` names a.b and c; `run("a.b.f")`, `call("a.b.f", 1)` and
+`run("a.b:obj.f")` name a.b; `run("f")` names none. A function that is given as an object was
+imported by somebody, so PyInstaller knows its module.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ _METHODS = {"require", *_NAME_PARAMETER}
 
 
 class Named(NamedTuple):
-    """A module that is named, and the line that does."""
+    """A module that is named, and the line that names it."""
 
     module: str
     line: int
 
 
 class Found(NamedTuple):
-    """What one source text says: modules it names, lines whose name only the run will know."""
+    """What one source text says: the modules it names; lines whose names only the run will know."""
 
     named: list[Named]
     unknown: list[int]
@@ -39,7 +38,7 @@ def scan(source: str | bytes) -> Found:
     """Find the names in one module's source.
 
     Raises:
-        SyntaxError: the source is none.
+        SyntaxError: the text is no source of Python.
     """
     tree = ast.parse(source)
     bound = _Bound(tree)
@@ -118,7 +117,7 @@ def _look_at(argument: ast.expr, method: str, bound: _Bound, found: Found) -> No
 def _is_definition(argument: ast.expr, bound: _Bound) -> bool:
     """Whether this can only be an object that the module itself imported or defined."""
     if isinstance(argument, (ast.Lambda, ast.List, ast.Tuple, ast.Dict, ast.Set)):
-        return True  # no name; earlyfork says at the call what is wrong with it
+        return True  # this is no name; earlyfork says at the call what is wrong with it
     while isinstance(argument, ast.Attribute):
         argument = argument.value
     return isinstance(argument, ast.Name) and argument.id in bound.definitions

@@ -1,11 +1,11 @@
 """PyInstaller hook: what an app that uses earlyfork must hold beyond what its imports show.
 
-- All private modules of earlyfork: some are imported by name. Public ones are imported by whoever
-  uses them.
-- The source of the package: what is launched gets it as text.
+- All private modules of earlyfork: some are imported by name. Public modules are imported by
+  whoever uses them.
+- The source of the package: an interpreter that is launched gets the child's half as text.
 - The modules that the app and its libraries name to earlyfork as strings (see `_scan`).
 
-Must not import earlyfork.
+This file must not import earlyfork.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ logger = log.getLogger(__name__)
 def _modules() -> list[str]:
     """The names of earlyfork and all its modules."""
     spec = importlib.util.find_spec("earlyfork")
-    assert spec is not None  # PyInstaller found it before us
+    assert spec is not None  # PyInstaller has found earlyfork, or it would not run this hook
     assert spec.origin is not None
     root = Path(spec.origin).parent
     files = [path.relative_to(root.parent).with_suffix("") for path in sorted(root.rglob("*.py"))]

@@ -14,6 +14,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -84,6 +85,14 @@ def readable_within(fd: int, seconds: float) -> bool:
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     return bool(poller.poll(seconds * 1000))
+
+
+def comm_pair() -> tuple[socket.socket, socket.socket]:
+    """The two ends of a process's comm, as an owner makes them."""
+    from earlyfork._shared import sockets  # here: a program's first line imports it, and not this
+
+    near, far = sockets.comm_pair()
+    return socket.socket(fileno=near), socket.socket(fileno=far)
 
 
 def read_until_eof(fd: int, seconds: float = PATIENCE) -> bytes:
@@ -260,6 +269,11 @@ _PROGRAMS = Path(__file__).parent / "programs"
 def program(name: str) -> str:
     """The text of a program of tests/programs, to be run as one that stands in its test."""
     return (_PROGRAMS / name).read_text(encoding="utf-8")
+
+
+def programs(folder: str) -> Path:
+    """A folder of tests/programs, for programs that share modules."""
+    return _PROGRAMS / folder
 
 
 def home_of_earlyfork() -> Path:

@@ -1,9 +1,13 @@
-"""A short run of the coverage-guided fuzzer, and sessions of commands against a model."""
+"""Short runs of the fuzzers, and sessions of commands against a model.
+
+FUZZ_UP="--seed 7 --bursts 30" in the environment repeats a run of workers that say anything.
+"""
 
 from __future__ import annotations
 
 import gc
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +21,7 @@ import earlyfork
 import support
 
 FUZZ = Path(__file__).parent / "fuzz" / "fuzz_wire.py"
+UP = Path(__file__).parent / "programs" / "fuzz" / "fuzz_up.py"
 
 
 @pytest.mark.slow
@@ -153,3 +158,14 @@ TestSession.settings = hypothesis.settings(
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 TestSession.pytestmark = [pytest.mark.slow]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("pure", ["", "1"])
+def test_workers_that_say_anything(pure: str, tmp_path: Path) -> None:
+    command = [sys.executable, UP, "--seconds", "4", *os.environ.get("FUZZ_UP", "").split()]
+    done = support.run_command(
+        command, directory=tmp_path, env={"EARLYFORK_PURE": pure}, timeout=55
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

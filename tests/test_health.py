@@ -44,6 +44,29 @@ HURTS = {
         ["LMDB database {a.name and os.path.abspath(a.name)}"],
         "",
     ),
+    "flock": (
+        "import fcntl; a = open('it', 'w'); fcntl.flock(a, fcntl.LOCK_EX)",
+        ["fd {a.fileno()}: a lock (flock) on {os.path.abspath('it')}"],
+        "take it after the snapshot",
+    ),
+    "flock of a directory": (
+        "import fcntl; a = os.open('.', os.O_RDONLY); fcntl.flock(a, fcntl.LOCK_SH)",
+        ["fd {a}: a lock (flock) on {os.getcwd()}"],
+        "take it after the snapshot",
+    ),
+    "lock of an open file": (
+        (
+            "import fcntl, struct; a = open('it', 'w');"
+            "fcntl.fcntl(a, 37, struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, 0, 1, 0))"  # F_OFD_SETLK
+        ),
+        ["fd {a.fileno()}: a lock (flock)"],
+        "take it after the snapshot",
+    ),
+    "lockf": (
+        "import fcntl; a = open('it', 'w'); fcntl.lockf(a, fcntl.LOCK_EX)",
+        ["fd {a.fileno()}: a lock (fcntl, lockf) on {os.path.abspath('it')}"],
+        "take it in the process that needs it",
+    ),
     "module": (
         "sys.modules['polars'] = type(sys)('polars')",
         ["module polars has read POLARS_MAX_THREADS"],
@@ -83,6 +106,8 @@ HARMLESS = {
     "nothing": "",
     "a file, a device, a directory": "a = open('plain', 'w+'); b = open('/dev/zero');"
     "c = os.open('.', os.O_RDONLY)",
+    "a lock that was given up": "import fcntl; a = open('it', 'w'); fcntl.flock(a, fcntl.LOCK_EX);"
+    "fcntl.flock(a, fcntl.LOCK_UN)",
     "a listening socket": "import socket; a = socket.create_server(('127.0.0.1', 0))",
     "earlyfork's own": "p = earlyfork.new().send_fh(0); q = earlyfork.new(); r = q.run('work.hold');"
     "q.sentinel; t = earlyfork.new().ready(10); u = t.fork(); v = u.fork(); r.detach()",

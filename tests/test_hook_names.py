@@ -1,11 +1,42 @@
-"""The scanner of the PyInstaller hook, on sources of every shape."""
+"""The PyInstaller hooks: which modules they name, and their scanner on sources of every shape."""
 
 from __future__ import annotations
 
+import ast
 import textwrap
+from pathlib import Path
 
 import pytest
 from _earlyfork_pyinstaller import _scan
+
+ROOT = Path(__file__).parents[1]
+
+
+def is_module(name: str) -> bool:
+    place = ROOT.joinpath("src", *name.split("."))
+    return place.with_suffix(".py").is_file() or (place / "__init__.py").is_file()
+
+
+HOOKS = sorted(path.name for path in (ROOT / "hooks").glob("hook-*.py"))
+
+
+@pytest.mark.parametrize("file", HOOKS)
+def test_a_hook_is_for_a_module_that_exists(file: str) -> None:
+    # PyInstaller never looks at a hook whose module was moved, and says nothing of it.
+    assert is_module(file.removeprefix("hook-").removesuffix(".py"))
+
+
+def test_the_runtime_hook_imports_what_exists() -> None:
+    file = ROOT / "hooks" / "rthooks" / "pyi_rth_earlyfork.py"
+    found = {
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert found
+    assert {name for name in found if not is_module(name)} == set()
+
 
 NAMED = {
     "run_dotted": ('p.run("pkg.mod.func")', ["pkg.mod"]),

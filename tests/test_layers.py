@@ -47,8 +47,8 @@ HEAVY = {
 }  # fmt: skip
 #: Module: where it may be imported. Anything else about platforms is asked of `_ground`.
 IMPORTED_ONLY_BY = {
-    "ctypes": {"_ground"},
-    "fcntl": {"_ground", "_child"},  # there in `guard` alone
+    "ctypes": {"_ground", "_child"},  # there in `rights` alone
+    "fcntl": {"_ground", "_child", "_origin"},  # in `guard` and `rights`; in `whole`
     "msvcrt": {"_ground"},
     "struct": {"_ground", "mp"},
     "_struct": {"_shared"},
@@ -66,6 +66,21 @@ READS_ENVIRONMENT = {
     ("_shared.quick", "EARLYFORK_PURE"),
     ("_early", "EARLYFORK_PURE"),
 }
+#: What other code (gevent, eventlet, freezegun) puts functions of its own in the place of: it is taken
+#: from `_shared.posix`, or from `posix` itself.
+REPLACED = {
+    "os": {"fork", "forkpty", "wait", "waitpid", "waitid", "read", "write", "close", "kill",
+           "posix_spawn"},
+    "select": {"select", "poll", "epoll"},
+    "signal": {"signal", "getsignal", "set_wakeup_fd"},
+    "time": {"sleep", "monotonic"},
+}  # fmt: skip
+#: Who makes sockets without `_shared.sockets`, which heeds default timeouts.
+MAKES_SOCKETS = {
+    *("_fork_free", "_ground.fds", "_ground.marker", "_shared.sockets", "_shared.surroundings"),
+}
+#: Who is meant to use what stands there: so that other greenlets run; or it is a tool for people.
+USES_REPLACED = {"_owner.waiting", "mp.popen", "doctor"}
 #: Longer than this, a file says in its first lines why.
 LONG = 400
 
@@ -159,7 +174,15 @@ def violations(file: Module) -> Iterator[str]:
     if file.folder not in MAY_IMPORT:
         yield f"{file.name} has no place: give it one in DOOR, FACE, ON_TOP or MAY_IMPORT"
         return
-    for law in (between_folders, of_the_stdlib, of_purity, of_the_ground, of_the_face, of_handles):
+    for law in (
+        between_folders,
+        of_the_stdlib,
+        of_purity,
+        of_the_ground,
+        of_the_face,
+        of_handles,
+        of_the_system,
+    ):
         yield from (f"{file.name}:{text}" for text in law(file))
 
 
@@ -202,6 +225,21 @@ def of_purity(file: Module) -> Iterator[str]:
             yield f"{node.lineno}: no module state: global {', '.join(node.names)}"
     for line, name in mutable_globals(file.tree):
         yield f"{line}: no module state: {name} is mutable"
+
+
+def of_the_system(file: Module) -> Iterator[str]:
+    if file.name in USES_REPLACED:
+        return
+    for call in ast.walk(file.tree):
+        for node in (call.func, *call.args) if isinstance(call, ast.Call) else ():
+            if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
+                continue
+            module = node.value.id
+            makes = module == "_socket" and node.attr in {"socket", "socketpair"}
+            if makes and node is call.func and file.name not in MAKES_SOCKETS:
+                yield f"{node.lineno}: a default timeout counts here: use socket_on or pair"
+            if node.attr in REPLACED.get(module, ()):
+                yield f"{node.lineno}: {module}.{node.attr} may be somebody else's function"
 
 
 def mutable_globals(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -343,6 +381,38 @@ def test_the_wheel_has_every_folder() -> None:
     assert {*re.findall(r'"([^"]+)"', listed[1])} - {"_earlyfork_pyinstaller"} == folders
 
 
+def on_the_map(tree: str) -> set[str]:
+    """What the map of docs/design.md names, as paths below src without the endings of code."""
+    found = set()
+    root = room = ""
+    for line in tree.splitlines():
+        match = re.match(r"( *)(\S+(?:, \S+)*)(?:  |$)", line)
+        if match is None:
+            continue
+        indent, names = len(match[1]), match[2].split(", ")
+        if indent == 0:
+            root, room = names[0].removeprefix("src/"), ""
+        elif names[0].endswith("/"):
+            room = names[0]
+        else:
+            found |= {root + (room if indent == 4 else "") + name for name in names}
+    return found
+
+
+def test_the_map_has_a_line_for_each_file() -> None:
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    tree = re.search(r"^```\n(src/earlyfork/.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert tree is not None
+    files = [p.relative_to(ROOT / "src") for p in (ROOT / "src").rglob("*.*") if p.is_file()]
+    there = {
+        str(path.with_suffix("") if path.suffix in {".py", ".c"} else path)
+        for path in files
+        if path.suffix in {".py", ".c", ".h", ".pyi"}
+        and (path.name != "__init__.py" or len(path.parts) == 2)  # a room has a line of its own
+    }
+    assert on_the_map(tree[1]) == there
+
+
 @pytest.mark.parametrize(
     "path", [p for p in sorted((ROOT / "src").rglob("*.*")) if p.suffix in {".py", ".c", ".h"}]
 )
@@ -357,6 +427,9 @@ RED = [
     ("_novel", "", "has no place"),
     ("_novel.file", "", "has no place"),
     ("_shared.wire", "import os", "_shared.wire must not import os"),
+    ("_child.here", "os.close(3)", "os.close may be somebody else's function"),
+    ("_child.here", "_socket.socket(fileno=3)", "a default timeout counts here"),
+    ("mp.child", "map(os.close, fds)", "os.close may be somebody else's function"),
     ("_ground.errors", "def f():\n    import threading", "must not import threading"),
     ("_shared.payloads", "cache = {}", "cache is mutable"),
     ("_shared.wire", "def f():\n    global x\n    x = 1", "no module state: global x"),
@@ -377,8 +450,8 @@ RED = [
     ("_owner.process", "import sys\nsys.platform", "sys.platform is asked only in _ground"),
     ("__init__", "import sys\nsys.platform", "sys.platform is asked only in _ground"),
     ("_early", "getattr(sys, 'frozen', False)", "sys.frozen is asked only in _ground"),
-    ("_early", "import ctypes", "ctypes is imported only by _ground"),
-    ("_owner.process", "import fcntl", "fcntl is imported only by _child, _ground"),
+    ("_early", "import ctypes", "ctypes is imported only by _child, _ground"),
+    ("_owner.process", "import fcntl", "fcntl is imported only by _child, _ground, _origin"),
     ("_owner.process", "import struct", "struct is imported only by _ground, mp"),
     ("_owner.process", "sock.recvmsg(1)", "recvmsg is for _shared"),
     ("_origin.interpreter", "os.environ.get('EARLYFORK_PYTHON')", "only the face reads"),

@@ -132,15 +132,17 @@ def test_taking_a_standby() -> None:
 
 @BUILT
 def test_the_same_place() -> None:
-    cwd, stdio = _context.cwd_identity(), _context.stdio_identity()
-    assert quick.same_place(cwd, stdio)
-    assert not quick.same_place(None, stdio)
+    root, cwd = map(_context.directory_identity, "/.")
+    stdio = _context.stdio_identity()
+    assert quick.same_place(root, cwd, stdio)
+    assert not quick.same_place(root, None, stdio)
+    assert not quick.same_place(cwd, cwd, stdio)
     assert cwd is not None
-    assert not quick.same_place((cwd[0], cwd[1] + 1), stdio)
-    assert not quick.same_place(cwd, (stdio[0], stdio[1], (1, 2, 3)))
-    assert not quick.same_place(cwd, (stdio[0], None, stdio[2]))
+    assert not quick.same_place(root, (cwd[0], cwd[1] + 1), stdio)
+    assert not quick.same_place(root, cwd, (stdio[0], stdio[1], (1, 2, 3)))
+    assert not quick.same_place(root, cwd, (stdio[0], None, stdio[2]))
     with pytest.raises(TypeError):
-        quick.same_place((cwd[0], "inode"), stdio)
+        quick.same_place(root, (cwd[0], "inode"), stdio)
 
 
 @BUILT
@@ -235,7 +237,7 @@ def test_what_the_loop_is_given_must_be_all_there(name: str) -> None:
             ("others", []),
             ("watched", []),
         ),
-        *(("births", None), ("fork_batch", "text"), ("fork_batch", b"short")),
+        *(("births", None), ("rights", "text"), ("fork_batch", "text"), ("fork_batch", b"short")),
     ],
 )
 def test_what_the_loop_is_given_must_be_what_it_can_use(name: str, value: object) -> None:
@@ -251,7 +253,7 @@ def filled() -> Any:
     for name in quick_loop.LoopState.__slots__:
         setattr(state, name, 0)
     state.status, state.ups, state.ends = {}, {}, {}
-    state.waiting, state.fork_batch = set(), bytes(wire.PAD)
+    state.waiting, state.fork_batch, state.rights = set(), bytes(wire.PAD), b""
     state.others = state.watched = state.births = ()
     state.socket_class = socket.socket
     return state

@@ -46,9 +46,31 @@ def test_functions_and_objects_of_the_main_program(tmp_path: Path, kind: str, fi
         words = ["-i", "-q"]
     done = interpret(tmp_path, *words, stdin=stdin)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "__main__ __main__\n", done.stdout + done.stderr
+    assert done.stdout == "__main__ __main__ __main__\n", done.stdout + done.stderr
     if kind != "repl":
         assert done.stderr == ""
+
+
+#: What runs a script that is not the module `__main__`, and what that is told at its prompt.
+RUNNERS = {
+    "cProfile": (["-m", "cProfile", "prog.py"], ""),
+    "profile": (["-m", "profile", "prog.py"], ""),
+    "cProfile of a module": (["-m", "cProfile", "-m", "prog"], ""),
+    "trace": (["-m", "trace", "--listfuncs", "prog.py"], ""),
+    "pdb": (["-m", "pdb", "prog.py"], "continue\nquit\n"),
+    "runpy": (["-c", "import runpy; runpy.run_path('prog.py', run_name='__main__')"], ""),
+    "exec": (["-c", "exec(open('prog.py').read(), {'__name__': '__main__'})"], ""),
+}
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_functions_of_a_script_that_a_profiler_runs(tmp_path: Path, runner: str) -> None:
+    write_files(tmp_path, prog="import earlyfork\n" + support.program("snapshot/own_functions.py"))
+    words, stdin = RUNNERS[runner]
+    done = interpret(tmp_path, *words, stdin=stdin)
+    assert done.returncode == 0, done.stderr
+    assert "__main__ __main__ __main__\n" in done.stdout, done.stdout + done.stderr
+    assert done.stderr == ""
 
 
 def test_a_library_is_told_that_it_may_not(tmp_path: Path) -> None:

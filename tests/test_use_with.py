@@ -102,3 +102,24 @@ def test_a_program_that_was_not_written_for_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "earlyfork", "run", "-m", "server", "app:app"]
     done = support.run_command(command, directory=tmp_path)
     assert support.output_of(done) == "(45, True)\n"
+
+
+@pytest.mark.parametrize("origin", support.ORIGINS)
+@pytest.mark.skipif(
+    importlib.util.find_spec("coverage") is None, reason="coverage is not installed"
+)
+def test_coverage_of_workers(tmp_path: Path, origin: str) -> None:
+    """All lines are run, those of each worker in the worker alone."""
+    config, program = (block.text for block in BLOCKS if block.heading == "Coverage of workers")
+    (tmp_path / ".coveragerc").write_text(config)
+    support.write_script(program, tmp_path, "program.py")
+
+    def coverage(*words: str) -> str:
+        command = [sys.executable, "-m", "coverage", *words]
+        env = support.ORIGINS[origin]
+        return support.output_of(support.run_command(command, directory=tmp_path, env=env))
+
+    assert coverage("run", "program.py") == "20\n"
+    coverage("combine", "--quiet")
+    report = coverage("report", "--show-missing", "--include=program.py")
+    assert re.search(r"program.py +14 +0 +100%\n", report), report

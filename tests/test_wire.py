@@ -29,6 +29,7 @@ OPS = {
     "READY": 9,
     "RUN": 10,
     "ENV": 11,
+    "CHROOT": 18,
     "CWD": 12,
     "PATH": 13,
     "STDIO": 14,
@@ -230,6 +231,14 @@ def test_more_than_was_wanted_is_refused() -> None:
 def test_refused(stream: bytes, fds: list[int], text: str) -> None:
     with pytest.raises(wire.ProtocolError, match=text):
         feed(wire.Decoder(), stream, fds)
+
+
+@pytest.mark.parametrize("short", [b"\0", b"GE", b"eX", b"@\0\0\0\x041234"])
+def test_foreign_bytes_are_refused_before_there_are_enough(short: bytes) -> None:
+    """A process that was given the two ends of one socket would wait for more for ever."""
+    with pytest.raises(wire.ProtocolError, match="not earlyfork's bytes"):
+        wire.Decoder().feed(short)
+    assert wire.Decoder().feed(b"eF"[: len(short)]) is None
 
 
 def test_the_limits_themselves_are_allowed() -> None:

@@ -393,3 +393,37 @@ def zone(sock: socket.socket) -> None:
     import time
 
     give(sock, (time.tzname[0], time.strftime("%Z", time.localtime(0)), time.timezone))
+
+
+def has_site_directory(place: str) -> tuple[bool, bool]:
+    """Whether a directory is on the path, and whether its .pth file was run."""
+    return place in sys.path, hasattr(sys, "hook_of_mine")
+
+
+def site_directory(sock: socket.socket, place: str) -> None:
+    """The same."""
+    give(sock, has_site_directory(place))
+
+
+def of_the_kernel(sock: socket.socket) -> None:
+    """Send what a process has from the one that made it, but for files and the directory."""
+    import resource
+
+    umask = os.umask(0o77)
+    limit = resource.getrlimit(resource.RLIMIT_CORE)
+    ignored = signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
+    give(sock, {"umask": umask, "limit": limit, "ignored": ignored, "parent": os.getppid()})
+
+
+def asks(sock: socket.socket, *_: object) -> None:
+    """Send what comes of asking for processes."""
+    import earlyfork
+
+    answers = []
+    for make in (earlyfork.new, earlyfork.sibling):
+        try:
+            make().close()
+            answers.append(("", "made"))
+        except Exception as error:
+            answers.append((type(error).__name__, str(error)))
+    give(sock, answers)

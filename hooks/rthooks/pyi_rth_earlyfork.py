@@ -1,10 +1,10 @@
 """Runtime hook: turns an app that earlyfork launched again into a server, before its main script.
 
-Without earlyfork's marker in the environment it does and imports nothing. Runs in the app's own
-`__main__`, so it must leave no name behind there.
+Without earlyfork's marker in the environment it does nothing and imports nothing. It runs in the
+app's own `__main__`, so it must leave no name behind there.
 
-With the marker it must not serve at once: the order of runtime hooks is not defined, and those to
-come may mend things that user modules need. PyInstaller's bootloader announces each script on
+With the marker it must not serve at once: the order of runtime hooks is not defined, and later ones
+may mend things that user modules need. PyInstaller's bootloader announces each script on
 `__main__` before it runs it: `__file__`, then `_pyi_main_co` (read in 5.13 and 6.22). So this hook
 watches `__main__` for a `_pyi_main_co` that is no runtime hook, and serves in place of that script.
 """
@@ -27,7 +27,7 @@ def _pyi_rthook() -> None:
             from earlyfork._origin import shed
 
             shed.serve_marker(*found)
-        # A forged marker. The app may begin with `import earlyfork`: that must still do its work.
+        # The marker was forged. If the app begins with `import earlyfork`, that must still work.
         for name in list(sys.modules):
             if name.partition(".")[0] == "earlyfork":
                 del sys.modules[name]

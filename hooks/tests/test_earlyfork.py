@@ -1,4 +1,4 @@
-"""What other packagers run: `python -m PyInstaller.utils.run_tests`."""
+"""The tests that other packagers run: `python -m PyInstaller.utils.run_tests`."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
 """earlyfork: a new, clean Python process in the time of a socket write.
 
 As the first line of a main program, `import earlyfork` forks the early template, from which all
-new processes of the program then come. Imported by a library it does nothing of the kind: the
-library's processes come from the host's template, or from one that is launched on demand.
+new processes of the program then come. The import in a library forks nothing: the library's
+processes come from the host's template, or from one that is launched on demand.
 
-This is the only module that acts at import, and with __main__ the only one that reads settings
-from the environment, but for EARLYFORK_PURE. All but the fork is loaded when it is first used.
+Of the core, only this module and `template` act when they are imported, and only this one reads
+settings from the environment (but for EARLYFORK_PURE). All but the fork is loaded when it is first
+used.
 """
 
 import _thread
@@ -51,7 +52,7 @@ _HOMES = {
     "sibling": "_origin.new",
     "status": "_origin.status",
 }
-#: What happened at the import, for `status`.
+#: Why the import forked a template, or why not, for `status`.
 _reason = ""
 _settling = _thread.allocate_lock()
 #: The template that the import forked, until the rest of the package takes it over.
@@ -97,7 +98,7 @@ def __dir__() -> list[str]:
 
 
 def _settle() -> None:
-    """Hand what the import found to the rest of the package, which is loaded now."""
+    """Load the rest of the package, and hand it what the import has done."""
     if not hasattr(_os, "fork"):
         raise ImportError(
             "earlyfork makes processes on POSIX systems only: this one has no fork and no way to "
@@ -143,6 +144,14 @@ def _at_import() -> str:
             from earlyfork._origin import shed
 
             shed.serve_marker(*found)
+    reason = _fork_if_asked()
+    from earlyfork import _early
+
+    _early.load_before_files_go(_load_all)
+    return reason
+
+
+def _fork_if_asked() -> str:
     wish = _os.environ.get("EARLYFORK", "")
     if wish not in ("", "0", "1"):
         _warn(f"EARLYFORK={wish} is ignored: 0 forbids the early template and 1 demands it")
@@ -162,23 +171,45 @@ def _fork_early() -> str:
 
     if _early.is_multiprocessing_child():
         return "this process belongs to multiprocessing"
+    if _early.in_subinterpreter():
+        text = "this is a subinterpreter, and only the main interpreter forks"
+        _warn(f"no early template: {text}; processes are launched instead")
+        return text
     count = _early.thread_count()
     if count > 1 and not (count == 2 and _early.is_nuitka_onefile()):
         from earlyfork._ground.platform import thread_names
 
         names = ", ".join(thread_names())
-        text = f"other threads run already ({names}), and a fork would copy their locks"
-        _warn(
-            f"import earlyfork comes too late for an early template: {text}; processes are "
-            "launched instead. Make it the first line of the main program"
-        )
-        return text
+        return _too_late(f"other threads run already ({names}), and a fork would copy their locks")
+    in_the_way = _early.what_greenlets_hinder()
+    if in_the_way:
+        return _too_late(in_the_way)
     try:
         _forked = _early.fork_template(_serve)
     except OSError as error:
         _warn(f"{error}; processes are launched instead")
         return str(error)
     return "the main program imported earlyfork while it had one thread"
+
+
+def _load_all() -> None:
+    """Load the rest of the package, as far as its files can still be read."""
+    try:
+        for name in __all__:
+            globals().get(name) or __getattr__(name)
+        from earlyfork._origin import whole
+
+        whole.load_there()
+    except ImportError:  # `new` will say what is missing, if it is ever called
+        return
+
+
+def _too_late(text: str) -> str:
+    _warn(
+        f"import earlyfork comes too late for an early template: {text}; processes are launched "
+        "instead. Make it the first line of the main program"
+    )
+    return text
 
 
 def _serve(comm: int, status: int) -> "NoReturn":

@@ -37,7 +37,7 @@ def main() -> int:
     doctor.add_argument(
         "--timeout", type=float, default=10.0, metavar="S", help="seconds a launch may take (10)"
     )
-    if sys.argv[1:2] == ["run"]:  # by hand: all that follows the target is the program's own
+    if sys.argv[1:2] == ["run"]:  # not by argparse: all words behind the target are the program's
         words = sys.argv[2:]
         if words[:1] in (["-h"], ["--help"]):
             print(f"usage: {RUN_USAGE}\n\nRuns a program as Python would, with an early template.")
@@ -59,7 +59,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _run_module(name: str, args: list[str]) -> int:
-    """What `python -m` does, which is a function of runpy: it also says what is missing."""
+    """Run a module as `python -m` does: by the same function, which also says what is missing."""
     sys.argv[:] = ["-m", *args]
     sys.path[0] = os.getcwd()
     _replaced.append(fresh_main())
@@ -92,7 +92,7 @@ def _run_script(path: str, args: list[str]) -> int:
     return 0
 
 
-#: Our own `__main__`, whose functions are still on the stack.
+#: Our own `__main__`, kept alive: its functions are still on the stack.
 _replaced: list[object] = []
 
 

@@ -11,17 +11,19 @@ import sys
 class Context:
     """A process's surroundings at one moment."""
 
-    __slots__ = ("cwd", "env", "path", "stdio")
+    __slots__ = ("cwd", "env", "path", "root", "stdio")
 
     def __init__(self) -> None:
         self.env = dict(raw_environment())
-        self.cwd = cwd_identity()
+        self.root = directory_identity("/")
+        self.cwd = directory_identity(".")
         self.path = sys.path[:]
         self.stdio = stdio_identity()
 
     def holds(self, env: dict[bytes, bytes]) -> bool:
         """Whether all of this is still so, with `env` as the environment."""
-        return env == self.env and sys.path == self.path and same_place(self.cwd, self.stdio)
+        same = env == self.env and sys.path == self.path
+        return same and same_place(self.root, self.cwd, self.stdio)
 
 
 def _identity(fd: int) -> tuple[int, int, int] | None:
@@ -34,10 +36,10 @@ def _identity(fd: int) -> tuple[int, int, int] | None:
     return found.st_dev, found.st_ino, found.st_rdev
 
 
-def cwd_identity() -> tuple[int, int] | None:
-    """Device and inode of the current directory; None where it can't be told."""
+def directory_identity(path: str) -> tuple[int, int] | None:
+    """Device and inode of a directory; None where they can't be told."""
     try:
-        found = os.stat(".")
+        found = os.stat(path)
     except OSError as error:  # removed, or no right to look
         if isinstance(error, TimeoutError):  # out of a signal handler
             raise
@@ -50,15 +52,16 @@ def stdio_identity() -> tuple[tuple[int, int, int] | None, ...]:
     return _identity(0), _identity(1), _identity(2)
 
 
-def same_place(cwd: object, stdio: object) -> bool:
-    """Whether directory and streams are these. The owner's side puts the C code's in its place."""
-    return cwd_identity() == cwd and stdio_identity() == stdio
+def same_place(root: object, cwd: object, stdio: object) -> bool:
+    """Whether directories and streams are these. The owner's side uses the C code for it."""
+    same = directory_identity("/") == root and directory_identity(".") == cwd
+    return same and stdio_identity() == stdio
 
 
 def raw_environment() -> dict[bytes, bytes]:
-    """The environment as `os.environ` keeps it (its own dict: do not change it).
+    """The environment as `os.environ` keeps it. This is its own dict: do not change it.
 
-    A program may have put another mapping in the place of `os.environ`; then that counts.
+    If a program has put another mapping in the place of `os.environ`, that mapping counts.
     """
     try:
         return os.environ._data  # type: ignore[attr-defined,no-any-return]

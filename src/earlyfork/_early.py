@@ -1,12 +1,14 @@
 """Fork a template off the main program, there and then.
 
-Runs on the line that imports earlyfork, so it loads as little as possible, and does without what
-other modules may well import: `__future__`, `_socket`, the ground layer. What is only asked now and
-then is in _importer, what the template does in _origin.shed; both are loaded when they are needed.
+This runs on the line that imports earlyfork. So it loads as little as possible, and does without
+what other modules may well import: `__future__`, `_socket`, the room `_ground`. What is rarely
+asked is in `_importer`, and what the template does in `_origin.shed`; both are loaded when they are
+needed.
 """
 
 import os
 import sys
+from posix import close
 
 from earlyfork import _context
 
@@ -70,7 +72,7 @@ def main_program_asks(names: list[str]) -> bool:
 
 
 def is_multiprocessing_child() -> bool:
-    """Whether multiprocessing runs this first line again in a child, or a helper, of its own."""
+    """Whether this is a child or a helper of multiprocessing, which runs the first line again."""
     if "--multiprocessing-fork" in sys.argv[1:2]:
         return True
     words = getattr(sys, "orig_argv", [])
@@ -84,13 +86,54 @@ def is_multiprocessing_child() -> bool:
 
 
 def thread_count() -> int:
-    """How many threads this process has, as the kernel counts where it tells us."""
+    """How many threads this process has: by the kernel's count, or else by Python's."""
     try:
         return os.stat("/proc/self/task").st_nlink - 2
-    except OSError:  # no /proc: Python's own threads are all that can be known
+    except OSError:  # no /proc: only Python's own threads can be known
         import _thread
 
         return 1 + _thread._count()
+
+
+def in_subinterpreter() -> bool:
+    """Whether this is not the main interpreter, which alone has the right to fork.
+
+    From 3.12 on `os.fork` does not refuse in those that C code begins as of old (mod_wsgi).
+    """
+    if _forking.__name__ == "earlyfork._quick":
+        return False  # it refuses to be loaded in one
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from 3.13 on, and before
+        try:
+            asked = __import__(name)
+        except ImportError:
+            continue
+        return bool(asked.get_current() != asked.get_main())
+    return False
+
+
+def what_greenlets_hinder() -> str:
+    """What of gevent's kind is in the way of a fork, in words; empty: nothing."""
+    for name, function in (("select", "select"), ("_thread", "allocate_lock")):
+        module = sys.modules.get(name)
+        found = getattr(module, function, None)
+        if module is not None and type(found) is not type(len):
+            whose = getattr(found, "__module__", None) or type(found).__name__
+            return f"{name}.{function} is {whose}'s by now, and would be so in every process"
+    return "greenlets run already, and would go on in every process" if greenlets_run() else ""
+
+
+def greenlets_run() -> bool:
+    """Whether this is a greenlet, or there are others that have begun (a hub is one)."""
+    module = sys.modules.get("greenlet")
+    if module is None:
+        return False
+    import gc
+
+    kind = module.greenlet
+    return any(
+        issubclass(type(found), kind) and found and found.parent is not None
+        for found in gc.get_objects()
+    )
 
 
 def is_nuitka_onefile() -> bool:
@@ -100,13 +143,49 @@ def is_nuitka_onefile() -> bool:
     return compiled is not None and bool(getattr(compiled, "onefile", False))
 
 
+# -- what can't be read later --------------------------------------------------------------------
+
+#: Functions of `os` after which files may be out of reach that could be read before.
+_GIVE_UP = ("chroot", "seteuid", "setresuid", "setreuid", "setuid")
+
+
+def load_before_files_go(load: "Callable[[], None]") -> None:
+    """Have `load` called just before the program gives up the right to read files.
+
+    The functions of `os` that do so call it the first time, and are themselves again.
+    """
+    own: dict[str, tuple[object, object]] = {}
+
+    def put_in_place(name: str) -> None:
+        original = getattr(os, name)
+
+        def load_first(*args: object, **named: object) -> object:
+            for other, (before, ours) in own.items():
+                if getattr(os, other) is ours:
+                    setattr(os, other, before)
+            load()
+            return original(*args, **named)
+
+        load_first.__name__ = load_first.__qualname__ = name
+        load_first.__doc__ = original.__doc__
+        own[name] = original, load_first
+        setattr(os, name, load_first)
+
+    for name in _GIVE_UP:
+        if hasattr(os, name):
+            put_in_place(name)
+
+
 # -- the fork ------------------------------------------------------------------------------------
 
 
 def fork_template(body: "Callable[[int, int], NoReturn]") -> Forked:
-    """Fork a process, unrelated to this one, that runs `body(comm, status)`; never in between.
+    """Fork a process that runs `body(comm, status)` and ends there, whatever the body raises.
 
     It is forked twice, so that it is nobody's child and no `wait` ever sees it.
+
+    Args:
+        body: never returns. Its fds are the template's ends of comm and of status.
 
     Raises:
         OSError: no process, no memory or no fd was to be had; nothing is left behind.
@@ -122,9 +201,11 @@ def fork_template(body: "Callable[[int, int], NoReturn]") -> Forked:
     except OSError as error:
         raise OSError(error.errno, f"no template can be forked: {error.strerror}") from error
     try:
-        # A closed stream's number is a socket's here: it differs later, and is made a stream there.
+        # If a standard stream is closed, its number is one of these sockets now. So the baseline
+        # differs from what is found there later, and each new process is told to fill that stream.
         baseline = _context.Context()
-        # It closes two: if streams are closed here, a template would else hold its own other end.
+        # In the template this closes the owner's two ends. Left to `shed` they would stay open if
+        # their numbers are those of closed streams, and the template would hold its own other end.
         if _forking.fork_free(near, far, ours):
             try:
                 body(_above(far), _above(theirs))
@@ -134,11 +215,11 @@ def fork_template(body: "Callable[[int, int], NoReturn]") -> Forked:
                 os._exit(1)
         for fd in (far, theirs):
             fds.remove(fd)
-            os.close(fd)
+            close(fd)
         return Forked(_above(near), _above(ours), baseline)
-    except BaseException as error:  # also one that a signal's handler raises just now
+    except BaseException as error:  # also of a signal's handler that was called just now
         for fd in fds:
-            os.close(fd)
+            close(fd)
         if isinstance(error, OSError):
             text = f"no template could be forked: {error.strerror}"
             raise OSError(error.errno, text) from error

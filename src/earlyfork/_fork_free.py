@@ -1,16 +1,18 @@
 """Fork a process that is nobody's child, where there is no part in C.
 
-The two functions of _quick that the main program's first line needs.
+These are the two functions of `_quick` that the main program's first line needs.
 """
 
 import _signal
 import _socket
 import os
-import select
+from posix import close, fork, waitpid
 
 
 def two_pairs() -> tuple[int, int, int, int]:
-    """Two socketpairs: comm's near and far end, status's, of which neither blocks.
+    """Two socketpairs: comm's near and far end, which is told who sends, and status's.
+
+    Neither end of status blocks.
 
     Raises:
         OSError: no fd to be had; none is left open.
@@ -23,6 +25,10 @@ def two_pairs() -> tuple[int, int, int, int]:
         for end in ends:
             end.close()
         raise
+    if hasattr(_socket, "SO_PASSCRED"):
+        ends[1].setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
+    ends[0].setblocking(True)  # whatever default timeout there is
+    ends[1].setblocking(True)
     ends[2].setblocking(False)
     ends[3].setblocking(False)
     near, far, ours, theirs = (end.detach() for end in ends)
@@ -30,11 +36,19 @@ def two_pairs() -> tuple[int, int, int, int]:
 
 
 def fork_free(near: int, far: int, ours: int) -> bool:
-    """Fork twice, so that what is forked is nobody's child; True there, with all signals blocked.
+    """Fork twice, so that the new process is nobody's child.
 
-    It closes `near` and `ours`, and no handler of the main program ever runs in it. It keeps still
-    for 2 ms, or until something comes at `far`: working right away it would slow down the main
-    program's own start.
+    The new process closes `near` and `ours`. All signals are blocked in it, so that no handler of
+    the main program ever runs there. It keeps still for 2 ms, or until something comes at `far`: if
+    it worked right away, it would slow down the main program's own start.
+
+    Args:
+        near: the owner's end of comm.
+        far: the new process's end of comm.
+        ours: the owner's end of status.
+
+    Returns:
+        True in the new process, False in this one.
 
     Raises:
         OSError: no process, or no memory.
@@ -43,7 +57,7 @@ def fork_free(near: int, far: int, ours: int) -> bool:
     between = False
     problem = 0
     try:
-        pid = os.fork()
+        pid = fork()
         between = not pid
         if pid:
             problem = _exit_of(pid)
@@ -56,24 +70,35 @@ def fork_free(near: int, far: int, ours: int) -> bool:
         return False
     pid, problem = -1, 1
     try:
-        os.close(near)
-        os.close(ours)
-        pid = os.fork()
+        close(near)
+        close(ours)
+        pid = fork()
         problem = 0
     except OSError as error:
         problem = error.errno or 1
     finally:  # whatever is raised here, a second main program must not come of it
         if pid:
             os._exit(problem)
-    poll = select.poll()
-    poll.register(far, select.POLLIN)
-    poll.poll(2)
+    _keep_still(far)
     return True
+
+
+def _keep_still(far: int) -> None:
+    """Wait by the socket alone: what other code puts in the place of `select` does not count."""
+    sock = _socket.socket(fileno=far)
+    sock.settimeout(0.002)
+    try:
+        sock.recv(1, _socket.MSG_PEEK)
+    except OSError:  # nothing came in that time
+        return
+    finally:
+        sock.setblocking(True)
+        sock.detach()
 
 
 def _exit_of(pid: int) -> int:
     try:
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    except ChildProcessError:  # SIGCHLD is ignored here: the kernel took it
+        code = os.waitstatus_to_exitcode(waitpid(pid, 0)[1])
+    except ChildProcessError:  # SIGCHLD is ignored in this program: the kernel has reaped it
         return 0
-    return code if code >= 0 else 4  # killed: as if interrupted (EINTR)
+    return code if code >= 0 else 4  # it was killed: EINTR, as if interrupted

@@ -5,7 +5,7 @@ import sys
 
 
 def for_main(names: list[str]) -> bool:
-    """`main_program_asks` of _early for importers of which the innermost is not `__main__`."""
+    """The rest of `main_program_asks` in _early: the innermost importer is not `__main__`."""
     if names == ["runpy"]:  # python -m earlyfork run ...: the program to come is the main one
         return _module_option() == "earlyfork"
     package = names[0].partition(".")[0]
@@ -47,7 +47,7 @@ def _module_option() -> str:
 
 
 def _is_console_script() -> bool:
-    """Whether `__main__` is a script that an installer wrote: it lies where those are put."""
+    """Whether `__main__` is a script that an installer wrote: it lies where installers put them."""
     path = getattr(sys.modules["__main__"], "__file__", None)
     if not path:
         return False

@@ -49,8 +49,8 @@ class Launch(NamedTuple):
 
     Attributes:
         works: whether a process in it answered in time.
-        seconds: until it did, or until it was given up.
-        problem: what is wrong with it, or with what answered; empty if nothing is.
+        seconds: until that process answered, or until it was given up.
+        problem: what is wrong with the launch, or with what answered; empty if nothing is.
     """
 
     works: bool
@@ -70,7 +70,7 @@ class Report(NamedTuple):
         chosen: what would be launched; empty if nothing can be.
         others: what else was found, each with where and why it would not be launched.
         launch: whether a launch works.
-        threads: what runs beside the first thread; a fork would not copy it, but copy its locks.
+        threads: the threads beside the first; a fork does not copy them, but copies their locks.
         fds: open files that a fork would share, or a command inherit.
         inherited: what snapshots inherited that may hurt.
     """
@@ -123,6 +123,9 @@ def report(*, timeout: float = 10.0) -> Report:
 
     Args:
         timeout: how many seconds that process has to answer.
+
+    Returns:
+        What was found; as text it is a page for people.
     """
     seen = earlyfork.status()
     fds, threads = tuple(_shared_fds()), tuple(platform.thread_names())
@@ -215,7 +218,7 @@ def _try(timeout: float) -> Launch:
 
 
 def _end(root: Process) -> None:
-    """Kill what was launched and says nothing; as long as it is our child, its pid is its own."""
+    """Kill what was launched and says nothing. While it is our child, nobody else has its pid."""
     starter = inside.watch_of(root).starter
     if starter > 0:
         os.kill(starter, signal.SIGKILL)
@@ -223,7 +226,7 @@ def _end(root: Process) -> None:
 
 
 def _answer(sock: socket.socket, deadline: float) -> bytes | None:
-    """All bytes until the other side is done; None if it was not in time."""
+    """All bytes until the other side has ended; None if it did not end in time."""
     data = b""
     while True:
         left = deadline - time.monotonic()
@@ -242,7 +245,7 @@ def _answer(sock: socket.socket, deadline: float) -> bytes | None:
 
 
 def _shared_fds() -> list[str]:
-    """Open files above the streams, as people would name them; not earlyfork's own."""
+    """Open files beyond the standard streams and earlyfork's own, as people would name them."""
     own = own_fds()
     found = []
     for fd in open_fds():

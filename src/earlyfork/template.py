@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, cast
 
 import earlyfork
 from earlyfork import _early
-from earlyfork._ground import platform
+from earlyfork._ground import platform, stack
 from earlyfork._ground.errors import TemplateError
-from earlyfork._ground.stack import warn
 from earlyfork._origin import default, health, shed
 
 if TYPE_CHECKING:
@@ -31,20 +30,25 @@ __all__ = ["TEMPLATE", "snapshot"]
 def snapshot(*, keep_fds: Iterable[int] = ()) -> Process:
     """Fork a template off this process as it is now.
 
-    Regular files, devices and listening sockets stay open in it, since code that was set up
-    before relies on them; pipes, connected sockets and everything else with a peer is replaced by
-    a dead end, so that no peer waits for this process in vain.
+    Regular files, devices and listening sockets stay open in the template, since code that was set
+    up before relies on them. Pipes, connected sockets and everything else with a peer is replaced
+    by a dead end, so that no peer waits for this process in vain.
 
     Args:
         keep_fds: further fds that stay open there.
 
+    Returns:
+        The template. Processes that are forked from it have the main module's functions.
+
     Raises:
-        TemplateError: Python threads run; they are named.
+        TemplateError: Python threads run (they are named), or greenlets do.
         OSError: no process, no memory or no fd was to be had.
         ValueError: something in `keep_fds` is no open fd.
 
     Warns:
         EarlyForkWarning: native threads run; they are named. BLAS pools are common and cope.
+
+    From AnyEvent::Fork::Template, which takes one when it is loaded and no more after that.
     """
     earlyfork._settle()
     keep = set(keep_fds)
@@ -59,26 +63,32 @@ def snapshot(*, keep_fds: Iterable[int] = ()) -> Process:
             f"no snapshot can be taken while other threads run ({', '.join(threads)}): their locks "
             "would stay locked in it for ever. Take it before they start, or stop them"
         )
+    if _early.greenlets_run():
+        raise TemplateError(
+            "no snapshot can be taken while greenlets run, or by one: they would go on in every "
+            "process from it. Take it before gevent, or its like, is used for the first time"
+        )
     native = platform.thread_names()
     if native:
-        warn(
+        stack.warn(
             f"the snapshot is taken beside native threads ({', '.join(native)}), which are not in "
             "it; libraries that own them must cope with fork, as BLAS pools do"
         )
+    main = stack.main_names()
     comm_to_default = default.default_comm()
     found = health.findings(keep)
     with warnings.catch_warnings():
-        # 3.12 and later warn of fork beside threads; that was said above, with names.
+        # 3.12 and later warn of a fork beside threads. That was said above, with their names.
         warnings.simplefilter("ignore", DeprecationWarning)
         forked = _early.fork_template(
-            lambda comm, status: shed.snapshot_template(comm, status, keep, comm_to_default)
+            lambda comm, status: shed.snapshot_template(comm, status, keep, comm_to_default, main)
         )
     default.note_inherited(found)
-    return default.root_of(forked, "snapshot", has_main=True)
+    return default.root_of(forked, "snapshot", main)
 
 
 class _Refused:
-    """What stands for TEMPLATE where the main module is run again by multiprocessing."""
+    """Stands for TEMPLATE where multiprocessing runs the main module again."""
 
     def __getattr__(self, name: str) -> NoReturn:
         raise TemplateError(

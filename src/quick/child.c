@@ -1,23 +1,26 @@
-/* A new process: from its birth to the end of what it runs, as long as all of that is usual.
+/* A new process: from its birth to the function that it runs, as long as all of that is usual.
  *
- * It lets go of what is its forker's, rehearses if it is a standby that was told nothing yet, reads
- * its first batch, and runs what that says. No frame of Python lies below the function that it
- * runs. A batch that says anything else is not obeyed here: the server gets it whole.
+ * The process closes what is its forker's. If it is a standby that was told nothing yet, it
+ * rehearses. It reads its first batch, and what that says to run is called with no frame of Python
+ * below it. A batch that says anything else is not obeyed here: the server gets it whole.
  */
 #include "quick.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* What a new process knows of itself until its first batch has come, and that batch: side by side,
- * since each page that is written to is copied. */
+/* What a new process knows of itself until its first batch has come, and that batch. They lie side
+ * by side, since each page that is written to is copied. */
 static struct {
     int comm, up, forker, standby, root;
     PyObject *births, *socket_class;
+    PyObject *rights;
+    struct ucred sender;
     int fds[MAX_FDS];
     char fork_batch[PAD];
     char batch[LARGE];
@@ -79,7 +82,7 @@ close_fds_in(PyObject *tuple)
         close((int)PyLong_AsLong(PyTuple_GET_ITEM(tuple, i)));
 }
 
-/* What Children.forget and Server.become do about the system. */
+/* Does to the system what Children.forget and Server.become do. */
 void
 be_born(const Forker *f, int comm, int up, int standby)
 {
@@ -102,17 +105,18 @@ be_born(const Forker *f, int comm, int up, int standby)
     prctl(PR_SET_NAME, standby ? "ef-standby" : "ef-prepared");
     born.comm = comm;
     born.up = up;
-    born.forker = getppid();  /* another one if that is gone: then there is nobody to ask */
+    born.forker = getppid();  /* another pid if the forker is gone already: nobody is asked then */
     born.standby = standby;
     born.root = f->root;
     born.births = f->births;
+    born.rights = f->rights;
     born.socket_class = f->socket_class;
     memcpy(born.fork_batch, PyBytes_AS_STRING(f->fork_batch), PAD);
 }
 
 /* -- what it runs ------------------------------------------------------------------------------ */
 
-/* resolve() of _child/here.py, quickly for `module.name` of a module that is loaded. */
+/* The same as resolve() of _child/here.py, but quick for `module.name` of a loaded module. */
 static PyObject *
 find(const char *name, Py_ssize_t length)
 {
@@ -125,7 +129,7 @@ find(const char *name, Py_ssize_t length)
     return PyObject_CallFunction(resolve, "s#", name, length);
 }
 
-/* Frame RUN of _child/commands.py: what is to be called. Owns comm. */
+/* Obeys the frame RUN as _child/commands.py does: returns what is to be called. Owns comm. */
 static PyObject *
 job_for(int comm, const char *name, Py_ssize_t length)
 {
@@ -145,7 +149,7 @@ job_for(int comm, const char *name, Py_ssize_t length)
         return NULL;
     }
     set_slot(here, here_slots.kind, Py_NewRef(s_worker));
-    PyObject *job = PyMethod_New(function, sock);  /* called, it calls function(sock) */
+    PyObject *job = PyMethod_New(function, sock);  /* job() is function(sock) */
     Py_DECREF(function);
     Py_DECREF(sock);
     return job;
@@ -153,20 +157,54 @@ job_for(int comm, const char *name, Py_ssize_t length)
 
 /* -- its life up to the first batch ------------------------------------------------------------ */
 
-/* In a standby: all that a run does, once, so that the pages it touches are this process's own. */
+/* Whether the sender has what _child/rights.py knows: that this process has no more rights. The lines
+ * that are known must stand in /proc, where each name stands once. Reads into `room`, which is on a
+ * page that is this process's own already, and calls little, since each page of a library that is
+ * touched costs as much as one of memory. */
+static int
+rights_are_known(char *room, size_t size)
+{
+    const char *known = PyBytes_AS_STRING(born.rights);
+    const char *known_end = known + PyBytes_GET_SIZE(born.rights);
+    if (known == known_end || born.sender.pid <= 0 || size < 2048)
+        return 0;
+    memcpy(room, "/proc/", 6);
+    memcpy(room + 6 + put_decimal(room + 6, (unsigned long)born.sender.pid), "/status", 8);
+    int fd = open(room, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t got = read(fd, room, size);
+    close(fd);
+    const char *at = room, *end = room + (got > 0 ? got : 0);
+    while (at < end && known < known_end) {
+        const char *wanted = known;
+        while (at < end && wanted < known_end && *at == *wanted && *at != '\n')
+            at++, wanted++;
+        if (at < end && wanted < known_end && *at == *wanted)
+            known = wanted + 1;
+        while (at < end && *at++ != '\n')
+            ;
+    }
+    return known == known_end;
+}
+
+/* In a standby: do once all that a run does. The pages that a run touches are this process's own
+ * after that. */
 static int
 rehearse(void)
 {
     int ends[2], none[4], count;
     char batch[PAD];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-        return 0;  /* it is for speed only */
+        return 0;  /* a rehearsal is for speed only */
     if (send(ends[1], born.fork_batch, PAD, MSG_NOSIGNAL | MSG_DONTWAIT) != PAD
-        || receive(ends[0], batch, PAD, MSG_DONTWAIT, none, &count) != PAD) {
+        || receive(ends[0], batch, PAD, MSG_DONTWAIT, none, &count, NULL) != PAD) {
         close(ends[0]);
         close(ends[1]);
         return 0;
     }
+    born.sender.pid = getpid();
+    rights_are_known(born.batch, sizeof born.batch);
     static const char name[] = "earlyfork._child.here.rehearsal";
     PyObject *job = job_for(ends[0], name, sizeof name - 1);
     int failed = job == NULL || run_job(job) < 0;
@@ -178,7 +216,7 @@ rehearse(void)
     PyErr_Fetch(&type, &value, &traceback);
     if (job == NULL)
         close(ends[0]);
-    else  /* dropped open, it would warn of that */
+    else  /* a socket that is dropped open warns of that */
         close_socket(PyMethod_GET_SELF(job));
     close(ends[1]);
     Py_XDECREF(job);
@@ -191,7 +229,7 @@ rehearse(void)
     return 0;
 }
 
-/* discard_pending of _child/commands.py, and an empty mask. */
+/* Does what discard_pending of _child/commands.py does, then unblocks all signals. */
 static void
 unblock_signals(void)
 {
@@ -207,8 +245,8 @@ unblock_signals(void)
     pthread_sigmask(SIG_SETMASK, &signals, NULL);
 }
 
-/* Where the frame RUN starts in a batch that says to run something, unlinked, and before that
- * nothing but what is about the surroundings; NULL for any other. */
+/* Where the frame RUN starts in a usual first batch: one that says to run something, neither linked
+ * nor alone, with nothing before it but frames about the surroundings. NULL for any other batch. */
 static const char *
 run_frame(const char *batch, ssize_t size, int fds)
 {
@@ -231,7 +269,7 @@ run_frame(const char *batch, ssize_t size, int fds)
     return NULL;
 }
 
-/* The first thing that it does as itself. */
+/* The first thing that a new process does: put right what `here` says of it. */
 static int
 begin(void)
 {
@@ -253,20 +291,21 @@ begin(void)
     return 0;
 }
 
-/* Wait for the first batch: what came of it, with errno if that is -1. -2: an exception. */
+/* Wait for the first batch. Returns the number of bytes that came; -1 and errno; -2 and an
+ * exception. */
 static ssize_t
 first_batch(int *count)
 {
     int comm = born.comm;
     char *batch = born.batch;
-    /* What it shall run may have been said before it was there: no time to rehearse then. */
-    ssize_t got = receive(comm, batch, PAD, MSG_DONTWAIT, born.fds, count);
+    /* The batch may have been sent before this process was there: no time to rehearse then. */
+    ssize_t got = receive(comm, batch, PAD, MSG_DONTWAIT, born.fds, count, &born.sender);
     int wait = got < 0 && (errno == EAGAIN || errno == EINTR);
     if (wait && born.standby && rehearse() < 0)
         return -2;
     while (wait) {
         Py_BEGIN_ALLOW_THREADS
-        got = receive(comm, batch, PAD, 0, born.fds, count);
+        got = receive(comm, batch, PAD, 0, born.fds, count, &born.sender);
         Py_END_ALLOW_THREADS
         wait = got < 0 && errno == EINTR;
         if (wait && PyErr_CheckSignals() < 0)
@@ -275,14 +314,19 @@ first_batch(int *count)
     if (got == PAD && !memcmp(batch, born.fork_batch, 3)) {
         uint32_t size = number_at((unsigned char *)batch + 4) + HEAD;
         if (size > PAD && size <= LARGE) {
-            ssize_t rest = recv(comm, batch + PAD, size - PAD, MSG_WAITALL);
+            struct ucred sender;
+            int none;
+            ssize_t rest = receive(comm, batch + PAD, size - PAD, MSG_WAITALL, born.fds + *count,
+                                   &none, &sender);
             got += rest > 0 ? rest : 0;
+            if (memcmp(&sender, &born.sender, sizeof sender))
+                born.sender.pid = 0;  /* two have sent it: nobody is trusted */
         }
     }
     return got;
 }
 
-/* As `live`; NULL: an exception. */
+/* The same as `live`, but NULL and an exception on failure. */
 static PyObject *
 first_job(void)
 {
@@ -294,13 +338,16 @@ first_job(void)
         return got == -1 ? not_read(CHILD, comm) : NULL;
     const char *batch = born.batch, *run = run_frame(batch, got, count);
     PyObject *pending = *at_slot(here, here_slots.pending);
-    if (run == NULL || *at_slot(here, here_slots.spoke) == Py_True || pending == NULL || !PyList_Check(pending) || PyList_GET_SIZE(pending))
-        return bytes_and_fds(CHILD, comm, batch, got, born.fds, count);
+    if (run == NULL || *at_slot(here, here_slots.spoke) == Py_True || pending == NULL
+        || !PyList_Check(pending) || PyList_GET_SIZE(pending)
+        || !rights_are_known(born.batch + got, (size_t)(LARGE - got)))
+        return bytes_and_fds(CHILD, comm, batch, got, born.fds, count, &born.sender);
     if (run > batch + HEAD && apply_surroundings(batch + HEAD, run, born.fds, count) < 0)
         return NULL;
     unblock_signals();
-    int on = 1;  /* take_to_work of _child/here.py */
+    int on = 1;  /* the mark that take_to_work of _child/here.py sets */
     setsockopt(born.up, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof on);
+    name_senders(comm, 0);
     return job_for(comm, run + FRAME + 1, number_at((const unsigned char *)run + 1) - 1);
 }
 
@@ -310,5 +357,5 @@ live(void)
     PyObject *job = first_job();
     if (job != NULL)
         return job;
-    return Py_BuildValue("(iiN[])", CHILD, born.comm, current_exception());
+    return Py_BuildValue("(iiN[]O)", CHILD, born.comm, current_exception(), Py_None);
 }

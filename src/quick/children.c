@@ -1,6 +1,6 @@
 /* The children of a forker: how they are forked, noted and reaped.
  *
- * What a child said is heard by the server alone (_child/hearing.py).
+ * What a child says is obeyed by the server alone (_child/hearing.py).
  */
 #include "quick.h"
 
@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Note the sockets of a child; -1: no memory for that, and an exception. */
+/* Note the sockets of a child. Without memory for that -1 and an exception. */
 static int
 remember(Forker *f, pid_t pid, int status, const int up[2])
 {
@@ -29,7 +29,7 @@ remember(Forker *f, pid_t pid, int status, const int up[2])
     return failed ? -1 : 0;
 }
 
-/* A child that was forked and can't be noted: nobody would reap it. */
+/* End a child that was forked and can't be noted: nobody would reap it later. */
 static void
 disown(Forker *f, pid_t pid, int status, const int up[2])
 {
@@ -63,27 +63,36 @@ int
 fork_asked(Forker *f, int comm, int status)
 {
     int up[2];
-    pid_t pid = up_pair(up) < 0 ? -2 : fork_now();
+    if (f->standby < 0)
+        f->standby = -f->standby;
+    int has_up = up_pair(up) == 0;
+    pid_t pid = has_up ? fork_now() : -1;
     if (pid < 0) {
-        tell_owner(status, NO_FORK, errno);
-        if (pid == -1) {
+        int error = errno;
+        if (has_up) {
             close(up[0]);
             close(up[1]);
         }
+        if (pid == -2) {
+            plan_refill(f, f->refill_after);
+            return -1;
+        }
+        tell_owner(status, NO_FORK, error);
         close(comm);
         close(status);
         plan_refill(f, f->refill_after);
         return 0;
     }
     if (pid == 0) {
-        /* Said here: a forker that is killed right now leaves a process that is known at least. */
+        /* The process says its pid itself: if its forker is killed right now, its owner knows it
+         * all the same. */
         tell_owner(status, PID, getpid());
         close(status);
         close(up[0]);
         be_born(f, comm, up[1], 0);
         return 1;
     }
-    hear_deaths(f->wake_out);  /* what runs around a fork may have put another handler there */
+    hear_deaths(f->wake_out);  /* code that runs at each fork may have put another handler there */
     close(comm);
     if (remember(f, pid, status, up) < 0)
         disown(f, pid, status, up);
@@ -101,10 +110,11 @@ close_all(const int *fds, int count)
 int
 refill(Forker *f)
 {
-    /* Its comm and status, the owner's end first; its way up, the forker's end first. */
+    /* The ends of comm and of status, each the owner's first, and of the way up, the forker's
+     * first. */
     int ends[6];
     int made = 0;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0)
+    if (comm_pair(ends) == 0)
         made = 2;
     if (made && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends + 2) == 0)
         made = 4;
@@ -113,7 +123,8 @@ refill(Forker *f)
     int comm = ends[1], status = ends[3], owners[2] = {ends[0], ends[2]}, *up = ends + 4;
     pid_t pid = made < 6 ? -1 : fork_now();
     if (pid < 0) {
-        close_all(ends, made);  /* nobody asked for this one: nobody is told */
+        close_all(ends, made);  /* nobody asked for this one, so nobody is told */
+        PyErr_Clear();
         f->refill_at = INFINITY;
         return 0;
     }
@@ -131,8 +142,8 @@ refill(Forker *f)
         unsigned char message[8];
         put_number(message, (uint32_t)f->generation);
         put_number(message + 4, (uint32_t)pid);
-        if (send_with_fds(f->queue, message, sizeof message, owners, 2) < 0)
-            f->standby = 0;  /* the owner is gone, and the need with it */
+        if (send_with_fds(f->queue, message, sizeof message, owners, 2) < 0)  /* _queue there */
+            f->standby = errno == EPIPE || errno == ECONNRESET ? 0 : -f->standby;
         plan_refill(f, 0);
     }
     else {
@@ -160,19 +171,20 @@ reap(Forker *f)
         if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
             return 1;
         if (info.si_pid == 0)
-            return first && f->careful;  /* somebody's code may have waited for it */
+            return first && f->careful;  /* code that was sent here may have waited for it */
         PyObject *pid = PyLong_FromLong(info.si_pid);
         if (pid == NULL)
             return -1;
         int status = fd_of(f->status, pid), up = fd_of(f->ups, pid), end = fd_of(f->ends, pid);
-        /* What it said has arrived by now, and comes before the news of its death. What came the
-         * other way is read away by the server, since to drop it may wait (_child/foreign.py). */
+        /* What the dead child said has arrived by now, and is heard before its death is told. What
+         * its owner wrote to status is left to the server: to drop a file that somebody sent may
+         * mean to wait (_child/foreign.py). */
         if (status < 0 || up < 0 || info.si_pid == f->nursery || PyTuple_GET_SIZE(f->watched)
             || holds_message(up) || holds_bytes(status)) {
             Py_DECREF(pid);
             return PyErr_Occurred() ? -1 : 1;
         }
-        /* Told first, reaped second: an owner who sees no exit may trust the pid. */
+        /* Told first, reaped second: an owner that sees no exit may trust the pid. */
         tell_owner(status, EXIT, info.si_code == CLD_EXITED ? info.si_status : -info.si_status);
         waitpid(info.si_pid, NULL, 0);
         close(status);

@@ -1,6 +1,6 @@
 /* The end of a process: the usual case of _child/ending.py.
  *
- * Whatever is special about an end (threads, functions of atexit, open files) is not done here.
+ * Whatever is special about an end (threads, functions of atexit, open files) is left to Python.
  */
 #include "quick.h"
 
@@ -36,7 +36,8 @@ ending_knows(const Known *known)
     return 0;
 }
 
-/* 1: it could not be written; -1: an exception that is none of a stream's. */
+/* Returns 0; 1 when the stream could not be written; -1 and an exception that is not the stream's
+ * (KeyboardInterrupt, say). */
 static int
 flush_stream(PyObject *stream)
 {
@@ -50,7 +51,7 @@ flush_stream(PyObject *stream)
         PyObject *closed = PyObject_GetAttr(stream, s_closed_stream);
         int is_closed = closed == NULL ? -1 : PyObject_IsTrue(closed);
         Py_XDECREF(closed);
-        PyErr_Clear();  /* a detached one does not even know that */
+        PyErr_Clear();  /* a stream that was detached can't even say whether it is closed */
         failed = is_closed != 1;
     }
     else if (done == NULL) {
@@ -61,8 +62,8 @@ flush_stream(PyObject *stream)
     return failed;
 }
 
-/* Whether something that was made here wants an orderly end: a file, or an object with a finalizer
- * that is written in Python. -1: an exception. */
+/* Whether something that was made in this process needs an orderly end: a file, or an object whose
+ * finalizer is written in Python. -1 and an exception on failure. */
 static int
 has_loose_ends(void)
 {
@@ -83,8 +84,8 @@ has_loose_ends(void)
     return found;
 }
 
-/* The end of `finish` in _child/ending.py, when nothing is special about it. Returns what `run_job`
- * does. */
+/* Does what the second half of `finish` in _child/ending.py does, when nothing is special about it.
+ * Returns what `run_job` does. */
 static int
 wind_up(void)
 {
@@ -128,7 +129,6 @@ run_job(PyObject *job)
     return wind_up();
 }
 
-/* The last thing that this process does; what `wind_up` says. */
 int
 run_last(PyObject *job)
 {

@@ -1,7 +1,7 @@
 /* A main program's first line: two socketpairs, and a fork that leaves nobody's child.
  *
- * The same as _fork_free.py. A main program pays for all that its first line touches and loads. So
- * nothing here imports a module, or needs what `know` is told.
+ * It does what _fork_free.py does. A main program pays for all that its first line touches and
+ * loads. So nothing here imports a module, or needs what `know` is told.
  */
 #include "quick.h"
 
@@ -18,7 +18,7 @@ two_pairs(PyObject *self, PyObject *ignored)
     int comm[2], status[2];
     (void)self;
     (void)ignored;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, comm) < 0)
+    if (comm_pair(comm) < 0)
         return PyErr_SetFromErrno(PyExc_OSError);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, status) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
@@ -49,7 +49,7 @@ fork_free(PyObject *self, PyObject *args)
         if (pid != 0)
             _exit(pid < 0 ? errno : 0);
         struct pollfd asked = {far, POLLIN, 0};
-        poll(&asked, 1, 2);  /* the main program's own start comes first */
+        poll(&asked, 1, 2);  /* keep still for 2 ms: the main program's own start comes first */
         PyOS_AfterFork_Child();
         Py_RETURN_TRUE;
     }
@@ -57,11 +57,11 @@ fork_free(PyObject *self, PyObject *args)
         problem = errno;
     PyOS_AfterFork_Parent();
     while (pid > 0 && waitpid(pid, &status, 0) < 0) {
-        if (errno != EINTR)  /* SIGCHLD is ignored here: the kernel took it */
+        if (errno != EINTR)  /* SIGCHLD is ignored in this program: the kernel has reaped it */
             break;
     }
     if (status != 0)
-        problem = WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;  /* killed */
+        problem = WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;  /* EINTR: it was killed */
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (problem) {
         errno = problem;

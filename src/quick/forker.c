@@ -1,7 +1,7 @@
 /* The loop of a forker: waits for deaths, requests and standbys that are due, and forks.
  *
- * Nothing is decided here, and nothing is kept from one call to the next. Whatever is not usual
- * ends the turn and is told to `step` of _child/quick_loop.py, which has the server see to it.
+ * It decides nothing, and keeps nothing from one call to the next. Whatever is not usual ends the
+ * turn and is told to `step` of _child/quick_loop.py, which has the server see to it.
  */
 #include "quick.h"
 
@@ -12,13 +12,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* What is polled: the news of deaths, comm, what shows that owners end, and all children. */
+/* What is polled: the fixed ones first (the news of deaths, comm, what shows that owners end), then
+ * the ways up of all children. */
 typedef struct {
     struct pollfd *fds;
     nfds_t fixed, count, room;
 } Polled;
 
-/* Add the children, of which there may be others now. -1 and an exception. */
+/* Put the children there are now behind the fixed ones. On failure -1 and an exception. */
 static int
 add_children(Polled *polled, PyObject *ups)
 {
@@ -40,8 +41,8 @@ add_children(Polled *polled, PyObject *ups)
     return 0;
 }
 
-/* (HEAR, died, pid, ...): the children that have said something; NULL if none has, or with an
- * exception. */
+/* The children that have said something, as (HEAR, died, pid, ...). NULL if none has; NULL and an
+ * exception on failure. */
 static PyObject *
 talkers(const Polled *polled, PyObject *ups, int died)
 {
@@ -62,7 +63,8 @@ talkers(const Polled *polled, PyObject *ups, int died)
     return what;
 }
 
-/* What happened, or NULL: an exception, or (`is_born`) this is a new process. */
+/* Returns what happened; NULL if this is a new process (`is_born` is set then), or if there is an
+ * exception. */
 static PyObject *
 loop(Forker *f, Polled *polled, int *is_born)
 {
@@ -90,9 +92,16 @@ loop(Forker *f, Polled *polled, int *is_born)
             if (polled->fds[i].revents)
                 return Py_BuildValue("(ii)", MORE, died);
         }
-        /* What a child said comes before the news of its death. */
+        /* Heard first: what a child said comes before the news of its death. */
         PyObject *said = talkers(polled, f->ups, died);
-        if (said != NULL || PyErr_Occurred())
+        if (said == NULL && PyErr_Occurred())
+            return NULL;
+        /* Nobody is put off by a child that never stops talking. */
+        if (said != NULL && (comm->revents || (!isinf(f->refill_at) && now() >= f->refill_at))) {
+            Py_DECREF(said);
+            return Py_BuildValue("(ii)", MORE, died);
+        }
+        if (said != NULL)
             return said;
         if (died) {
             int found = reap(f);
@@ -102,23 +111,27 @@ loop(Forker *f, Polled *polled, int *is_born)
                 return Py_BuildValue("(i)", DIED);
             plan_refill(f, 0);
             if (!comm->revents)
-                continue;  /* who was told may have asked for the next one, and that goes first */
+                continue;  /* an owner that was told may have asked for the next process meanwhile,
+                            * and a request goes before a standby */
         }
         int made = 0;
         if (comm->revents) {
             char batch[PAD];
             int fds[MAX_FDS], fd_count;
-            ssize_t got = receive(f->comm, batch, PAD, MSG_DONTWAIT, fds, &fd_count);
+            struct ucred sender;
+            ssize_t got = receive(f->comm, batch, PAD, MSG_DONTWAIT, fds, &fd_count, &sender);
             if (got < 0 && (errno == EAGAIN || errno == EINTR))
                 continue;
             if (got < 0)
                 return not_read(READ, f->comm);
             if (got != PAD || fd_count != 2 || memcmp(batch, PyBytes_AS_STRING(f->fork_batch), PAD))
-                return bytes_and_fds(READ, f->comm, batch, got, fds, fd_count);
-            PySet_Clear(f->waiting);  /* who asks this way has found none */
+                return bytes_and_fds(READ, f->comm, batch, got, fds, fd_count, &sender);
+            PySet_Clear(f->waiting);  /* who asks by FORK has found the queue empty */
             if (PyDict_GET_SIZE(f->status) >= f->crowd)
                 return Py_BuildValue("(iii)", ASKED, fds[0], fds[1]);
             made = fork_asked(f, fds[0], fds[1]);
+            if (made < 0)  /* who asked gets the words of the hook that forbids it */
+                return Py_BuildValue("(iiiN)", REFUSED, fds[0], fds[1], current_exception());
         }
         else if (!isinf(f->refill_at) && now() >= f->refill_at) {
             if (PyDict_GET_SIZE(f->status) >= f->crowd)
@@ -132,8 +145,8 @@ loop(Forker *f, Polled *polled, int *is_born)
     }
 }
 
-/* Serve as a forker until something happens that is not usual, which is written to `state` then.
- * -1: an exception. 1: this is a new process. */
+/* Serve as a forker until something happens that is not usual. That is written to `state`, and 0
+ * returned. Returns -1 with an exception, 1 in a new process. */
 static int
 turn(PyObject *state)
 {
@@ -150,7 +163,7 @@ turn(PyObject *state)
     polled.fds[1] = (struct pollfd){f.comm, POLLIN, 0};
     PyObject *what = NULL;
     int is_born = 0;
-    if (is_plain(f.socket_class) < 0)  /* asked here, so that no child has to find it out */
+    if (is_plain(f.socket_class) < 0)  /* asked before any fork, so that no child must find out */
         goto end;
     for (nfds_t i = 2; i < polled.fixed; i++) {
         int fd, events;
@@ -161,7 +174,7 @@ turn(PyObject *state)
     what = loop(&f, &polled, &is_born);
 end:
     if (is_born)
-        return 1;  /* what is polled is its forker's: not freed, lest a page be touched */
+        return 1;  /* `polled.fds` is not freed: that would touch a page */
     PyMem_Free(polled.fds);
     return what == NULL ? -1 : leave(state, &f, what);
 }
@@ -191,8 +204,8 @@ serve(PyObject *self, PyObject *args)
         }
         if (turned <= 0)
             continue;
-        /* This reference is never given back: finalised, what the forker was given would touch its
-         * memory, and close numbers that are other files by then. */
+        /* This reference is never given back. If the forker's state were finalised in this process,
+         * that would touch its memory, and close fds whose numbers are other files by then. */
         Py_INCREF(said);
         PyObject *told = live();
         if (told == NULL)

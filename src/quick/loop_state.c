@@ -1,32 +1,34 @@
 /* What the loop is given by _child/quick_loop.py, and what it leaves: the slots of a LoopState.
  *
- * Both sides call the slots by their names. The names are looked up once, when the module is told
- * of that class: one that is missing, or spelt in another way, is an error then. What the loop does
- * with what it is given is no business of this unit.
+ * Both sides call the slots by their names. This unit looks the names up once, when the module is
+ * told of that class: one that is missing, or spelt in another way, is an error then. What the loop
+ * does with the slots is no business of this unit.
  */
 #include "quick.h"
 
 #include <limits.h>
 #include <stddef.h>
 
-/* The slots that the loop is given: the name, what it holds, and where in a Forker that goes. */
+/* The slots that the loop is given: the name, what the slot holds, and where in a Forker that is
+ * put. */
 static const struct {
     const char *name;
-    enum { NUMBER, SECONDS, DICT, SET, TUPLE, BATCH, ANY } kind;
+    enum { NUMBER, SECONDS, DICT, SET, TUPLE, BATCH, BYTES, ANY } kind;
     size_t to;
 } given[] = {
 #define GIVEN(kind, name) {#name, kind, offsetof(Forker, name)}
     GIVEN(NUMBER, comm), GIVEN(NUMBER, wake_in), GIVEN(NUMBER, wake_out),
     GIVEN(NUMBER, queue), GIVEN(DICT, status), GIVEN(DICT, ups), GIVEN(DICT, ends),
-    GIVEN(SET, waiting),    GIVEN(TUPLE, others), GIVEN(TUPLE, watched), GIVEN(TUPLE, births), GIVEN(ANY, socket_class),
-    GIVEN(BATCH, fork_batch), GIVEN(NUMBER, standby), GIVEN(NUMBER, crowd),
-    GIVEN(NUMBER, generation), GIVEN(SECONDS, refill_at), GIVEN(SECONDS, refill_after),
-    GIVEN(NUMBER, nursery), GIVEN(NUMBER, root), GIVEN(NUMBER, careful),
+    GIVEN(SET, waiting), GIVEN(TUPLE, others), GIVEN(TUPLE, watched), GIVEN(TUPLE, births),
+    GIVEN(ANY, socket_class), GIVEN(BATCH, fork_batch), GIVEN(BYTES, rights),
+    GIVEN(NUMBER, standby), GIVEN(NUMBER, crowd), GIVEN(NUMBER, generation),
+    GIVEN(SECONDS, refill_at), GIVEN(SECONDS, refill_after), GIVEN(NUMBER, nursery),
+    GIVEN(NUMBER, root), GIVEN(NUMBER, careful),
 #undef GIVEN
 };
 enum { GIVEN_COUNT = sizeof given / sizeof *given };
 
-/* Where these slots are, and those that the loop writes to when it leaves. */
+/* Where these slots are in a LoopState, and those that the loop writes to when it leaves. */
 typedef struct {
     Py_ssize_t given[GIVEN_COUNT], refill_at, standby, what;
 } LoopSlots;
@@ -49,7 +51,7 @@ loop_knows(PyObject *class)
     return 0;
 }
 
-/* Whether the loop can use an object as it does. */
+/* Whether an object is of the kind that the loop takes it for. */
 static int
 is_of_kind(int kind, PyObject *value)
 {
@@ -60,6 +62,8 @@ is_of_kind(int kind, PyObject *value)
         return PySet_Check(value);
     case TUPLE:
         return PyTuple_Check(value);
+    case BYTES:
+        return PyBytes_Check(value);
     case BATCH:
         return PyBytes_Check(value) && PyBytes_GET_SIZE(value) == PAD;
     default:
@@ -67,7 +71,7 @@ is_of_kind(int kind, PyObject *value)
     }
 }
 
-/* Put what a slot holds to where it belongs. -1 and an exception. */
+/* Put what a slot holds where it belongs in a Forker. On failure -1 and an exception. */
 static int
 take_in(int kind, PyObject *value, void *to)
 {

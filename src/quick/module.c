@@ -1,32 +1,33 @@
 /* The module earlyfork._quick: what Python sees of the part in C.
  *
- * Nothing is done here but to put together what the other units have.
+ * It only puts together what the other units have.
  */
 #include "quick.h"
 
 PyDoc_STRVAR(serve_doc,
 "serve(step, first)\n\n"
-"Serve as a forker, and run what a process is told to run. `step` does all that is not usual:\n"
-"given what happened it says what to run, or, as a LoopState, what the loop needs to go on;\n"
-"`first` is such a state, or None. What happened is None at the beginning; an exception; or the\n"
-"state itself, of which the loop has set `what` and changed `refill_at` and `standby`. After the\n"
-"run the process ends here, with status 0, when there is nothing special about its end; else this\n"
-"returns.");
+"Serve as a forker, and run what a process is told to run.\n\n"
+"All that is not usual is left to `step`. It is called with what happened, and returns what to\n"
+"run, or a LoopState, with which the loop goes on. What happened is None at the beginning; an\n"
+"exception; or the state itself, of which the loop has set `what` and changed `refill_at` and\n"
+"`standby`. `first` is a state to begin with, or None. When nothing is special about the end of\n"
+"what was run, the process ends here, with status 0, or 120 if a stream could not be written;\n"
+"else this returns.");
 
 PyDoc_STRVAR(listen_doc,
-"listen(fd)\n\nHave the death of a child written to an fd from now on; -1: not any more.");
+"listen(fd)\n\nFrom now on a byte is written to this fd whenever a child dies; with -1 no more.");
 
 PyDoc_STRVAR(poll_doc,
 "poll(polled, patience)\n\n"
-"Which of these (fd, events) have something to say, as (fd, events), waiting so many milliseconds\n"
-"for it, or for ever (None). A signal may end it early.");
+"Wait until something happens at one of these (fd, events); returns what did, as (fd, events).\n"
+"`patience` is how many milliseconds to wait at most; None: for ever. A signal may end the wait.");
 
-PyDoc_STRVAR(two_pairs_doc, "two_pairs()\n\ntwo_pairs of _fork_free.py");
+PyDoc_STRVAR(two_pairs_doc, "two_pairs()\n\nThe same as two_pairs of _fork_free.py.");
 
 PyDoc_STRVAR(fork_free_doc,
 "fork_free(near, far, ours)\n\n"
-"fork_free of _fork_free.py. The process between runs no Python, so next to nothing is copied for\n"
-"it.");
+"The same as fork_free of _fork_free.py. The process between the two forks runs no Python, so\n"
+"next to nothing is copied for it.");
 
 PyDoc_STRVAR(take_doc,
 "take(template, pidfd, queue, comm, watch)\n\n"
@@ -44,19 +45,20 @@ PyDoc_STRVAR(own_class_doc, "own_class()\n\nThe class Own of _owner/own.py.");
 
 PyDoc_STRVAR(same_place_doc,
 "same_place(cwd, stdio)\n\n"
-"Whether cwd_identity() and stdio_identity() of _context.py would answer this.");
+"Whether directory_identity() of / and . and stdio_identity() of _context.py would return these.");
 
 PyDoc_STRVAR(identity_doc,
 "identity(fd)\n\nA number that no other open file has; 0 if it is not open.");
 
 PyDoc_STRVAR(fall_with_doc,
-"fall_with(fd)\n\nHave the kernel kill this process when nobody holds a socket's other end.");
+"fall_with(fd)\n\n"
+"Have the kernel kill this process when nobody holds the other end of a socket any more.");
 
 PyDoc_STRVAR(know_doc,
 "know(here, resolve, count_callbacks, get_objects, refuse_unfinished, text_class, file_class,\n"
 "     surround, loop_state)\n\n"
-"The objects of Python that are used here. The slots of `here` and of the class `loop_state` are\n"
-"looked up by name now: one that is missing is an error.");
+"Name the objects of Python that the part in C uses. It looks up the slots of `here` and of the\n"
+"class `loop_state` by name now: one that is missing is an error.");
 
 static PyObject *
 know(PyObject *self, PyObject *args)
@@ -97,11 +99,11 @@ static int
 set_up(PyObject *module)
 {
     static const struct { const char *name; int value; } events[] = {
-        {"READ", READ}, {"HEAR", HEAR}, {"DIED", DIED}, {"ASKED", ASKED}, {"CROWDED", CROWDED},
-        {"MORE", MORE}, {"CHILD", CHILD},
+        {"READ", READ}, {"HEAR", HEAR}, {"DIED", DIED}, {"ASKED", ASKED},
+        {"REFUSED", REFUSED}, {"CROWDED", CROWDED}, {"MORE", MORE}, {"CHILD", CHILD},
     };
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
-        PyErr_SetString(PyExc_ImportError, "what is kept here is the main interpreter's");
+        PyErr_SetString(PyExc_ImportError, "earlyfork._quick works in the main interpreter only");
         return -1;
     }
     for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
@@ -124,7 +126,7 @@ static PyModuleDef_Slot slots[] = {
 static struct PyModuleDef definition = {
     .m_base = PyModuleDef_HEAD_INIT,
     .m_name = "earlyfork._quick",
-    .m_doc = "The hot path of a forker, in C.",
+    .m_doc = "The usual case of a forker and of a new process, in C; see src/quick/quick.h.",
     .m_methods = methods,
     .m_slots = slots,
 };

@@ -1,6 +1,6 @@
-/* What is asked of Python's objects: slots, sockets, globals, and the answers for the server.
+/* What is asked of Python's objects: slots, sockets, globals, and what is handed to the server.
  *
- * Nothing here knows of forkers or new processes, or asks the kernel for anything but a close.
+ * This unit knows nothing of forkers and new processes, and asks the kernel only to close an fd.
  */
 #include "quick.h"
 
@@ -142,21 +142,23 @@ list_of(const int *fds, int count)
 }
 
 PyObject *
-bytes_and_fds(int what, int comm, const char *data, ssize_t size, const int *fds, int count)
+bytes_and_fds(int what, int comm, const char *data, ssize_t size, const int *fds, int count,
+              const struct ucred *sender)
 {
     PyObject *list = list_of(fds, count);
     if (list == NULL)
         return NULL;
-    return Py_BuildValue("(iiy#N)", what, comm, data, (Py_ssize_t)size, list);
+    return Py_BuildValue("(iiy#N(iII))", what, comm, data, (Py_ssize_t)size, list, sender->pid,
+                         sender->uid, sender->gid);
 }
 
 PyObject *
 not_read(int what, int comm)
 {
     if (errno == ECONNRESET)
-        return bytes_and_fds(what, comm, "", 0, NULL, 0);
+        return Py_BuildValue("(iiy[]O)", what, comm, "", Py_None);
     if (errno == EMFILE)
-        return Py_BuildValue("(iiO[])", what, comm, Py_None);
+        return Py_BuildValue("(iiO[]O)", what, comm, Py_None, Py_None);
     return PyErr_SetFromErrno(PyExc_OSError);
 }
 

@@ -27,12 +27,12 @@ take(PyObject *self, PyObject *args)
                           type_of_own(), &queue, type_of_own(), &comm, type_of_own(), &watch))
         return NULL;
     polled[1].fd = own_fd(pidfd);
-    if (poll(polled, 2, 0) > 0)  /* a pidfd of -1 is passed over */
+    if (poll(polled, 2, 0) > 0)  /* poll passes over a pidfd of -1 */
         return PyLong_FromLong(-2);
     if (!is_own(queue))
         return PyLong_FromLong(-3);
-    do  /* the template died; what it queued comes after this */
-        got = receive(own_fd(queue), message, sizeof message, MSG_DONTWAIT, fds, &count);
+    do  /* after ECONNRESET the template is dead, and what it had queued comes next */
+        got = receive(own_fd(queue), message, sizeof message, MSG_DONTWAIT, fds, &count, NULL);
     while (got < 0 && (errno == ECONNRESET || errno == EINTR));
     if (got < 0 && errno == EAGAIN)
         Py_RETURN_NONE;
@@ -55,12 +55,11 @@ take(PyObject *self, PyObject *args)
     return Py_BuildValue("(II)", number_at(message), number_at(message + 4));
 }
 
-/* A pair of stream sockets, in their owners. */
+/* The ends of a pair, in their owners; -1 and an exception if the pair could not be made. */
 static int
-pair(int flags, PyObject *near, PyObject *far)
+own_pair(int made, const int ends[2], PyObject *near, PyObject *far)
 {
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0, ends) < 0) {
+    if (made < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
@@ -76,11 +75,14 @@ pairs(PyObject *self, PyObject *args)
 {
     PyObject *comm, *watch, *far_comm, *far_status;
     PyTypeObject *type = type_of_own();
+    int ends[2];
     (void)self;
     if (!PyArg_ParseTuple(args, "O!O!O!O!:pairs", type, &comm, type, &watch, type, &far_comm, type,
                           &far_status))
         return NULL;
-    if (pair(SOCK_NONBLOCK, watch, far_status) < 0 || pair(0, comm, far_comm) < 0)
+    int made = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends);
+    if (own_pair(made, ends, watch, far_status) < 0
+        || own_pair(comm_pair(ends), ends, comm, far_comm) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -98,24 +100,33 @@ open_socket(PyObject *self, PyObject *args)
     return sock;
 }
 
-/* Whether a number of Python is this one. */
+/* Whether an item of a tuple is this number. */
 static int
 is_number(PyObject *tuple, Py_ssize_t at, unsigned long long number)
 {
     return PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(tuple, at)) == number;
 }
 
+/* Whether directory_identity() would answer this. */
+static int
+is_directory(const char *path, PyObject *identity)
+{
+    struct stat found;
+    if (stat(path, &found) < 0)
+        return identity == Py_None;
+    return PyTuple_Check(identity) && is_number(identity, 0, found.st_dev)
+           && is_number(identity, 1, found.st_ino);
+}
+
 PyObject *
 same_place(PyObject *self, PyObject *args)
 {
-    PyObject *cwd, *stdio;
+    PyObject *root, *cwd, *stdio;
     struct stat found;
     (void)self;
-    if (!PyArg_ParseTuple(args, "OO!:same_place", &cwd, &PyTuple_Type, &stdio))
+    if (!PyArg_ParseTuple(args, "OOO!:same_place", &root, &cwd, &PyTuple_Type, &stdio))
         return NULL;
-    int same = stat(".", &found) < 0 ? cwd == Py_None
-               : PyTuple_Check(cwd) && is_number(cwd, 0, found.st_dev)
-                 && is_number(cwd, 1, found.st_ino);
+    int same = is_directory("/", root) && is_directory(".", cwd);
     for (int fd = 0; fd < 3 && same; fd++) {
         PyObject *file = PyTuple_GET_ITEM(stdio, fd);
         same = fstat(fd, &found) < 0 ? file == Py_None

@@ -9,14 +9,14 @@
  *
  * Nothing is decided here, and no state is kept between two calls.
  *
- * A unit uses the ones before it and none behind it:
+ * Each unit uses those above it in this list, and none below it:
  *
  *   system.c        what is asked of the kernel
  *   objects.c       what is asked of Python's objects
  *   surroundings.c  a new process gets its variables and path
  *   loop_state.c    what the loop is given, and what it leaves
- *   ending.c        what is done at the end of a function that was run
- *   child.c         a new process, from its birth to the end of what it runs
+ *   ending.c        the end of a process, after the function that it ran
+ *   child.c         a new process, from its birth to the function that it runs
  *   children.c      a forker's children: forking, noting and reaping them
  *   forker.c        the loop
  *   first_line.c    the double fork of a main program's first line
@@ -24,7 +24,7 @@
  *   owner.c         what an owner asks of the system, and the second line of a linked worker
  *   module.c        the module
  *
- * What only its own unit uses is static there, and not in this file.
+ * What a single unit uses is static in that unit, and is not in this file.
  */
 #ifndef EARLYFORK_QUICK_H
 #define EARLYFORK_QUICK_H
@@ -33,11 +33,12 @@
 #include <Python.h>
 
 #if !defined(__linux__) || defined(Py_GIL_DISABLED)
-#error "made for Linux and for interpreters with a GIL: without it the Python code does its work"
+#error "for Linux and for interpreters with a GIL only; elsewhere the Python code does all the work"
 #endif
 
 #include <poll.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 /* _shared/wire.py's numbers; tests/test_quick.py holds the two together. */
@@ -46,14 +47,25 @@ enum { RUN = 10, ENV = 11, PATH = 13, PID = 64, EXIT = 67, NO_FORK = 68 };
 /* As many fds as one message can carry: the kernel's SCM_MAX_FD. No header of the C library has it,
  * and it has stayed the same since Linux 2.6.38. */
 enum { MAX_FDS = 253 };
-/* Batches up to this size are looked at here. */
+/* A new process reads a first batch of up to this size itself. Of a larger one the server reads the
+ * rest. */
 enum { LARGE = 8192 };
 
-/* What happened, for _child/quick_loop.py. */
-enum { READ, HEAR, DIED, ASKED, CROWDED, MORE, CHILD };
+/* Why the loop leaves its work to _child/quick_loop.py:
+ *
+ *   READ     bytes came on comm that the loop does not obey
+ *   HEAR     children have said something
+ *   DIED     a child has died, and there is more to do about it than to tell its owner
+ *   ASKED    a process is asked for, and the forker is crowded
+ *   REFUSED  a process is asked for, and an audit hook forbids the fork
+ *   CROWDED  a standby is due, and the forker is crowded
+ *   MORE     something has happened to an fd in `watched`
+ *   CHILD    this is a new process, whose first batch is not usual */
+enum { READ, HEAR, DIED, ASKED, REFUSED, CROWDED, MORE, CHILD };
 
-/* The compiler's option hides what is defined; this tells it that what is declared is hidden too.
- * Calls between units then go straight there, and not through a table. */
+/* The option -fvisibility=hidden hides all functions that are defined. This pragma says that those
+ * declared here are hidden, too: then a call between two units goes straight to the function, and
+ * not through a table. */
 #pragma GCC visibility push(hidden)
 
 /* -- system.c ---------------------------------------------------------------------------------- */
@@ -65,42 +77,55 @@ double now(void);
 uint32_t number_at(const unsigned char *at);
 void put_number(unsigned char *at, uint32_t number);
 
-/* A frame with a decimal number to the owner that waits at this status socket. */
+/* Write a number in digits; returns how many. */
+int put_decimal(char *at, unsigned long number);
+
+/* Send a frame with a decimal number to the owner that waits at this status socket. */
 void tell_owner(int fd, int op, long number);
 
-/* One message with its fds, close-on-exec. `fds` has room for MAX_FDS, or for as many as can come.
- * -1 and errno; EMFILE when fds were lost on the way. */
-ssize_t receive(int fd, void *data, size_t size, int flags, int *fds, int *count);
+/* Receive one message with its fds, which are close-on-exec. `fds` has room for MAX_FDS, or for as
+ * many as can come. `sender`, if it is not NULL, becomes who sent it; pid 0 where the kernel does
+ * not say. On failure -1 and errno, which is EMFILE when fds were lost on the way. */
+ssize_t receive(int fd, void *data, size_t size, int flags, int *fds, int *count,
+                struct ucred *sender);
 
-/* One message with one fd or two; does not wait. -1 and errno. */
+/* Send one message with one fd or two; does not wait. On failure -1 and errno. */
 int send_with_fds(int fd, const void *data, size_t size, const int *fds, int count);
 
-/* Have the death of a child written to an fd from now on; -1: not any more. */
+/* From now on a byte is written to this fd whenever a child dies; with -1 no more. */
 void hear_deaths(int fd);
 
-/* The way up of a child to its forker: what the forker hears by, and what the child speaks by. -1
- * and errno. */
+/* Make the way up of a child to its forker. The forker hears at pair[0], the child speaks at
+ * pair[1]. On failure -1 and errno. */
 int up_pair(int pair[2]);
 
-/* Whether something waits in a socket that nothing more shall come to: in a stream, and in a way
- * up, where an empty message counts as well. */
+/* Make a process's comm: its owner's end, and its own. On failure -1 and errno. */
+int comm_pair(int pair[2]);
+
+/* Have the kernel say with each message that arrives at this end who sent it, or not. */
+int name_senders(int fd, int on);
+
+/* Whether something is unread in a socket: bytes in a stream; a message in a way up, where an empty
+ * one counts as well. Both first shut the socket for reading, so that nothing more comes. */
 int holds_bytes(int fd);
 int holds_message(int fd);
 
-/* poll() of several fds that no signal gets between: one that comes after the handlers of Python were
- * looked at ends it. -1 and errno. -2: an exception of such a handler. */
+/* poll() that misses no signal: one that comes after Python's handlers were looked at ends the
+ * wait. On failure -1 and errno; -2 and an exception if such a handler raised one. */
 int poll_now(struct pollfd *polled, nfds_t count, int patience);
 
-/* os.fork() without its frames. -1 and errno. */
+/* What os.fork() does, without its frames of Python. On failure -1 and errno; -2 and an exception if
+ * an audit hook forbids it. */
 pid_t fork_now(void);
 
 /* -- objects.c --------------------------------------------------------------------------------- */
 
-/* When the module is loaded. -1 and an exception. */
+/* All functions set_up_... are called once, when the module is loaded. On failure -1 and an
+ * exception. */
 int set_up_objects(void);
 
-/* Where a slot of a class is in its objects; 0 and an exception if it has none of that name. To go
- * there directly touches one page; an attribute's way there touches five. */
+/* Where a slot of a class is in the objects of that class; 0 and an exception if the class has no
+ * slot of this name. To go there directly touches one page; to look up an attribute, five. */
 Py_ssize_t slot(PyObject *class, const char *name);
 
 static inline PyObject **
@@ -117,74 +142,78 @@ set_slot(PyObject *object, Py_ssize_t at, PyObject *value_to_own)
     Py_XDECREF(before);
 }
 
-/* Whether it is the stdlib's own, whose slots are known then; -1: an exception. Found out once,
- * when it is first asked, and not on the first line of a main program: that does without the
- * module. */
+/* Whether this class is the stdlib's own, or the one of _child/late_socket.py that stands for it.
+ * The slots of such a class are known after this. -1 and an exception on failure. Found out when it
+ * is first asked, and not when the module is loaded: a main program's first line does without
+ * _socket. */
 int is_plain(PyObject *socket_class);
 
-/* The class for which that was true, borrowed; NULL before it was asked. */
+/* The class for which `is_plain` was true, borrowed; NULL before that. */
 PyObject *plain_socket_class(void);
 
 /* socket_class(AF_UNIX, SOCK_STREAM, 0, fd); owns the fd. */
 PyObject *socket_of(PyObject *socket_class, int fd);
 
-/* Without the frames of its `close`, or of a `detach` in Python. */
+/* Close a socket without the frames of Python that its `close` and `detach` have. */
 void close_socket(PyObject *sock);
 
-/* A global of a loaded module; NULL without an exception if it is not that simple. */
+/* A global of a loaded module. NULL without an exception if there is no such module or global, or
+ * if the module is no plain one. */
 PyObject *global_of(const char *module, Py_ssize_t module_length, const char *name,
                     Py_ssize_t length);
 
 PyObject *list_of(const int *fds, int count);
 
-/* (what, comm, data, fds) */
+/* What was read, for the server: (what, comm, data, fds, sender). */
 PyObject *bytes_and_fds(int what, int comm, const char *data, ssize_t size, const int *fds,
-                        int count);
+                        int count, const struct ucred *sender);
 
-/* The same when nothing came: b"" at the end of the stream, None for fds that found no place. An
- * exception for any other errno. */
+/* The same after `receive` has failed: the data is b"" at the end of the stream, and None when fds
+ * found no place in this process. For any other errno NULL and an exception. */
 PyObject *not_read(int what, int comm);
 
-/* The exception that is set, which is not set any more. */
+/* Take the exception that is set; none is set after that. */
 PyObject *current_exception(void);
 
 /* -- surroundings.c ---------------------------------------------------------------------------- */
 
 int set_up_surroundings(void);
 
-/* What obeys a frame about the surroundings: SURROUND of _child/commands.py, op -> function. */
+/* Note what obeys the frames about the surroundings: a dict, op -> function, which
+ * _child/quick_loop.py makes of SURROUND in _child/commands.py. */
 void surroundings_know(PyObject *surround);
 
 /* Whether an op is about the surroundings. */
 int is_surrounding(int op);
 
-/* Do what stands in a batch before its frame RUN. -1 and an exception. */
+/* Obey the frames that stand before RUN in a batch. On failure -1 and an exception. */
 int apply_surroundings(const char *at, const char *end, const int *fds, int count);
 
 /* -- loop_state.c ------------------------------------------------------------------------------ */
 
-/* What the loop is given: the members have the names of the slots of LoopState in
- * _child/quick_loop.py. Its objects are borrowed from there. */
+/* What the loop is given. The members have the names of the slots of LoopState in
+ * _child/quick_loop.py, and the objects are borrowed from there. */
 typedef struct {
     int comm, wake_in, wake_out;
     int queue;                  /* -1: there is none */
     PyObject *status;           /* dict: pid -> the far end of its status socket */
     PyObject *ups;              /* dict: pid -> where it is heard */
     PyObject *ends;             /* dict: pid -> a copy of its end of that */
-    PyObject *waiting;          /* set: standbys not known to be taken */
-    PyObject *others;           /* tuple: fds that are no child's business either */
-    PyObject *watched;          /* tuple of (fd, events): any event there is the server's */
+    PyObject *waiting;          /* set: pids of standbys that may wait in the queue still */
+    PyObject *others;           /* tuple: all other fds of the forker that a child closes */
+    PyObject *watched;          /* tuple of (fd, events): what happens there is for the server */
     PyObject *births;           /* tuple of functions that a new process calls first */
-    PyObject *socket_class;     /* what its function gets */
-    PyObject *fork_batch;       /* bytes: a request for a process without more */
+    PyObject *socket_class;     /* of the socket that a worker's function gets */
+    PyObject *fork_batch;       /* bytes: the batch that holds a FORK and nothing else */
+    PyObject *rights;           /* bytes: what senders have than whom a child has no more rights */
     int standby, crowd, generation;
     double refill_at, refill_after;
-    int nursery;                /* its pid, or 0 */
-    int root;                   /* whether SIGTERM is blocked here, and in no child */
+    int nursery;                /* the pid of the nursery, or 0 */
+    int root;                   /* whether SIGTERM is blocked here, as it is in no child */
     int careful;                /* whether somebody else may have waited for a child */
 } Forker;
 
-/* The class of what the loop is given. -1 and an exception, with nothing changed. */
+/* Note the class LoopState. On failure -1 and an exception, and nothing has changed. */
 int loop_knows(PyObject *loop_state);
 
 int is_loop_state(PyObject *object);
@@ -192,18 +221,18 @@ int is_loop_state(PyObject *object);
 /* Read all slots. -1 and an exception if one is not set, or is of the wrong kind. */
 int take_apart(PyObject *state, Forker *f);
 
-/* Write what the loop leaves: `what` happened, which is owned here, and what has changed of the
- * rest. -1 and an exception. */
+/* Write to `state` what the loop leaves: `what` has happened, which is owned here, and the numbers
+ * that it has changed. On failure -1 and an exception. */
 int leave(PyObject *state, const Forker *f, PyObject *what);
 
-/* The same in a new process, for which nothing of the rest holds. */
+/* Write `what` alone: in a new process, where the forker's numbers mean nothing. */
 void say_what(PyObject *state, PyObject *what);
 
 /* -- ending.c ---------------------------------------------------------------------------------- */
 
-/* What a new process looks at: `here` and `resolve` of _child/here.py, how many functions `atexit`
- * has, gc.get_objects, `refuse_unfinished` of _child/ending.py, and the classes of a usual stream and
- * of all files. */
+/* The objects of Python that a new process needs: `here` and `resolve` of _child/here.py,
+ * atexit._ncallbacks, gc.get_objects, `refuse_unfinished` of _child/ending.py, io.TextIOWrapper,
+ * and the class that all files have as a base. */
 typedef struct {
     PyObject *here, *resolve, *count_callbacks, *get_objects, *refuse_unfinished;
     PyObject *text_class, *file_class;
@@ -211,43 +240,47 @@ typedef struct {
 
 int set_up_ending(void);
 
-/* -1 and an exception, with nothing changed. */
+/* On failure -1 and an exception, and nothing has changed. */
 int ending_knows(const Known *known);
 
-/* Call it, and do what is usual at the end: 0, or 120 when a stream could not be written; 1:
- * something is special about the end; -1: an exception. */
+/* Call `job` and do what is usual at the end of a process. Returns 0; 120 when a stream could not
+ * be written; 1 when something is special about the end, which then is left to Python; -1 and an
+ * exception. */
 int run_job(PyObject *job);
 
-/* The same as the last thing that this process does: what is called is kept. */
+/* The same, as the last thing that this process does. `here` keeps the job: dropped earlier, its
+ * socket would warn that nobody closed it. */
 int run_last(PyObject *job);
 
 /* -- child.c ----------------------------------------------------------------------------------- */
 
 int set_up_child(void);
 
-/* -1 and an exception, with nothing changed. */
+/* On failure -1 and an exception, and nothing has changed. */
 int child_knows(const Known *known);
 
-/* In a new process: nothing of the forker stays open, and what it needs of it is noted. */
+/* In a new process: close all fds of the forker, and note what the process needs of the forker. */
 void be_born(const Forker *f, int comm, int up, int standby);
 
-/* The life of a new process up to its first batch: what is to be called, or (CHILD, comm, data,
- * fds), with an exception as the data if there was one. NULL: no memory even for that. */
+/* The life of a new process up to its first batch. Returns what is to be called; or, when that
+ * batch is not usual, (CHILD, comm, data, fds), in which the data may be an exception; or NULL when
+ * there is no memory even for that. */
 PyObject *live(void);
 
 /* -- children.c -------------------------------------------------------------------------------- */
 
-/* A process that somebody asked for; 1 in it. Owns both fds. */
+/* Fork a process that somebody asked for. Owns both fds. Returns 1 in that process. -1 and an
+ * exception if an audit hook forbids it: then the fds are the caller's still. */
 int fork_asked(Forker *f, int comm, int status);
 
-/* One standby into the queue; 1 in it. */
+/* Fork one standby and put it into the queue. Returns 1 in the standby. */
 int refill(Forker *f);
 
 /* Fork standbys when so many seconds have passed, if fewer wait than should. */
 void plan_refill(Forker *f, double pause);
 
-/* Tell the owners of those that ended; 1: there is one that the server must see to. -1 and an
- * exception. */
+/* Tell the owners of children that have ended, and reap these. Returns 1 at the first one that the
+ * server must see to; -1 and an exception on failure. */
 int reap(Forker *f);
 
 /* -- own.c ------------------------------------------------------------------------------------- */

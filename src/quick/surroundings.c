@@ -1,7 +1,7 @@
 /* A new process gets its variables, its path, and what else stands before RUN in a batch.
  *
- * Variables and path are set here, since most batches have them. All other frames go to the
- * functions of _child/commands.py. What is no frame about the surroundings is not obeyed here.
+ * Variables and path are set here, since most batches have them. All other frames about the
+ * surroundings go to the functions of _child/commands.py. No other frame is obeyed here.
  */
 #include "quick.h"
 
@@ -35,7 +35,8 @@ is_surrounding(int number)
     return known > 0;
 }
 
-/* The next of the entries that NUL separates, and its length; moves `at` behind it. */
+/* The next entry of a payload whose entries NUL separates, and its length. Moves `at` behind the
+ * entry, or sets it to NULL after the last one. */
 static const char *
 next_entry(const char **at, const char *end, Py_ssize_t *length)
 {
@@ -45,7 +46,7 @@ next_entry(const char **at, const char *end, Py_ssize_t *length)
     return entry;
 }
 
-/* What is kept of the time zone, in C and in `time`, is made of TZ anew. */
+/* Has the C library and the module `time` read TZ again. */
 static int
 set_zone(void)
 {
@@ -56,7 +57,8 @@ set_zone(void)
     return done == NULL ? -1 : 0;
 }
 
-/* apply_env of _context.py: `name=value` to set, `name` to remove. 1: os.environ is not its own. */
+/* The same as apply_env of _shared/surroundings.py: `name=value` sets a variable, `name` removes
+ * it. Returns 1 if os.environ is no longer the stdlib's own mapping, so that Python must do it. */
 static int
 apply_env(const char *at, const char *end)
 {
@@ -101,7 +103,7 @@ apply_env(const char *at, const char *end)
     return failed || (zone && set_zone() < 0) ? -1 : 0;
 }
 
-/* apply_path of _context.py. */
+/* The same as apply_path of _shared/surroundings.py. */
 static int
 apply_path(const char *at, const char *end)
 {

@@ -1,6 +1,8 @@
 /* What is asked of the kernel: time, bytes and fds over sockets, the news of deaths, a fork.
  *
- * No object of Python is looked at here, and no exception is set: who fails says so with an errno.
+ * This unit looks at no object of Python. Its functions report a failure by errno, and set no
+ * exception; but in `poll_now` a signal handler of Python may raise one, and in `fork_now` an audit
+ * hook.
  */
 #include "quick.h"
 
@@ -34,22 +36,31 @@ put_number(unsigned char *at, uint32_t number)
     at[3] = (unsigned char)number;
 }
 
-/* write_status of _child/children.py: an owner that can't be told all of it is told that it's
- * over. */
+int
+put_decimal(char *at, unsigned long number)
+{
+    /* snprintf would touch seven pages that nothing else needs. */
+    char digits[24];
+    int count = 0, length = 0;
+    do
+        digits[count++] = (char)('0' + number % 10);
+    while (number /= 10);
+    while (count > 0)
+        at[length++] = digits[--count];
+    return length;
+}
+
+/* Does what write_status of _shared/sockets.py does: when not all of the frame can be sent, the
+ * socket is ended, and the owner takes the process for lost. */
 void
 tell_owner(int fd, int op, long number)
 {
-    char frame[FRAME + 24], digits[24];
-    int length = 0, count = 0;
-    /* snprintf alone would touch seven pages that nothing else needs. */
-    unsigned long rest = number < 0 ? 0 - (unsigned long)number : (unsigned long)number;
-    do
-        digits[count++] = (char)('0' + rest % 10);
-    while (rest /= 10);
+    char frame[FRAME + 24];
+    int length = 0;
     if (number < 0)
         frame[FRAME + length++] = '-';
-    while (count > 0)
-        frame[FRAME + length++] = digits[--count];
+    length += put_decimal(frame + FRAME + length,
+                          number < 0 ? 0 - (unsigned long)number : (unsigned long)number);
     frame[0] = (char)op;
     put_number((unsigned char *)frame + 1, (uint32_t)length);
     ssize_t written = send(fd, frame, (size_t)(FRAME + length), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -65,18 +76,24 @@ typedef union {
 } Ancillary;
 
 ssize_t
-receive(int fd, void *data, size_t size, int flags, int *fds, int *count)
+receive(int fd, void *data, size_t size, int flags, int *fds, int *count, struct ucred *sender)
 {
     Ancillary ancillary;
     struct iovec vector = {data, size};
     struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1,
                              .msg_control = &ancillary, .msg_controllen = sizeof ancillary};
     *count = 0;
+    if (sender != NULL)
+        *sender = (struct ucred){0, (uid_t)-1, (gid_t)-1};
     ssize_t got = recvmsg(fd, &message, flags | MSG_CMSG_CLOEXEC);
     if (got < 0)
         return got;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c != NULL; c = CMSG_NXTHDR(&message, c)) {
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+        if (c->cmsg_level != SOL_SOCKET)
+            continue;
+        if (c->cmsg_type == SCM_CREDENTIALS && sender != NULL)
+            memcpy(sender, CMSG_DATA(c), sizeof *sender);
+        if (c->cmsg_type != SCM_RIGHTS)
             continue;
         size_t found = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
         memcpy(fds + *count, CMSG_DATA(c), found * sizeof(int));
@@ -106,8 +123,8 @@ send_with_fds(int fd, const void *data, size_t size, const int *fds, int count)
     return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -1 : 0;
 }
 
-/* Where it is written that a child died. The interpreter's own way from a signal to a wakeup fd
- * leads through its memory, and would take the wakeup fd from asyncio. */
+/* The fd to which the death of a child is written. The interpreter's own wakeup fd is not used: its
+ * way from a signal to that fd touches more memory, and asyncio needs that fd for itself. */
 static volatile int woken_at = -1;
 
 static void
@@ -115,7 +132,7 @@ on_death(int number)
 {
     int before = errno;
     (void)number;
-    ssize_t ignored = write(woken_at, "!", 1);  /* full: it will be read */
+    ssize_t ignored = write(woken_at, "!", 1);  /* fails when it is full: then it will be read */
     (void)ignored;
     errno = before;
 }
@@ -131,16 +148,34 @@ hear_deaths(int fd)
 }
 
 int
-up_pair(int pair[2])
+name_senders(int fd, int on)
 {
-    int on = 1;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+    return setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
+}
+
+/* A pair, at one end of which the kernel says who sends. */
+static int
+pair_that_names(int type, int end, int pair[2])
+{
+    if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
         return -1;
-    if (setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0)
+    if (name_senders(pair[end], 1) == 0)
         return 0;
     close(pair[0]);
     close(pair[1]);
     return -1;
+}
+
+int
+up_pair(int pair[2])
+{
+    return pair_that_names(SOCK_SEQPACKET, 0, pair);
+}
+
+int
+comm_pair(int pair[2])
+{
+    return pair_that_names(SOCK_STREAM, 1, pair);
 }
 
 int
@@ -154,7 +189,8 @@ holds_bytes(int fd)
 int
 holds_message(int fd)
 {
-    /* Room for the sender's name, which an end of file has not, and for no fd. */
+    /* Room for the sender's credentials, which a message has and an end of file has not; for no
+     * fd. */
     union { struct cmsghdr align; char space[CMSG_SPACE(sizeof(struct ucred))]; } ancillary;
     char first;
     struct iovec vector = {&first, 1};
@@ -187,11 +223,8 @@ poll_now(struct pollfd *polled, nfds_t count, int patience)
 pid_t
 fork_now(void)
 {
-    if (PySys_Audit("os.fork", NULL) < 0) {  /* a hook forbids it */
-        PyErr_Clear();
-        errno = EPERM;
-        return -1;
-    }
+    if (PySys_Audit("os.fork", NULL) < 0)
+        return -2;
     PyOS_BeforeFork();
     pid_t pid = fork();
     if (pid == 0) {

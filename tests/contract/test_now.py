@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -155,3 +156,21 @@ def test_a_locale_of_the_same_encoding_is_no_news(monkeypatch: pytest.MonkeyPatc
     earlyfork.new(env={**env, "LC_CTYPE": "C.UTF-8"}).close()
     monkeypatch.delenv("LANG", raising=False)
     earlyfork.new(env=env).close()
+
+
+def test_what_is_the_templates_and_not_the_callers(make_now: Make, early: bool) -> None:
+    """The README's table: only a template that is launched for this process has it from now."""
+    first = make_now()  # kept, since a template may end with its process
+    before = work.got(first.run(work.of_the_kernel))
+    umask = os.umask(0o37)
+    handler = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        second = make_now()
+        now = work.got(second.run(work.of_the_kernel))
+    finally:
+        signal.signal(signal.SIGUSR1, handler)
+        os.umask(umask)
+    launched_now = make_now is earlyfork.new_exec and not early
+    assert now["umask"] == (0o37 if launched_now else before["umask"])
+    assert now["ignored"] is False
+    assert os.getpid() not in {before["parent"], now["parent"]}

@@ -132,7 +132,7 @@ def test_what_has_fds_takes_its_own(make: Make, later: bool, tmp_path: Any) -> N
 def test_what_a_forker_says(make: Make, frame: tuple[int, bytes], code: int) -> None:
     """PID and EXIT, on a status socket of ours."""
     template = template_of(make)
-    comm, far_comm = socket.socketpair()
+    comm, far_comm = support.comm_pair()
     status, far_status = socket.socketpair()
     with comm, far_comm, status, far_status:
         far_status.setblocking(False)
@@ -153,7 +153,7 @@ def test_what_a_forker_says(make: Make, frame: tuple[int, bytes], code: int) -> 
 def test_a_queued_standby(make: Make) -> None:
     """What a template puts into a queue of ours."""
     template = template_of(make)
-    comm, far_comm = socket.socketpair()
+    comm, far_comm = support.comm_pair()
     status, far_status = socket.socketpair()
     queue, far_queue = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with comm, far_comm, status, far_status, queue, far_queue:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pickle
 import select
 import signal
 import socket
@@ -398,3 +399,66 @@ def test_an_owner_that_does_not_read_its_status_is_not_waited_for(make: Make) ->
         after = template.fork().send_arg(1)
         assert work.got(after.run(work.echo)) == (1,)
         assert after.wait(10) == 0
+
+
+# -- alone ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("ahead", [False, True], ids=["at once", "with arguments"])
+def test_who_runs_alone_can_ask_for_nothing(make: Make, linked: bool, ahead: bool) -> None:
+    process = make().require("work")
+    if ahead:
+        process.send_arg(1)
+    answers = work.got(process.run(work.asks, alone=True, linked=linked))
+    assert process.wait(10) == 0
+    assert [kind for kind, _ in answers] == ["TemplateDied", "TemplateDied"]
+    assert all("told to run alone (alone=True)" in text for _, text in answers)
+
+
+def test_who_runs_alone_has_no_socket_but_its_own(make: Make) -> None:
+    process = make()
+    with process.run(work.open_files, alone=True) as sock, sock.makefile("rb") as file:
+        own, found = pickle.loads(file.read())
+    assert [fd for fd, to in found.items() if to.startswith("socket:")] == [own]
+    assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize(
+    ("function", "given", "code"),
+    [
+        (work.returns, (), 0),
+        (work.exit_with, (7,), 7),
+        (work.os_exit, (8,), 8),
+        (work.die_by, (signal.SIGSEGV,), -signal.SIGSEGV),
+        (work.stubborn, (), -signal.SIGKILL),
+    ],
+)
+def test_how_who_ran_alone_ended_is_known(
+    make: Make, function: Callable[..., object], given: tuple[object, ...], code: int, linked: bool
+) -> None:
+    process = make().send_arg(*given)
+    sock = process.run(function, alone=True, linked=linked)
+    if function is work.stubborn:
+        assert sock.recv(1) == b"!"
+        process.kill()
+    sock.close()
+    assert process.wait(10) == code
+    assert process.error is None
+
+
+def test_what_is_raised_alone_shows_by_the_status(make: Make) -> None:
+    process = make().eval("import sys; sys.stderr = None")
+    process.run(work.fails, alone=True).close()
+    assert process.wait(10) == 1
+    assert process.error is None
+
+
+def test_a_clone_of_a_process_that_has_clones_runs_alone(make: Make) -> None:
+    process = make().require("work")
+    clone = process.fork()
+    assert {kind for kind, _ in work.got(process.run(work.asks, alone=True))} == {"TemplateDied"}
+    assert process.wait(10) == 0
+    assert work.got(clone.send_arg(1).run(work.echo)) == (1,)
+    assert clone.wait(10) == 0

@@ -33,7 +33,7 @@ def test_it_loads_next_to_nothing(run_script: Run, pure: str) -> None:
     )
     own = {"earlyfork", "earlyfork._early", "earlyfork._context"}
     if pure or not find_spec("earlyfork._quick"):
-        own |= {"earlyfork._fork_free", "_socket", "select"}
+        own |= {"earlyfork._fork_free", "_socket", "_interpreters", "_xxsubinterpreters"}
     else:
         own |= {"earlyfork._quick"}
     assert {*done.stdout.split()} <= own
@@ -166,3 +166,12 @@ def test_a_library_that_comes_too_late_says_nothing(tmp_path: Path) -> None:
         "threading.Thread(target=event.wait).start()\nimport lib\nevent.set()\n" + TELL,
     )
     assert tell(tmp_path, "prog.py").startswith("False |")
+
+
+@pytest.mark.parametrize("main", ["", "main too"])
+@pytest.mark.parametrize("kind", ["isolated", "as C code makes it"])
+def test_a_subinterpreter(run_program: Run, kind: str, main: str) -> None:
+    """It forks nothing, says so once, and launches, unless it may not execute anything either."""
+    done = run_program("early/subinterpreter.py", kind, main)
+    refused = kind == "isolated" and sys.version_info < (3, 12)
+    assert support.output_of(done) == ("refused True\n" if refused else "launched 3\n")

@@ -1,9 +1,8 @@
 """What the tests of the start method share: how a program of theirs begins.
 
-Every program is a process of its own, run with `import earlyfork` as its first line ("early") and
-with the import of `earlyfork.mp` alone ("launched", though that takes an early template as well).
-It must exit with status 0 and leave stderr empty: that is how a leaked semaphore, or a resource
-tracker that complains, shows.
+Every program is a process of its own, and is run in two origins: with `import earlyfork` as its
+first line ("early"), and without an early template ("launched"). It must exit with status 0 and
+leave stderr empty: that is how a leaked semaphore, or a resource tracker that complains, shows.
 """
 
 from __future__ import annotations
@@ -27,9 +26,17 @@ ctx = mp.get_context("earlyfork")
 """
 
 
+#: The first line of a program. Without the variable, the import of earlyfork.mp by the main program
+#: would fork an early template as well.
+FIRST = {
+    "early": "import earlyfork\n",
+    "launched": 'import os; os.environ["EARLYFORK"] = "0"\n',
+}
+
+
 def begin(origin: str, source: str) -> str:
-    """A program with or without `import earlyfork` as its first line."""
-    return ("import earlyfork\n" if origin == "early" else "") + source
+    """A program whose processes come from an early template, or from one that is launched."""
+    return FIRST[origin] + source
 
 
 def text(origin: str, defines: str, does: str = "") -> str:

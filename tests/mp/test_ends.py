@@ -43,24 +43,14 @@ def test_poll_from_many_threads_loses_no_exit_code(run_file: Say) -> None:
     assert run_file("threads_start_children.py") == "32 True\n"
 
 
-def test_atexit_of_the_worker_runs_and_of_the_main_module_does_not(run: Say) -> None:
-    out = run(
-        """\
-import atexit
-@atexit.register
-def of_main():
-    print("main's", os.getpid() == int(os.environ.get("MAIN", 0)), flush=True)
-def work():
-    atexit.register(print, "worker's", flush=True)
-""",
-        """\
-os.environ["MAIN"] = str(os.getpid())
-p = ctx.Process(target=work)
-p.start()
-p.join()
-""",
-    )
-    assert out == "worker's\nmain's True\n"
+def test_what_the_main_module_registers_runs_at_each_workers_end(run_file: Say) -> None:
+    """As with spawn; from a snapshot, where the main module was run as itself, it does not."""
+    spawned = run_file("registers_exits.py", "spawn")
+    assert spawned.splitlines()[:2] == ["finalized", "the worker's own"]
+    assert "mp_main decorated\n" in spawned
+    assert run_file("registers_exits.py", "earlyfork") == spawned
+    from_snapshot = run_file("registers_exits.py", "snapshot")
+    assert from_snapshot == "finalized\nthe worker's own\nflushed 1\n" * 2
 
 
 # --- parents and children -------------------------------------------------------------------------

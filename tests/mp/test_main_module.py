@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from mp.shared import text
+from mp.shared import program, text
 
 import support
 from support import output_of, run_command, write_files
@@ -112,3 +112,28 @@ def test_a_main_module_that_is_no_more(tmp_path: Path) -> None:
     done = run_command([sys.executable, "-B", "-m", "tool"], directory=tmp_path, timeout=30)
     assert done.stdout == "1\n", done
     assert "ImportError: the main module tool can't be found" in done.stderr
+
+
+def test_a_main_program_that_was_read_from_stdin(origin: str, tmp_path: Path) -> None:
+    """One error in the program, and not one in each worker, of which a pool starts one more."""
+    text = program(origin, "read_from_stdin.py")
+    done = run_command([sys.executable, "-"], directory=tmp_path, stdin_text=text)
+    *errors, results = output_of(done).splitlines()
+    assert len(errors) == 2
+    for error in errors:
+        assert "was read from stdin" in error
+        assert "snapshot" in error
+    assert results == "[2, 4]"
+
+
+def test_a_script_that_is_no_more(origin: str, tmp_path: Path) -> None:
+    done = support.run_script(
+        text(
+            origin,
+            "def work():\n    pass",
+            "os.remove(__file__)\nctx.Process(target=work).start()",
+        ),
+        directory=tmp_path,
+    )
+    assert done.returncode == 1
+    assert "can't be run again for its workers: there is no file" in done.stderr

@@ -131,3 +131,19 @@ def test_stdin_of_the_caller_is_not_touched(run: Say) -> None:
         stdin_text="mine",
     )
     assert out == "('', '')\nmine\n"
+
+
+def test_a_working_directory_that_was_removed(run_file: Say) -> None:
+    assert run_file("loses_its_directory.py") == "0\nTrue True\nTrue\nother\n"
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_site_directory_that_is_added_later(run_file: Say, again: bool) -> None:
+    """The path travels; what its .pth files have run is run where the program runs it again."""
+    out = run_file("adds_a_site_directory.py", *["again"] * again)
+    assert out.splitlines() == [
+        "new True False",
+        "told True True",
+        "snapshot True True",
+        f"mp True {again}",
+    ]

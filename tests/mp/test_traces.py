@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 import support
 
 if TYPE_CHECKING:
@@ -52,3 +54,9 @@ def test_children_of_the_caller_are_its_own(run_file: Say) -> None:
 
 def test_beside_a_plain_fork(run_file: Say) -> None:
     assert run_file("forks_beside.py") == "5\n-9\n"
+
+
+@pytest.mark.parametrize("hooks", [["_bootstrap"], ["run"], ["_bootstrap", "run"]])
+def test_hooks_of_others_run_once_in_each_process(run_file: Say, hooks: list[str]) -> None:
+    """A tool that measures processes puts them there; a rehearsal is no process of anybody's."""
+    run_file("notes_its_hooks.py", *hooks)

@@ -1,8 +1,8 @@
 """No handler of a signal runs while a forker works, but only while it waits.
 
-Code that was sent to a template may have set handlers, and what these raise ends the template. In
-the middle of a fork that would leave a process that nobody knows, and an fd that nobody closes; and
-what is done about one child would be taken for a fault of that child.
+Code that was sent to a template may have set handlers, and what a handler raises ends the template.
+In the middle of a fork that would leave a process that nobody knows, and an fd that nobody closes.
+And while the forker sees to a child, the handler's exception would be taken for the child's fault.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from earlyfork._child.children import Children
 
-#: All but those of a crash, which can't be put off.
+#: All signals but those of a crash, which can't be put off.
 BLOCKED = _signal.valid_signals() - {
     *(_signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGABRT),
 }

@@ -1,8 +1,9 @@
-"""A forker's side of its children: forking, forking ahead, hearing them, reaping.
+"""A forker's side of its children: forking, forking ahead, reaping.
 
-Runs no user code, and waits by pid only, since code that was imported into a template may have
-children of its own. Each child has a way up of its own, and what it does there is its own affair:
-an error about one child ends the relation to that child, and never its forker.
+This file runs no user code, and waits by pid only, since code that was imported into a template may
+have children of its own. Each child has a way up of its own, and what it does there is its own
+affair: an error about one child ends the relation to that child, and never the forker. What is
+heard there is in `hearing`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,11 @@ import _signal
 import _socket
 import errno
 import os
-import time
 
 from earlyfork._child import foreign
 from earlyfork._child.linked import Linked, signal_child
 from earlyfork._shared import payloads, wire
-from earlyfork._shared.posix import close, fork, getpid, waitid, waitpid
+from earlyfork._shared.posix import Clock, close, fork, getpid, waitid, waitpid, write
 from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import (
     DONTWAIT,
@@ -25,11 +25,12 @@ from earlyfork._shared.sockets import (
     POLLIN,
     SO_LOCK_FILTER,
     Fds,
+    comm_pair,
     has_marks,
     poll,
     rights,
+    socket_on,
     status_pair,
-    stream_pair,
     up_pair,
     write_status,
 )
@@ -42,12 +43,12 @@ if TYPE_CHECKING:
 #: otherwise compete with the process that was just asked for.
 REFILL_AFTER = 0.001
 #: With this many children a forker makes no more itself: what a fork costs grows with the fds that
-#: are inherited, and what a wait costs with the children.
+#: are inherited, and what a wait costs grows with the children.
 CROWD = 128
-#: What a child takes of the files that its forker may have, and what is left for all else.
+#: How many fds a forker holds for each child, and how many it keeps for all else.
 FDS_PER_CHILD = 3
 OTHER_FDS = 40
-#: When standbys are refilled that need not be.
+#: When standbys are refilled, if none is needed.
 NEVER = float("inf")
 #: A handler that costs no frame of Python.
 _do_nothing = _operator.is_
@@ -59,17 +60,18 @@ class Children:
     def __init__(self) -> None:
         self.armed = False
         self.status: dict[int, int] = {}  # pid -> the far end of its status socket
-        self.ups: dict[int, int] = {}  # pid -> where it is heard, unless that was ended
-        #: pid -> a copy of its end of that. As long as it is held, no end of file wakes this forker
-        #: just before the news of a death does.
+        self.ups: dict[int, int] = {}  # pid -> the forker's end of its way up, if it is still heard
+        #: pid -> a copy of the child's end of its way up. As long as the copy is held, no end of
+        #: file wakes this forker just before the news of the child's death does.
         self.ends: dict[int, int] = {}
-        #: What was heard of a child, which decides what it may say next.
+        #: pid -> what was heard of the child, or is known of it: that decides what it may say next.
         self.said: dict[int, set[str]] = {}
         self.linked = Linked()
         self.generation = 0
         self.queue: _socket.socket | None = None
-        self.standby = 0  # how many to keep ready
-        self.waiting: set[int] = set()  # standbys not known to be taken
+        #: How many standbys to keep; below 0: so many, when a process is next asked for.
+        self.standby = 0
+        self.waiting: set[int] = set()  # standbys that may wait in the queue still
         self.refill_at = NEVER
         self.lingering = False
         #: Whether code that was sent has run here: it may have waited for a child in our stead.
@@ -78,7 +80,11 @@ class Children:
         self.mask: set[int] | None = None
 
     def arm(self) -> None:
-        """Make what a forker needs: a wakeup for the death of a child."""
+        """Make what a forker needs: a socket by which the death of a child wakes it.
+
+        Raises:
+            OSError: no fd to be had.
+        """
         self.wake_in, self.wake_out = status_pair()
         room = (os.sysconf("SC_OPEN_MAX") - OTHER_FDS) // FDS_PER_CHILD
         self.crowd = min(CROWD, max(room, 1))
@@ -103,18 +109,19 @@ class Children:
             quick.listen(self.wake_out)
             return
         _signal.set_wakeup_fd(self.wake_out, warn_on_full_buffer=False)
-        # The interpreter has written to that when a handler is called: any will do.
+        # The interpreter has written to that when a handler is called: any will do. That holds for
+        # every signal, so none is lost that comes just before `poll`: `wake_in` is polled, too.
         _signal.signal(_signal.SIGCHLD, _do_nothing)
 
     def _look_again(self) -> None:
         """Have the next turn look for dead children."""
         try:
-            os.write(self.wake_out, b"!")
+            write(self.wake_out, b"!")
         except BlockingIOError:  # it will
             return
 
     def forget(self) -> None:
-        """In a new child: let go of all that is its forker's."""
+        """In a new child: close the fds of its forker."""
         if quick is not None:
             quick.listen(-1)
         else:
@@ -144,10 +151,8 @@ class Children:
             ends.extend(up_pair())
             pid = fork()
         except Exception as error:  # of the system, or of an audit hook
-            number = getattr(error, "errno", None) or errno.EPERM
-            write_status(status, wire.NO_FORK, payloads.pack_number(number))
             ends.close()
-            foreign.close((comm, status))
+            self.refuse(comm, status, error)
             return -1
         hears, speaks = ends
         if not pid:
@@ -159,6 +164,19 @@ class Children:
         self._remember(pid, status, hears, speaks)
         foreign.close((comm,))
         return -1
+
+    def refuse(self, comm: int, status: int, error: Exception) -> None:
+        """Tell the one who waits for a process why there will be none. Owns both fds.
+
+        What the kernel says is a number. What forbids it in its stead has words of its own.
+        """
+        number = getattr(error, "errno", None) or errno.EPERM
+        if error.args != (number, os.strerror(number)):
+            name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+            words = f"{name}: {error}"[: wire.MAX_TEXT // 4]
+            write_status(status, wire.ERROR, payloads.pack_error(name[:500], words, words))
+        write_status(status, wire.NO_FORK, payloads.pack_number(number))
+        foreign.close((comm, status))
 
     def _remember(self, pid: int, status: int, hears: int, speaks: int) -> None:
         """Note a child that was forked; without memory for that, end it: nobody would reap it."""
@@ -181,7 +199,7 @@ class Children:
         return self.lingering or bool(self.linked.doomed)
 
     def owners(self) -> list[tuple[int, int]]:
-        """What is polled beyond the usual, to see owners end: fds and events."""
+        """What is polled beyond the usual to see owners end, as (fd, events)."""
         polled = self.linked.polled(self.status)
         if self.lingering:  # POLLHUP comes unasked
             doomed = self.linked.doomed
@@ -198,7 +216,7 @@ class Children:
 
     @property
     def crowded(self) -> bool:
-        """Whether there are as many as one forker should have."""
+        """Whether there are as many children as one forker should have."""
         return len(self.status) >= self.crowd
 
     def plan_refill(self, pause: float) -> None:
@@ -206,18 +224,22 @@ class Children:
         if self.queue is None or len(self.waiting) >= self.standby:
             self.refill_at = NEVER
         elif self.refill_at == NEVER or not pause:
-            self.refill_at = time.monotonic() + pause
+            self.refill_at = Clock.monotonic() + pause
 
     def refill_is_due(self) -> bool:
-        """Whether it is time."""
-        return time.monotonic() >= self.refill_at
+        """Whether it is time to fork a standby."""
+        return Clock.monotonic() >= self.refill_at
 
     def refill(self) -> tuple[int, int]:
-        """Fork one standby and queue it: its comm and its way up in the child, -1 in the forker."""
+        """Fork one standby and put it into the queue.
+
+        Returns:
+            In the standby its comm and its way up; in the forker -1 and -1.
+        """
         assert self.queue is not None
         ends = Fds()
         try:
-            ends.extend(stream_pair())
+            ends.extend(comm_pair())
             ends.extend(status_pair())
             ends.extend(up_pair())
             pid = fork()
@@ -243,8 +265,10 @@ class Children:
         try:
             message = payloads.pack_queued(self.generation, pid)
             self.queue.sendmsg([message], rights((comm, status)), NOSIGNAL | DONTWAIT)
-        except OSError:  # the owner is gone, and the need with it
+        except (BrokenPipeError, ConnectionResetError):  # the owner is gone, and the need with it
             self.standby = 0
+        except OSError:  # no memory, or others of this user have too many files under way
+            self.standby = -self.standby
 
     # -- losing them --------------------------------------------------------------------------
 
@@ -257,21 +281,21 @@ class Children:
         while self.status:
             try:
                 info = waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:  # somebody's code here took them: nobody can know
+            except ChildProcessError:  # code that was sent here took them: nobody can know
                 for pid in list(self.status):
                     self._drop(pid)
                 return 0
             if info is None:
                 return self._reap_one_by_one() if self.careful else 0
             if info.si_pid not in self.status:
-                return self._reap_one_by_one()  # a child of imported code stands before ours
+                return self._reap_one_by_one()  # the first one is a child of code that was sent
             if self._has_said(info.si_pid):
                 return info.si_pid
             self._reaped(info.si_pid, info)
         return 0
 
     def _has_said(self, pid: int) -> bool:
-        """Whether a child has said something that was not heard yet; it says no more after that."""
+        """Whether a dead child has said something that was not heard yet. It can say no more."""
         return pid in self.ups and foreign.holds_message(self.ups[pid])
 
     def _reap_one_by_one(self) -> int:
@@ -288,12 +312,12 @@ class Children:
         return 0
 
     def _reaped(self, pid: int, info: waitid_result) -> None:
-        # Told first, reaped second: an owner who sees no exit may trust the pid.
+        # Told first, reaped second: an owner that sees no exit may trust the pid.
         code = info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
         write_status(self.status[pid], wire.EXIT, payloads.pack_number(code))
         try:
             waitpid(pid, 0)
-        except ChildProcessError:  # somebody's code here took it meanwhile
+        except ChildProcessError:  # code that was sent here has waited for it meanwhile
             self.careful = True
         self._drop(pid)
 
@@ -306,15 +330,15 @@ class Children:
         foreign.close(fds)
 
     def cut(self, pid: int) -> None:
-        """End the relation to a child, which has said what it may not say: it is heard no more."""
+        """Hear a child no more: it has said what it may not say."""
         if pid in self.ups:
             foreign.close((self.ups.pop(pid), self.ends.pop(pid)))
 
     def is_marked(self, pid: int) -> bool:
-        """Whether a child was told to run, and had said nothing before: then it may say less."""
+        """Whether a child has marked its way up (`here.take_to_work`): now its function speaks."""
         if not has_marks:
             return False
-        end = _socket.socket(fileno=self.ends[pid])
+        end = socket_on(self.ends[pid])
         try:
             return bool(end.getsockopt(_socket.SOL_SOCKET, SO_LOCK_FILTER))
         finally:
@@ -323,11 +347,12 @@ class Children:
     # -- their owners -------------------------------------------------------------------------
 
     def tell(self, pid: int, op: int, payload: bytes) -> None:
-        """Pass on what a child said."""
-        write_status(self.status[pid], op, payload)
+        """Pass on what a child said; one that said more than its owner reads is heard no more."""
+        if not write_status(self.status[pid], op, payload):
+            self.cut(pid)
 
     def adopt(self, pid: int, status: int) -> None:
-        """A child was taken up by another owner, who waits at `status`."""
+        """Note that another owner, who waits at `status`, has taken a child up."""
         before, self.status[pid] = self.status[pid], status
         if before in self.linked.watched:
             self.linked.watched[status] = self.linked.watched.pop(before)
@@ -354,7 +379,7 @@ class Children:
             self.queue = None
 
     def abandon(self, status: int) -> None:
-        """Nobody waits at this status socket any more; those who must end stay until they have."""
+        """Forget the child whose status socket nobody holds any more, unless it must be ended."""
         for pid in [pid for pid, fd in self.status.items() if fd == status]:
             if pid not in self.linked.doomed:
                 self._drop(pid)
@@ -365,6 +390,6 @@ class Children:
         return bool(self.status or self.linked.trees)
 
     def patience(self) -> int | None:
-        """How long to sleep at most, in milliseconds."""
+        """How long to sleep at most, in milliseconds; None: until something happens."""
         first = min(self.refill_at, *self.linked.doomed.values(), NEVER)
-        return None if first == NEVER else max(0, int((first - time.monotonic()) * 1000 + 0.9))
+        return None if first == NEVER else max(0, int((first - Clock.monotonic()) * 1000 + 0.9))

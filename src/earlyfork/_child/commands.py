@@ -1,7 +1,7 @@
 """What each frame does to the process that serves: the table OBEY.
 
-Each function takes the server and the frame's payload; the one for RUN
-returns what is to be run.
+Each function takes the server and the frame's payload. The function for RUN returns what is to be
+run.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from earlyfork._child.ending import flush
 from earlyfork._child.files import revive
 from earlyfork._child.here import close_way_up, here, resolve, set_name, take_to_work, tell
 from earlyfork._child.late_socket import socket_class
+from earlyfork._child.rights import enter_root
 from earlyfork._shared import payloads, wire
-from earlyfork._shared.sockets import Fds
+from earlyfork._shared.posix import close
+from earlyfork._shared.sockets import Fds, name_senders, socket_on
 from earlyfork._shared.surroundings import apply_env, apply_path, apply_stdio
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -31,14 +33,14 @@ else:
 
 
 def _guarded(server: Server) -> Callable[[], None]:
-    """Watch over the owner while code that was sent runs."""
+    """While code that was sent runs, end this process when its owner ends; how to stop that."""
     told = any(op in guard.LASTING for op, _ in server.todo)
     end_guard = guard.begin(server.comm, needed=told or bool(server.kids.status))
 
     def stop() -> None:
         end_guard()
         server.kids.careful = True
-        flush()  # or each process that is forked from here would write it again
+        flush()  # or each process that is forked from here would write the same again
         if server.kids.armed:
             open_files.settle()
             server.kids.listen()  # asyncio, among others, takes the wakeup fd away
@@ -101,17 +103,17 @@ def _fork(server: Server, payload: bytes) -> None:
         if server.kids.queue is not None:
             server.kids.queue.close()
         server.drop_nursery()
-        server.kids.queue = _socket.socket(fileno=server.fds.take())
+        server.kids.queue = socket_on(server.fds.take())
         server.kids.standby = payloads.unpack_number(payload)
-    server.kids.waiting.clear()  # whoever asks this way found none
+    server.kids.waiting.clear()  # who asks by FORK has found the queue empty
     server.fork(asked)
 
 
 def _queue(server: Server, payload: bytes) -> None:
-    """In a nursery: make the standbys of the process that it stands in for."""
+    """In a nursery: make the standbys of the template that it stands in for."""
     server.be_forker()
     kids = server.kids
-    kids.queue = _socket.socket(fileno=server.fds.take())
+    kids.queue = socket_on(server.fds.take())
     kids.standby = payloads.unpack_number(payload)
     kids.plan_refill(0)
 
@@ -127,17 +129,27 @@ def _env(payload: bytes, _fds: Fds) -> None:
 def _cwd(_payload: bytes, fds: Fds) -> None:
     fd = fds.take()
     os.fchdir(fd)
-    os.close(fd)
+    close(fd)
+
+
+def _chroot(_payload: bytes, fds: Fds) -> None:
+    fd = fds.take()
+    try:
+        if not os.path.samestat(os.fstat(fd), os.stat("/")):
+            enter_root(fd)
+    finally:
+        close(fd)
 
 
 def _path(payload: bytes, _fds: Fds) -> None:
     apply_path(payload)
 
 
-#: Frames about the surroundings, which change nothing of the server: called with the payload and
-#: the fds of the batch, of which they take their own.
+#: What obeys the frames about the surroundings, which change nothing of the server. Each function
+#: is called with the payload and the fds of the batch, and takes the fds that belong to its frame.
 SURROUND: dict[int, Callable[[bytes, Fds], None]] = {
     wire.ENV: _env,
+    wire.CHROOT: _chroot,
     wire.CWD: _cwd,
     wire.PATH: _path,
     wire.STDIO: apply_stdio,
@@ -152,7 +164,7 @@ def _surround(op: int) -> Callable[[Server, bytes], None]:
 def _park(server: Server, _payload: bytes) -> None:
     """Hold the owner's end of the status socket while nobody owns this process.
 
-    It keeps a forker that has nothing else to do from going away.
+    As long as that end is open, a forker that has nothing else to do does not go away.
     """
     server.parked.append(server.fds.take())
     tell(wire.PARK, b"")
@@ -161,8 +173,8 @@ def _park(server: Server, _payload: bytes) -> None:
 def _adopt(server: Server, _payload: bytes) -> None:
     """Have the forker speak to the new owner, who counts from here on what changes this process.
 
-    The former end travels along: closed here, its hang-up could be seen before this is heard, and
-    a forker without an owner of its own would forget this process.
+    The end of the former owner travels along. If this process closed it, the forker could see the
+    hang-up before it hears this message; one without an owner would then forget this process.
     """
     server.kids.generation = 0
     with Fds((server.fds.take(), *server.parked)) as fds:
@@ -171,11 +183,11 @@ def _adopt(server: Server, _payload: bytes) -> None:
 
 
 def _link(fds: Fds, *, second_line: bool) -> None:
-    """Have this process end with its owner: by its forker, and by the kernel should that be dead.
+    """Have this process end with its owner: by its forker, or by the kernel if that is dead.
 
-    The first two fds are the ends of a socketpair, if there is a second line. This process keeps
-    the near end. The far one is held by the owner and, so that there is time to obey SIGTERM, by
-    the forker; here it is closed last, so nobody's end in between is missed.
+    If there is a second line, the first two fds are its ends. This process keeps the near end. The
+    far end is held by the owner and, so that there is time to obey SIGTERM, by the forker. Here it
+    is closed last: so if owner and forker end in between, that is not missed.
     """
     if second_line:
         here.line = fds.take()
@@ -185,26 +197,31 @@ def _link(fds: Fds, *, second_line: bool) -> None:
 
 
 def discard_pending() -> None:
-    """Drop the terminal's signals that came while nobody here was meant, lest they hit later."""
+    """Drop the signals that are pending: they were not meant for what will run here."""
     for number in _signal.sigpending():
         handler = _signal.getsignal(number)
         _signal.signal(number, _signal.SIG_IGN)
         _signal.signal(number, handler)
 
 
-def _run(server: Server, payload: bytes, mask: Iterable[int] = ()) -> Callable[[], object]:
+def _run(
+    server: Server, payload: bytes, rehearses: Iterable[int] | None = None
+) -> Callable[[], object]:
+    """Return what is to be run; in a rehearsal, with these signals blocked, and for the while."""
     name, link, alone = payloads.unpack_run(payload)
     if link != payloads.UNLINKED:
         _link(server.fds, second_line=link == payloads.SECOND_LINE)
     set_name(name)
     here.doing = name
     discard_pending()
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, rehearses or ())
     function = resolve(name)
     if alone:
         close_way_up()
-    else:
+        here.forker = -1
+    elif rehearses is None:
         take_to_work()
+    name_senders(server.comm, on=False)
     comm = socket_class()(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, server.comm.detach())
     values, here.pending = here.pending, []
     here.kind = "worker"

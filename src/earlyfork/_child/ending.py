@@ -1,6 +1,6 @@
 """How a process that earlyfork made ends: what an exception means, what is run, what is flushed.
 
-Nothing that was inherited from the template is finalised.
+Nothing is finalised that the process has inherited from its template.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import sys
 from earlyfork._child import open_files
 from earlyfork._child.here import here, tell
 from earlyfork._shared import payloads, wire
-from earlyfork._shared.sockets import AF_UNIX, DONTWAIT, STREAM, Fds, receive
+from earlyfork._shared.posix import kill, write
+from earlyfork._shared.sockets import DONTWAIT, Fds, receive, stream_on
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
 
 
 def forget_exit_functions() -> None:
-    """In a new child: what the template registered is the template's, not to be run once a child.
+    """In a new child: forget the exit functions of its template, or each child would run them.
 
     What a module registers once, when it is imported or first used, is registered anew, since the
-    child will not import it again: logging's shutdown; multiprocessing's exit function, which looks
-    at pids itself; and weakref's finalizers, of which the template's are forgotten.
+    child will not import the module again. That is logging's shutdown; multiprocessing's exit
+    function, which looks at pids itself; and weakref's finalizers, of which the template's are
+    forgotten.
     """
     atexit._clear()
     util = sys.modules.get("multiprocessing.util")
@@ -43,10 +45,14 @@ def forget_exit_functions() -> None:
 
 
 def reseed() -> None:
-    """Give a new process its own random stream where a library does not see to that itself.
+    """Give a new process what a library does not see to itself: a random stream, an event loop.
 
-    CPython's `random` reseeds after a fork; numpy's global generator does not.
+    CPython's `random` reseeds after a fork; numpy's global generator does not. gevent has its loop
+    begin anew in what it puts in the place of `os.fork`, and has no other way to hear of a fork.
     """
+    reinit = getattr(sys.modules.get("gevent"), "reinit", None)
+    if reinit is not None:
+        reinit()
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
@@ -65,7 +71,7 @@ def flush() -> bool:
 
 
 def conclude(error: BaseException) -> int:
-    """What an exception that nobody caught means for the process: its exit status."""
+    """Tell and print an exception that nobody caught; the exit status that it means."""
     if isinstance(error, SystemExit):
         code = error.code
         if code is None:
@@ -80,8 +86,8 @@ def conclude(error: BaseException) -> int:
     shown = text if len(text) <= limit else f"{text[: limit // 2]}\n[...]\n{text[-limit // 2 :]}"
     try:
         tell(wire.ERROR, payloads.pack_error(name[:500], summary[:5000], shown))
-    except OSError:  # the forker is gone: stderr is what is left
-        text += "(Nobody but this stream hears of it: the process that should be told has ended.)\n"
+    except OSError:  # no way up, or nobody at its end: stderr is what is left
+        text += "(Only this stream has the error: the process can no longer tell its template.)\n"
     if sys.excepthook is sys.__excepthook__:
         doing = f"run {here.doing}" if here.doing else "being prepared"
         print_error(f"earlyfork: process {os.getpid()} ({doing}):\n{text}")
@@ -91,7 +97,7 @@ def conclude(error: BaseException) -> int:
 
 
 def describe(error: BaseException) -> tuple[str, str]:
-    """The traceback as it is printed, without frames of ours, and its last line."""
+    """The traceback as it is printed, without frames of earlyfork, and its last line."""
     tb = error.__traceback__
     while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_PACKAGE):
         tb = tb.tb_next  # the reader's own code begins after these
@@ -106,12 +112,12 @@ def describe(error: BaseException) -> tuple[str, str]:
     return text + advice(error), summary
 
 
-# As the code of this file says it: in a launched interpreter there is no file.
+# Taken from the code of this file: a launched interpreter has no such file.
 _PACKAGE = os.path.dirname(os.path.dirname(describe.__code__.co_filename)) + os.sep
 
 
 def advice(error: BaseException) -> str:
-    """What the reader of a traceback may not know."""
+    """What the reader of a traceback may not know; empty if there is nothing to say."""
     known = sorted(name for name in vars(sys.modules["__main__"]) if name[:1] != "_")
     if isinstance(error, AttributeError) and "__main__" in str(error):
         if known:
@@ -126,13 +132,13 @@ def advice(error: BaseException) -> str:
 
 
 def print_error(text: str) -> None:
-    """Write to stderr whatever its state."""
+    """Write to stderr, whatever state that is in."""
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
     except (AttributeError, OSError, ValueError):  # None, closed or broken
         try:
-            os.write(2, text.encode("utf-8", "backslashreplace"))
+            write(2, text.encode("utf-8", "backslashreplace"))
         except OSError:
             return
 
@@ -150,15 +156,15 @@ async def _async_generator() -> AsyncIterator[None]:
     yield None
 
 
-#: What an async function or a generator function returns: nothing of it has been run then.
+#: The classes of what async functions and generator functions return: nothing was run then.
 UNFINISHED = (type(None for _ in ()), type(_coroutine()), type(_async_generator()))
 
 
 def refuse_unfinished(result: Any) -> None:
-    """Refuse what a function has returned instead of doing something.
+    """Refuse what a function has returned instead of doing its work.
 
     Raises:
-        TypeError: a coroutine or a generator.
+        TypeError: the result is a coroutine or a generator.
     """
     if type(result) in UNFINISHED:
         close = getattr(result, "close", None)
@@ -173,9 +179,9 @@ def refuse_unfinished(result: Any) -> None:
 def finish(job: Callable[[], object]) -> NoReturn:
     """Run the user's function as the last thing this process does.
 
-    What the function registered is run (threads that are no daemons, atexit), and what it wrote is
-    written out, to the standard streams and to any open file. What was inherited from the template
-    is not finalised.
+    Then threads that are no daemons are joined, and the functions of `atexit` are run. What was
+    written to the standard streams and to any open file is flushed. What was inherited from the
+    template is not finalised.
     """
     code = interrupted = 0
     here.job = job
@@ -195,19 +201,19 @@ def finish(job: Callable[[], object]) -> NoReturn:
         code = 120  # the interpreter's own status for streams that could not be written
     if interrupted:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-        os.kill(os.getpid(), _signal.SIGINT)
+        kill(os.getpid(), _signal.SIGINT)
     os._exit(code)
 
 
 def _let_go() -> bool:
-    """Drop what was run, and write out what it has left; False if that failed."""
+    """Drop the function that was run, and write out what it left in files; False if that failed."""
     try:
         job, here.job = here.job, None
-        sock = getattr(job, "__self__", None) or getattr(job, "args", (None,))[0]
-        if isinstance(sock, _socket.socket):
-            sock.close()  # dropped open, it would warn of that
+        sock: Any = getattr(job, "__self__", None) or getattr(job, "args", (None,))[0]
+        if hasattr(sock, "detach"):  # gevent's is none of _socket's
+            sock.close()  # a socket that is dropped open warns of that
         del job, sock
-        # First of all, since the collector may finalise what a file writes to before the file.
+        # Files come first: the collector may finalise what a file writes to before the file itself.
         written = open_files.write_out([*open_files.found(), *here.files])
         open_files.collect_if_needed()
         written &= open_files.write_out(open_files.found(), at_end=True)
@@ -218,10 +224,10 @@ def _let_go() -> bool:
 
 
 def drain(comm: _socket.socket, decoder: wire.Decoder) -> None:
-    """Read what is left, also by processes that were asked for here and will never be.
+    """Read away what is left in comm, and in the sockets of processes that were asked for there.
 
-    A socket that is closed with unread bytes resets its peer instead of ending it. Files that the
-    user sent are closed and not touched: others may share them.
+    Those processes will never be. A socket that is closed with unread bytes resets its peer instead
+    of ending it. Files that the user sent are closed, and nothing else: others may share them.
     """
     try:
         comm.shutdown(_socket.SHUT_RD)
@@ -234,8 +240,8 @@ def drain(comm: _socket.socket, decoder: wire.Decoder) -> None:
                 continue
             frames, found = batch
             with Fds(found) as fds:
-                if fds and any(op == wire.FORK for op, _ in frames):  # it holds nothing else
-                    asked = _socket.socket(AF_UNIX, STREAM, 0, fds.take())
+                if fds and any(op == wire.FORK for op, _ in frames):  # FORK has a batch of its own
+                    asked = stream_on(fds.take())
                     read_away(asked)
                     asked.close()
     except (OSError, wire.ProtocolError):  # nothing more, or nothing that could be obeyed

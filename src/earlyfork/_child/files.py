@@ -1,4 +1,4 @@
-"""Make of an fd what it was where it came from: the other side of `_owner/files`."""
+"""Make of an fd that was sent what it was in its owner: the other side of `_owner/files`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def revive(fd: int, payload: bytes) -> object:
-    """The object that the words of a frame FD describe; it owns the fd."""
+    """The object that the words of a frame FD describe. The object owns the fd."""
     kind, *details = payloads.unpack_words(payload)
     return REVIVE[kind](fd, *details)
 

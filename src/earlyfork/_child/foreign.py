@@ -1,7 +1,8 @@
-"""Let go of what strangers sent, and tell what kind it is: no worker may make its forker wait.
+"""Close fds that strangers sent, and tell their kind: no worker may make its forker wait.
 
-To close the last copy of a socket may wait for its peer (SO_LINGER), and the kernel closes what
-came with a message when that is read without it. A signal ends such a wait, so a clock runs here.
+Who closes the last copy of a socket may have to wait for its peer (SO_LINGER). The same wait comes
+when a message is read without its fds, since the kernel closes them then. A signal ends the wait.
+So a clock runs here, which sends one.
 """
 
 from __future__ import annotations
@@ -9,22 +10,22 @@ from __future__ import annotations
 import _operator
 import _signal
 import _socket
-import os
 
-from earlyfork._shared.sockets import CLOEXEC, DONTWAIT, PEEK
+from earlyfork._shared.posix import close as close_fd
+from earlyfork._shared.sockets import CLOEXEC, DONTWAIT, PEEK, socket_on
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: How long one close may wait, in seconds.
+#: How long the close of one fd may wait, in seconds.
 TICK = 0.002
 #: A handler that costs no frame of Python.
 _do_nothing = _operator.is_
 
 
 class Clock:
-    """While this runs, nothing waits longer than a tick where a signal ends the wait."""
+    """While this context is open, a wait that a signal can end takes one tick at most."""
 
     def __enter__(self) -> None:
         self._handler = _signal.signal(_signal.SIGALRM, _do_nothing)
@@ -42,7 +43,7 @@ def close(fds: Iterable[int]) -> None:
     with Clock():
         for fd in fds:
             try:
-                os.close(fd)
+                close_fd(fd)
             except OSError:  # the wait was ended; or code that was sent here had closed it
                 continue
 
@@ -54,11 +55,11 @@ def discard(sock: _socket.socket) -> None:
 
 
 def holds_message(fd: int) -> bool:
-    """Whether a message waits in a way up, an empty one included; nothing more can come then."""
-    sock = _socket.socket(fileno=fd)
+    """Whether a message waits in a way up, be it an empty one. Nothing more can come after this."""
+    sock = socket_on(fd)
     try:
         sock.shutdown(_socket.SHUT_RD)
-        room = _socket.CMSG_SPACE(12)  # for the sender's name, which an end of file has not
+        room = _socket.CMSG_SPACE(12)  # the sender's credentials, which an end of file has not
         data, ancillary, _, _ = sock.recvmsg(1, room, DONTWAIT | PEEK | CLOEXEC)
         return bool(data or ancillary)
     except OSError:  # nothing there
@@ -68,9 +69,9 @@ def holds_message(fd: int) -> bool:
 
 
 def is_stream(fd: int) -> bool:
-    """Whether it is a stream socket between processes of this system."""
+    """Whether an fd is a stream socket between processes of this system (AF_UNIX)."""
     try:
-        sock = _socket.socket(fileno=fd)
+        sock = socket_on(fd)
     except OSError:
         return False
     try:
@@ -80,7 +81,7 @@ def is_stream(fd: int) -> bool:
 
 
 def is_pidfd(fd: int) -> bool:
-    """Whether it is a pidfd."""
+    """Whether an fd is a pidfd."""
     try:
         _signal.pidfd_send_signal(fd, 0)
     except PermissionError:  # of a process that this one may not signal

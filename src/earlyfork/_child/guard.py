@@ -1,9 +1,9 @@
 """End a process when its owner ends, even in the middle of user code there.
 
-The only part of the child's half that asks the system for more than sockets. While a process is
-being prepared and code that was sent runs, the kernel sends SIGIO when something happens to the
-owner's socket; the handler looks whether that was its end. Nothing is polled, no thread is needed,
-and a process that prepares nothing pays nothing. For a linked worker see `fall_with`.
+While code that was sent runs in a process that is being prepared, the kernel sends SIGIO when
+something happens to the owner's socket. The handler looks whether that was the socket's end.
+Nothing is polled, no thread is needed, and a process that prepares nothing pays nothing. For a
+linked worker `fall_with` does the like.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-#: Signals of a terminal, which a template must survive and need not answer. (SIGTERM is blocked in
+#: The terminal's signals, which a template must survive and need not answer. (SIGTERM is blocked in
 #: root templates only: these live as long as their owner.)
 BLOCKED = {
     _signal.SIGINT,
@@ -32,20 +32,37 @@ BLOCKED = {
     _signal.SIGTTOU,
     _signal.SIGHUP,
 }
-#: Called with two arguments, in C, and does nothing.
+#: A handler in C, which takes two arguments and does nothing.
 do_nothing = _operator.is_
-#: Frames for which others may wait: whoever was told one of them is not ended with its owner. All
-#: that carry fds are among them, since nothing behind those can be peeked at.
+#: Frames for which others may wait: a process that was sent one of them is not ended with its
+#: owner. All frames that carry fds are among them, since nothing behind fds can be peeked at.
 LASTING = (
-    *(wire.RUN, wire.FORK, wire.FD, wire.CWD, wire.STDIO, wire.ADOPT, wire.PARK, wire.QUEUE),
+    *(
+        wire.RUN,
+        wire.FORK,
+        wire.FD,
+        wire.CHROOT,
+        wire.CWD,
+        wire.STDIO,
+        wire.ADOPT,
+        wire.PARK,
+        wire.QUEUE,
+    ),
 )
 
 
 def begin(comm: _socket.socket, *, needed: bool) -> Callable[[], None]:
-    """From now on, exit at once when the other end of `comm` is closed; return how to stop that.
+    """From now on, exit at once when the other end of `comm` is closed.
 
-    A process goes on that others need: it was told to run or to fork (`needed`, or that waits to
-    be read), or it has children.
+    A process that others need goes on: it was told to run or to fork, or it has children.
+
+    Args:
+        comm: the socket to the owner.
+        needed: whether others need this process, as far as that is known. Frames that wait in
+            `comm` may say so as well.
+
+    Returns:
+        What stops this.
     """
     import fcntl  # only here: each library that a template has mapped is a cost of each fork
 
@@ -59,8 +76,8 @@ def begin(comm: _socket.socket, *, needed: bool) -> Callable[[], None]:
     flags = fcntl.fcntl(fd, fcntl.F_GETFL)
     fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_ASYNC)
-    look()  # it may have ended before
-    # What this code starts must not inherit blocked signals; a handler is not inherited by exec.
+    look()  # the owner may have ended before
+    # What this code executes must not inherit blocked signals. It does not inherit handlers.
     handlers = {number: _signal.signal(number, do_nothing) for number in BLOCKED}
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, BLOCKED)
 
@@ -77,11 +94,11 @@ def begin(comm: _socket.socket, *, needed: bool) -> Callable[[], None]:
 
 
 def fall_with(fd: int) -> None:
-    """From now on, be killed by the kernel when nobody holds the other end of the socket `fd`.
+    """From now on, have the kernel kill this process when nobody holds the other end of `fd`.
 
-    Nothing else may ever come over that socket, since anything would be taken for its end. The
-    kernel remembers the process and not the number: should this one be dead, and a child of it
-    have `fd` still, the signal never hits whoever was given the pid next (f_setown, send_sigio).
+    Nothing may ever be sent over that socket, since anything would be taken for its end. The kernel
+    remembers the process and not its number. So if this process is dead, and a child of it holds
+    `fd` still, the signal never hits whoever was given the pid next (f_setown, send_sigio).
     """
     try:
         if quick is not None:
@@ -92,7 +109,7 @@ def fall_with(fd: int) -> None:
         fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(fd, fcntl.F_SETSIG, _signal.SIGKILL)
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
-    except OSError:  # a sandbox that forbids it: there is the forker still
+    except OSError:  # a sandbox forbids it: the forker ends this process all the same
         return
 
 

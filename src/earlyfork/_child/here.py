@@ -1,6 +1,6 @@
 """What a process that earlyfork made knows of itself, and how it talks to its forker.
 
-Its one object, `here`, is inherited by every fork and put right there.
+The one object `here` is inherited by every fork, and put right in the new process.
 """
 
 from __future__ import annotations
@@ -10,17 +10,23 @@ import os
 import sys
 
 from earlyfork._shared import payloads
+from earlyfork._shared.posix import close, write
 from earlyfork._shared.sockets import (
     DONTWAIT,
     NOSIGNAL,
     POLLOUT,
     SO_LOCK_FILTER,
+    credentials,
     has_marks,
     poll,
     rights,
+    socket_on,
     write_status,
 )
 from earlyfork._shared.wire import RUNS, UNREHEARSED
+
+#: Why a process that runs alone gets no other one.
+ALONE = "this process was told to run alone (alone=True)"
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -40,61 +46,79 @@ class Here:
     # Slots, where the part in C finds them at once.
     __slots__ = (
         *("baseline", "can_ask", "doing", "files", "forker", "job", "kind", "lifeline", "line"),
-        *("pending", "spoke", "up"),
+        *("pending", "rights", "spoke", "up"),
     )
 
     def __init__(self) -> None:
         self.kind = ""  # "template", "prepared" or "worker"; empty: not made by earlyfork
         #: The way up to the forker; -1 where there is none.
         self.up = -1
-        #: The process that forked this one: what is `up` is its socket, and nobody else's.
+        #: The pid of the process that forked this one. The socket at `up` comes from that process,
+        #: or its number is another file's by now. -1: this process runs alone.
         self.forker = 0
         #: Whether something was said on `up`.
         self.spoke = False
-        #: A root's own end of its status socket: who holds the other end sees it die.
+        #: A root template's end of its status socket: who holds the other end sees the root die.
         self.lifeline = -1
-        #: In a linked worker: the socket by whose end the kernel ends it.
+        #: In a linked worker: its end of the line. The kernel kills it when the other end closes.
         self.line = -1
         #: What this process was told to run, for its error messages.
         self.doing = ""
         self.pending: list[object] = []
+        #: What senders had of whom this process knew that it has no more rights than they.
+        self.rights = b""
         self.baseline: _context.Context | None = None
-        #: Whether a request for a new process that is sent up finds a clean template.
+        #: Whether a request for a process finds a clean template when it is sent up.
         self.can_ask = False
-        #: Files that were opened in a template: what its workers write to them is theirs to flush.
+        #: Files that were opened in a template. Its workers flush what they write to them.
         self.files: list[Any] = []
-        #: What this process runs. Kept until its end: dropped earlier, its socket would warn that
-        #: nobody closed it.
+        #: What this process runs. It is kept until the end of the process: dropped earlier, its
+        #: socket would warn that nobody closed it.
         self.job: Callable[[], object] | None = None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether this is a worker without a way up, by its owner's wish."""
+        return self.forker < 0 and self.kind == "worker"
 
 
 here = Here()
 
 
 def set_name(name: str) -> None:
-    """What `ps` shows of this process (15 bytes of it)."""
+    """Set what `ps` shows of this process; 15 bytes of the name are shown."""
     try:
         fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
     except OSError:  # no /proc: a chroot, or another system
         return
     try:
-        os.write(fd, name.encode()[:15])
+        write(fd, name.encode()[:15])
     finally:
-        os.close(fd)
+        close(fd)
 
 
-def tell(op: int, payload: bytes, fds: list[int] | None = None) -> None:
-    """Send something up to the forker.
+def tell(
+    op: int,
+    payload: bytes,
+    fds: list[int] | None = None,
+    sender: tuple[int, int, int] | None = None,
+) -> None:
+    """Send something up to the forker; in the name of another process if `sender` names one.
+
+    A root template has no forker, and tells its owner.
 
     Raises:
-        OSError: the forker is gone, does not read for five seconds, or was told something that it
-            may not be told.
+        PermissionError: this process may not speak in the name of another one.
+        OSError: the forker is gone; or it does not read for five seconds; or it hears this process
+            no more, since this process runs alone or has said what it may not say.
     """
     if here.up < 0 and here.lifeline >= 0 and not fds:  # a root tells its owner itself
         write_status(here.lifeline, op, payload)
         return
     message = [payloads.pack_up(op, os.getpid(), payload)]
     ancillary = rights(fds) if fds else []
+    if sender is not None:
+        ancillary += credentials(*sender)
     sock = _way_up()
     here.spoke = True
     try:
@@ -108,14 +132,14 @@ def tell(op: int, payload: bytes, fds: list[int] | None = None) -> None:
 
 
 def _way_up() -> _socket.socket:
-    """The way up as a socket, which does not own it.
+    """The way up as a socket object, which the caller detaches: it does not own the fd.
 
     Raises:
-        OSError: there is none; or its number is another file's, since somebody closed it.
+        OSError: there is no way up; or its number is another file's, since somebody closed it.
     """
     if here.up < 0:
-        raise BrokenPipeError("this process has no forker to ask")
-    sock = _socket.socket(fileno=here.up)
+        raise BrokenPipeError(_why_nobody_can_be_asked())
+    sock = socket_on(here.up)
     try:
         credentials = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
         is_ours = int.from_bytes(credentials[:4], sys.byteorder) == here.forker
@@ -127,29 +151,35 @@ def _way_up() -> _socket.socket:
     return sock
 
 
+def _why_nobody_can_be_asked() -> str:
+    if not here.kind:
+        return "this process was not made by earlyfork, so it has no forker to ask"
+    return ALONE if here.is_alone else "its forker was gone before it ran"
+
+
 def close_way_up() -> None:
-    """From now on, this process asks its forker for nothing, and tells it nothing."""
+    """From now on, this process can ask its forker for nothing, and tell it nothing."""
     up, here.up = here.up, -1
     if up >= 0:
-        os.close(up)
+        close(up)
 
 
 def take_to_work() -> None:
-    """Tell the forker for good that what this process says is said by what it runs.
+    """Tell the forker that from now on, the function that this process runs speaks on the way up.
 
-    A mark on this end says so, of which the forker holds a copy: nobody can take it away, and it
-    wakes nobody. What was said before and is not heard yet would count as said after the mark:
-    then a message says it.
+    A mark on this end of the socket says so. The forker sees the mark at its copy of the end.
+    Nobody can take the mark away, and it wakes nobody. But what was said before and is not heard
+    yet would count as said after the mark. So a process that has said something sends a message.
     """
     if here.up < 0:
         return
     if here.spoke or not has_marks:
         try:
             tell(RUNS, b"")
-        except OSError:  # there is nobody to ask for anything any more
+        except OSError:  # the forker is gone: nobody can be asked for anything any more
             close_way_up()
         return
-    sock = _socket.socket(fileno=here.up)
+    sock = socket_on(here.up)
     try:
         sock.setsockopt(_socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
     finally:
@@ -170,10 +200,10 @@ def resolve(name: str) -> Any:
 
 
 def rehearsal(sock: socket.socket) -> None:
-    """What a standby runs once before it waits; whoever calls it closes the socket.
+    """What a standby runs once before it waits; the caller closes the socket.
 
-    `rehearse` puts another function in its place: to ask here whether there is more to do would
-    cost each standby six page faults.
+    `rehearse` puts another function in the place of this one. To ask here whether there is more to
+    do would cost each standby six page faults.
     """
     sock.send(b"!")
 
@@ -185,12 +215,14 @@ def rehearse(function: Callable[[], object] | None) -> None:
     """In a process that is being prepared: what its standbys do once before they wait.
 
     What a process touches for the first time after a fork is copied, page by page. A standby that
-    has done beforehand what its worker will do has that behind it when it is taken.
+    has done beforehand what its worker will do has made these copies when it is taken.
 
     Args:
-        function: called in each standby without arguments. It puts back all that it changes there.
-            What it raises is printed, and the template forks no more standbys; the process that it
-            is called in goes on. None: nothing any more.
+        function: called in each standby without arguments. It must put back all that it changes
+            there. If it raises, the error is printed, the template forks no more standbys, and the
+            standby itself goes on. None: call nothing any more.
+
+    AnyEvent::Fork has nothing like it.
     """
     global rehearsal
 
@@ -200,7 +232,7 @@ def rehearse(function: Callable[[], object] | None) -> None:
             function()  # type: ignore[misc]
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)
-            os.write(2, b"earlyfork: a standby's rehearsal failed; its template forks no more\n")
+            write(2, b"earlyfork: a standby's rehearsal failed; its template forks no more\n")
             tell(UNREHEARSED, b"")
 
     rehearsal = _plain_rehearsal if function is None else more

@@ -1,11 +1,11 @@
 """The stdlib's `socket`, loaded when somebody needs it.
 
-To load it (enums, selectors, collections) takes half as long as all of an
-interpreter's start, and a function that sends, receives and closes does without. So in an
-interpreter that was launched for one process, the class of the function's socket is here, and has
-the half that is written in C. When `socket` is imported, or that socket is used for more, the class
-gets the half that is written in Python and stands in the module in the place of its own: it *is*
-`socket.socket`, and only fills up late.
+To load `socket` (enums, selectors, collections) takes half as long as the whole start of an
+interpreter, and a function that only sends, receives and closes does without. So in an interpreter
+that was launched for one process, the class of the function's socket is the one in this file. It
+has the half of `socket.socket` that is written in C. When `socket` is imported, or the function
+uses its socket for more, the class gets the half that is written in Python, and takes the place of
+the module's own class: it *is* `socket.socket`, and only fills up late.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _full = True
 
-# A signal handler may come in the middle of the loading: it gets the half in C.
+# If a signal handler comes in the middle of the loading, it gets the half in C.
 
 
 def _late(name: str) -> Callable[..., Any]:
@@ -41,7 +41,7 @@ def _late_property(name: str) -> Any:
 
 
 class EarlySocket(_socket.socket):
-    """`socket.socket`, of which there is as yet the half in C."""
+    """`socket.socket`, of which only the half in C is there as yet."""
 
     __slots__ = ("__weakref__", "_closed", "_io_refs")
 
@@ -55,7 +55,7 @@ class EarlySocket(_socket.socket):
             return getattr(self, name)
         raise AttributeError(f"'socket' object has no attribute {name!r}")
 
-    # What most functions do is as in `socket.socket`.
+    # The methods that most functions use, as they are in `socket.socket`.
 
     def close(self) -> None:
         self._closed = True
@@ -72,7 +72,7 @@ class EarlySocket(_socket.socket):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # What C has too, and what is looked up on the class only.
+    # Attributes that the half in C has, too, and methods that are looked up on the class only.
     family = _late_property("family")
     type = _late_property("type")
     __repr__ = _late("__repr__")
@@ -81,13 +81,13 @@ class EarlySocket(_socket.socket):
 
 
 EarlySocket.__module__, EarlySocket.__name__, EarlySocket.__qualname__ = ("socket",) * 3
-#: Its layout, and what it is called: to set that again has effects from 3.13 on.
+#: The layout and the names of the class stay: to set them again has effects from 3.13 on.
 _KEPT = ("__slots__", "__module__", *EarlySocket.__slots__)
 _OURS = [name for name in vars(EarlySocket) if name not in _KEPT]
 
 
 class _Finder:
-    """On `sys.meta_path` until `socket` has been imported: has that fill the class here."""
+    """Stands on `sys.meta_path` until `socket` is imported, and has that fill the class here."""
 
     @staticmethod
     def find_spec(name: str, path: Any = None, target: ModuleType | None = None) -> Any:
@@ -116,7 +116,7 @@ class _Loader:
         module.__loader__ = module.__spec__.loader = self.real
         self.real.exec_module(module)
         if getattr(vars(module).get("socket"), "__base__", None) is _socket.socket:
-            _fill(vars(module))  # else it is the user's, and only named so
+            _fill(vars(module))  # any other module is the user's, and only has the same name
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
@@ -131,7 +131,7 @@ def put_off() -> None:
 
 
 def load() -> bool:
-    """Load `socket`; False if that goes on further up this very stack."""
+    """Load `socket`; False if it is being loaded further up this very stack."""
     if not _full:
         try:
             import socket  # noqa: F401
@@ -145,18 +145,19 @@ def load() -> bool:
 
 
 def ahead() -> None:
-    """Load it in a process that is about to be cloned, for all clones."""
+    """Load `socket` in a process that is about to be cloned, for all clones."""
     try:
         load()
-    except Exception:  # no fds left, say: each of them does it itself then
+    except Exception:  # no fds left, say: then each clone loads it by itself
         return
 
 
 def _fill(space: dict[str, Any]) -> None:
-    """Give the class here what the one in the module has, and put it in the place of that one.
+    """Give the class of this file all that the module's class has, and put it in that one's place.
 
-    May be interrupted at any line, and done again; whoever uses the class meanwhile finds either
-    half of each name. What is new comes first, since what is replaced makes use of it.
+    This may be interrupted at any line, and done again. Whoever uses the class meanwhile finds each
+    name, be it the old or the new one. New names come first, since those that are replaced make use
+    of them.
     """
     global _full
     full = space["socket"]
@@ -166,7 +167,7 @@ def _fill(space: dict[str, Any]) -> None:
                 continue
             function = getattr(value, "fget", value)
             for cell in getattr(function, "__closure__", None) or ():
-                if cell.cell_contents is full:  # what super() without arguments looks at
+                if cell.cell_contents is full:  # the cell that super() without arguments looks at
                     cell.cell_contents = EarlySocket
             setattr(EarlySocket, name, value)
     space["socket"] = EarlySocket

@@ -1,16 +1,15 @@
-"""A forker's side of linked processes: they end with their owner, and all that they have started.
+"""A forker's side of linked processes: they end with their owner, with all that they have started.
 
-First SIGTERM, then SIGKILL to what is left after a grace. What the kernel refuses (a process that
-executed a setuid program, a forker without the right to signal) is left alone.
+First SIGTERM is sent, and after a grace SIGKILL to what is left. A process that the forker may not
+signal (it executed a setuid program, or the forker lacks the right) is left alone.
 """
 
 from __future__ import annotations
 
 import _signal
-import time
 
 from earlyfork._child import descendants
-from earlyfork._shared.posix import kill
+from earlyfork._shared.posix import Clock, kill
 from earlyfork._shared.sockets import POLLIN, Fds
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -37,9 +36,14 @@ class Linked:
         return [fd for fds in self.held.values() for fd in fds]
 
     def link(self, pid: int, status: int, owner: Fds, lines: Fds) -> None:
-        """End `pid` when its status socket has no owner any more, or one of `owner` ends.
+        """From now on, end a child when its owner ends.
 
-        `lines` are held until it is reaped: while they are, the kernel does not kill it.
+        Args:
+            pid: the child's.
+            status: the far end of its status socket; its hang-up is the owner's end.
+            owner: fds that become readable at the owner's end.
+            lines: far ends of the child's line. They are held until the child is reaped; as long as
+                they are, the kernel does not kill the child.
         """
         self.held.setdefault(pid, Fds()).extend((*owner, *lines))
         for fd in owner:
@@ -47,7 +51,7 @@ class Linked:
         self.watched[status] = pid
 
     def polled(self, statuses: Mapping[int, int]) -> dict[int, int]:
-        """What is polled to see owners end: fds and events."""
+        """What is polled to see owners end: fd -> events."""
         own = {*statuses.values()} if self.watched else set()
         return {fd: 0 if fd in own else POLLIN for fd in self.watched}
 
@@ -55,7 +59,7 @@ class Linked:
         """An owner ended: begin the end of the process that is linked to it."""
         pid = self.watched[fd]
         self._unwatch(pid)
-        self.doomed[pid] = time.monotonic() + GRACE
+        self.doomed[pid] = Clock.monotonic() + GRACE
         self.trees[pid] = tree = _grab(pid)
         for number in (_signal.SIGTERM, _signal.SIGCONT):  # who is stopped must go on to see it
             signal_child(pid, number)
@@ -67,7 +71,7 @@ class Linked:
 
     def overdue(self, statuses: Mapping[int, int]) -> None:
         """SIGKILL those whose grace is over, with all that they have started."""
-        now = time.monotonic()
+        now = Clock.monotonic()
         for pid, when in list(self.doomed.items()):
             if when > now:
                 continue
@@ -80,7 +84,7 @@ class Linked:
             descendants.send(tree, _signal.SIGKILL)
 
     def forget(self, pid: int) -> Fds:
-        """It is reaped, or nobody's concern any more; what was held for it is the caller's."""
+        """Forget a child that is reaped, or that nobody waits for; returns the fds held for it."""
         self._unwatch(pid)
         if not self.trees.get(pid):
             self.trees.pop(pid, None)
@@ -89,7 +93,7 @@ class Linked:
 
 
 def _grab(pid: int) -> Tree:
-    """Its descendants; none if they are too many to remember: then it is ended without them."""
+    """A child's descendants. None without memory for them: then the child is ended without them."""
     try:
         return descendants.grab(pid)
     except MemoryError:
@@ -100,5 +104,5 @@ def signal_child(pid: int, number: int) -> None:
     """Signal a child that is not reaped."""
     try:
         kill(pid, number)
-    except OSError:  # it may not be signalled by this process
+    except OSError:  # this process may not signal it
         return

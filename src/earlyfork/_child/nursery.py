@@ -1,6 +1,6 @@
-"""The nursery of a crowded template: a clone of it that makes children in its stead.
+"""The nursery of a crowded template: a clone of the template that makes children in its stead.
 
-Here it is seen from that template, which passes requests on to it. In the nursery itself they are
+This file is the template's side, which passes requests on. In the nursery itself they arrive as
 frames like those that an owner sends.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Nursery:
-    """The way to a nursery."""
+    """A nursery as seen from its template: the socket to it, and its pid."""
 
     def __init__(self, sock: _socket.socket, pid: int) -> None:
         self.sock = sock

@@ -1,7 +1,7 @@
 """The files that a process has open: what they hold back is written before a fork, and at the end.
 
-Finds them among the objects that the collector knows: those made since the heap was last frozen.
-Only types are looked at, so that no proxy object is woken.
+They are found among the objects that the collector knows, which were made since the heap was last
+frozen. Only types are looked at, so that no proxy object is woken.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from typing import Any
 
-#: Types that hold nothing back.
+#: Types of files that hold nothing back.
 _PLAIN = (_io.FileIO, _io.BufferedReader, _io.BytesIO, _io.StringIO)
-#: Defined in Python, so that only its own close() knows what belongs at the end (a gzip file, say).
+#: The flag of classes that are written in Python. Only the close() of such a file (a gzip file,
+#: say) knows what belongs at its end.
 _HEAP_TYPE = 1 << 9
 
 
@@ -51,8 +52,8 @@ def _is_from_python(file: object) -> bool:
 def write_out(files: list[Any], *, at_end: bool = False) -> bool:
     """Write what these files hold back; False if that failed.
 
-    At the end of their process those whose class is written in Python are closed, as the end of an
-    interpreter does.
+    With `at_end`, files whose class is written in Python are closed, as an interpreter does when it
+    ends.
     """
     ok = True
     for file in files:
@@ -70,7 +71,7 @@ def write_out(files: list[Any], *, at_end: bool = False) -> bool:
 
 
 def settle() -> None:
-    """Before this process is forked: what was made in it so far is no child's to finalise."""
+    """Before this process is forked: write its files out; no child finalises what it made."""
     files = found()
     write_out(files)  # or each child would write it again
     here.files += files
@@ -87,7 +88,7 @@ def print_failure(file: object, error: Exception) -> None:
 
 
 def collect_if_needed() -> None:
-    """Finalise what only the collector can, if there is such a thing: an object in a cycle."""
+    """Run the collector if there is an object with a finalizer in Python: it may be in a cycle."""
     types = {type(thing) for thing in gc.get_objects()}
     if any(type(getattr(found_type, "__del__", None)) is _FUNCTION for found_type in types):
         gc.collect()

@@ -1,7 +1,7 @@
-"""What the loop in C (src/quick/forker.c) is given by a server, and what it leaves for one to do.
+"""What a server gives to the loop in C (src/quick/forker.c), and does for it.
 
-`step` is called by that loop, so no frame of Python lies between it and what a new process runs: to
-leave frames would touch twenty pages.
+The loop calls `step`, and not the other way round. So no frame of Python lies between the loop and
+what a new process runs: to leave such frames would touch twenty pages.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def _of_a_list(apply: Callable[[bytes, Fds], None]) -> Callable[[bytes, list[int]], None]:
-    """What applies a frame about the surroundings, for the fds that C has read: it knows no Fds."""
+    """A function of SURROUND that takes a list of fds: the part in C knows no Fds."""
 
     def applied(payload: bytes, fds: list[int]) -> None:
         owned = Fds(fds)
@@ -41,22 +41,22 @@ def _of_a_list(apply: Callable[[bytes, Fds], None]) -> Callable[[bytes, list[int
     return applied
 
 
-#: A request for a process without more, as it is sent.
+#: The batch that holds a FORK and nothing else.
 PLAIN_FORK = wire.batch(wire.frame(wire.FORK), 2)
-#: Modules of which a new process must be told; see `ending`.
-LOOKED_AFTER = frozenset(("multiprocessing.util", "numpy.random"))
+#: If one of these modules is loaded, there is something to do in each new process: see `ending`.
+LOOKED_AFTER = frozenset(("gevent", "multiprocessing.util", "numpy.random"))
 
 
 class LoopState:
-    """What the loop in C needs, and what it leaves.
+    """What the loop in C needs, and what it leaves to be done.
 
-    The loop knows each slot by its name. It writes to `refill_at`, `standby` and `what` when it has
-    left something to do.
+    The loop knows each slot by its name. When it leaves something to be done, it writes to
+    `refill_at`, `standby` and `what`.
     """
 
     __slots__ = (
         *("births", "careful", "comm", "crowd", "ends", "fork_batch", "generation", "nursery"),
-        "others",
+        *("others", "rights"),
         *("queue", "refill_after", "refill_at", "root", "socket_class", "standby"),
         *("status", "ups", "waiting", "wake_in", "wake_out", "watched", "what"),
     )
@@ -84,7 +84,8 @@ class LoopState:
         self.nursery = server.nursery.pid if server.nursery else 0
         self.root = server.root or server.is_nursery
         self.careful = kids.careful
-        #: What happened, and what belongs to that.
+        self.rights = here.rights
+        #: What happened (one of the events of the part in C), and what belongs to that event.
         self.what: tuple[Any, ...] = ()
 
 
@@ -97,11 +98,16 @@ if quick is not None:
 
 
 def step(server: Server, said: Any) -> Any:
-    """Do what the loop left: returns what to run, or what the loop needs to go on.
+    """Do what the loop has left.
 
     Args:
-        server: in a new process it becomes the server of that one.
-        said: None the first time; an exception of the loop's own; what the loop has left.
+        server: the server of this process; in a new process that of its forker, which becomes its
+            own.
+        said: None the first time; an exception that was raised in the loop; or the LoopState, of
+            which the loop has set `what`.
+
+    Returns:
+        What to run, or the LoopState with which the loop goes on.
     """
     try:
         if isinstance(said, BaseException):
@@ -110,33 +116,33 @@ def step(server: Server, said: Any) -> Any:
             see_to(server, said)
     except BaseException as error:
         server.fail(error)
-    return server.serve() or usual(server)  # which sees to its own errors
+    return server.serve() or usual(server)  # `serve` sees to its own errors
 
 
 def usual(server: Server) -> LoopState:
-    """What the loop needs."""
+    """What the loop needs to go on."""
     births: tuple[Callable[[], None], ...] = (forget_exit_functions, reseed)
-    # One by one: an intersection would touch the names of all modules.
+    # Asked one by one: an intersection of sets would touch the names of all modules.
     if not (atexit._ncallbacks() or any(name in sys.modules for name in LOOKED_AFTER)):
         births = ()
     return LoopState(server, births)
 
 
 def see_to(server: Server, left: LoopState) -> None:
-    """Something unusual happened in the loop, or a new process was told something unusual."""
+    """See to what is unusual: what happened in the loop, or the first batch of a new process."""
     event, *found = left.what
     if event == quick.CHILD:
-        comm, data, fds = found
+        comm, data, fds, sender = found
         server.begin(comm)
         if isinstance(data, BaseException):
             raise data
-        take(server, data, fds)
+        take(server, data, fds, sender)
         return
     kids = server.kids
     kids.refill_at, kids.standby = left.refill_at, left.standby
     if event == quick.READ:
-        _, data, fds = found
-        take(server, data, fds)
+        _, data, fds, sender = found
+        take(server, data, fds, sender)
     elif event == quick.MORE:
         if found[0]:
             with Calm(server.kids):
@@ -151,6 +157,9 @@ def see_to(server: Server, left: LoopState) -> None:
 def _see_to_children(server: Server, event: int, found: list[Any]) -> None:
     if event == quick.ASKED:
         server.fork(Fds(found))
+    elif event == quick.REFUSED:
+        comm, status, error = found
+        server.kids.refuse(comm, status, error)
     elif event == quick.CROWDED:
         server.leave_to_nursery()
     elif event == quick.DIED:
@@ -166,11 +175,13 @@ def _see_to_children(server: Server, event: int, found: list[Any]) -> None:
             server.bury()
 
 
-def take(server: Server, data: bytes | None, fds: list[int]) -> None:
-    """Take in what was read and not obeyed."""
+def take(
+    server: Server, data: bytes | None, fds: list[int], sender: tuple[int, int, int] | None
+) -> None:
+    """Take in what the part in C has read and not obeyed; None: fds found no place."""
     if data is None:
         server.lose()
         return
-    server.take(data[: wire.PAD], Fds(fds))
+    server.take(data[: wire.PAD], Fds(fds), sender)
     if len(data) > wire.PAD:  # the rest of the same batch
-        server.take(data[wire.PAD :], Fds())
+        server.take(data[wire.PAD :], Fds(), sender)

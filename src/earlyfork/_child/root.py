@@ -1,26 +1,27 @@
-"""The beginning of a root template: a process in which everything is reset, and that then serves.
+"""The beginning of a root template: the process resets everything, and then serves.
 
-The last of the child's text, and the one place that puts its parts together.
+This file is the last of the child's text, and the one place that puts its parts together.
 """
 
 from __future__ import annotations
 
 import _signal
-import _socket
 import os
 import sys
 
 from earlyfork import _context
-from earlyfork._child import late_socket, quick_loop
+from earlyfork._child import late_socket, quick_loop, rights
 from earlyfork._child.commands import OBEY
 from earlyfork._child.ending import finish
 from earlyfork._child.guard import BLOCKED
 from earlyfork._child.hearing import hear
 from earlyfork._child.here import here, set_name
+from earlyfork._child.rehearsal import rehearse
 from earlyfork._child.server import Server, kept
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import fork
 from earlyfork._shared.quick import quick
-from earlyfork._shared.sockets import AF_UNIX, STREAM, write_status
+from earlyfork._shared.sockets import stream_on, write_status
 from earlyfork._shared.surroundings import apply_env, env_changes, fill_streams, fresh_main
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -32,7 +33,7 @@ else:
 
 
 def reset_signals() -> None:
-    """What a fresh interpreter has, whatever the main program set; a terminal's signals wait."""
+    """Set the handlers of a fresh interpreter, and block what a root template blocks."""
     as_python = {
         _signal.SIGINT: _signal.default_int_handler,
         _signal.SIGPIPE: _signal.SIG_IGN,
@@ -47,14 +48,14 @@ def reset_signals() -> None:
 
 
 def keep_faulthandler() -> None:
-    """Where the interpreter prints the traceback of a crash, do so in this process, too.
+    """If the main program has a crash print its traceback, have that done in this process, too.
 
-    The handlers that do it are no handlers of Python's, and were reset with all others.
+    The handlers for it were reset with all others, and Python's `signal` does not know them.
     """
     module = sys.modules.get("faulthandler")
     if module is not None:
         was_enabled = module.is_enabled()
-        module.disable()  # or it would believe that its handlers are there
+        module.disable()  # or `enable` would believe that its handlers are there
         if was_enabled:
             module.enable()
 
@@ -64,9 +65,13 @@ def serve_root(
 ) -> NoReturn:
     """Be a root template: serve `comm` until its last holder is gone.
 
-    `default` is a snapshot's way to the clean template that its main program had. One that was
-    launched forks itself free of the main program: at the last moment, since all that is touched
-    after a fork is copied.
+    Args:
+        comm: the socket to the owner.
+        status: this process's end of its own status socket.
+        default: in a snapshot, the way to the clean template that its main program had; else -1.
+        can_ask: whether requests for processes (NEW) find a clean template from here.
+        launched: whether this process was launched. Then it forks itself free of the main program:
+            at the last moment, since all that is touched after a fork is copied.
     """
     reset_signals()
     keep_faulthandler()
@@ -74,19 +79,20 @@ def serve_root(
     here.__init__()  # type: ignore[misc]  # a snapshot of a worker begins anew
     here.kind = "template"
     here.can_ask = can_ask
-    server = Server(_socket.socket(AF_UNIX, STREAM, 0, comm), OBEY, hear)
+    here.rights = rights.of("self")
+    server = Server(stream_on(comm), OBEY, hear, rehearse)
     here.lifeline = status
     if default >= 0:
-        server.default = _socket.socket(AF_UNIX, STREAM, 0, default)
+        server.default = stream_on(default)
     late_socket.socket_class()  # loaded now, if it is to be, and not when somebody waits
     first = None
     if launched:
         try:
             server.be_forker()
             first = None if quick is None else quick_loop.usual(server)
-        except OSError:  # no fds: whoever asks is told
+        except OSError:  # no fds: the one who asks for a process is told
             first = None
-        if os.fork():
+        if fork():
             os._exit(0)
     write_status(status, wire.PID, payloads.pack_number(os.getpid()))
     if quick is not None:
@@ -98,7 +104,14 @@ def serve_root(
 
 
 def serve_launched(comm: int, status: int, env: dict[bytes, bytes], *, alone: bool) -> NoReturn:
-    """The same in an interpreter that was launched for it; `alone`: for a single process."""
+    """The same in an interpreter that was launched for it.
+
+    Args:
+        comm: the socket to the owner.
+        status: this process's end of its own status socket.
+        env: the environment that it was launched with.
+        alone: whether a single process will be forked from it.
+    """
     # The interpreter may have changed its environment when it started (PEP 538: LC_CTYPE).
     apply_env(env_changes(_context.raw_environment(), env))
     fill_streams()

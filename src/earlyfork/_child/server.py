@@ -1,8 +1,8 @@
 """The process that serves: it obeys frames until it is told to run a function, or to end.
 
-A server never runs user work of its own accord, and is gone from the stack when the user's function
-runs: `Server.serve` *returns* the function, in whichever process it is by then. What a frame does
-is in `commands`, what a message from a child does in `hearing`: `root` hands both in.
+A server never runs user work of its own accord. It is gone from the stack when the user's function
+runs: `Server.serve` *returns* the function, in whichever process that is by then. What a frame does
+is in `commands`, and what a message from a child does is in `hearing`; `root` hands both in.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from earlyfork._child.ending import conclude, drain, flush, forget_exit_function
 from earlyfork._child.guard import BLOCKED
 from earlyfork._child.here import here, set_name, tell
 from earlyfork._child.nursery import Nursery
+from earlyfork._child.rights import settle
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import close, read
 from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import (
-    AF_UNIX,
-    STREAM,
     Fds,
     FdsLost,
     receive,
+    socket_on,
     status_pair,
+    stream_on,
     stream_pair,
     write_status,
 )
@@ -40,29 +42,37 @@ if TYPE_CHECKING:
 
     #: What each frame does, by its op.
     Commands = Mapping[int, Callable[..., Callable[[], object] | None]]
+    #: The pid, real user and group of who sent something.
+    Sender = tuple[int, int, int] | None
     #: Obeys what a child has said.
     Hear = Callable[["Server", int], None]
+    #: Does once in a standby what all of them will do.
+    Rehearse = Callable[["Server"], None]
 
-#: What a process has of the forkers that it descends from. Their fds are closed; the objects stay,
-#: since to finalise them would touch their memory, and each page that is touched after a fork is
-#: copied.
+#: Objects of the forkers that this process descends from. Their fds are closed. The objects stay:
+#: to finalise them would touch their memory, and each page that is written to is copied.
 kept: list[object] = []
-#: What a standby runs once before it waits.
-REHEARSAL = "earlyfork._child.here:rehearsal"
 
 
 class Server:
     """One process, from its birth to the moment it runs something or ends."""
 
-    def __init__(self, comm: _socket.socket, commands: Commands, hear: Hear) -> None:
+    def __init__(
+        self, comm: _socket.socket, commands: Commands, hear: Hear, rehearse: Rehearse
+    ) -> None:
         self.comm = comm
         self.commands = commands
         self.hear = hear
+        self.rehearse = rehearse
         self.comm_fd = comm.fileno()
         self.root = True
         self.decoder = wire.Decoder()
         self.todo: list[tuple[int, bytes]] = []  # the frames of a batch, last first
-        self.fds = Fds()  # those of that batch
+        self.fds = Fds()  # the fds of that batch that no frame has taken yet
+        #: Who sent it, until this process has no more rights than they.
+        self.senders: set[Sender] = set()
+        #: The descendant that asked for this process, if it had other rights than its forker.
+        self.askers: set[Sender] = set()
         self.kids = Children()
         #: The owner's end of this process's status socket, while nobody owns it.
         self.parked = Fds()
@@ -74,9 +84,11 @@ class Server:
         self.default: _socket.socket | None = None
 
     def serve(self) -> Callable[[], object] | None:
-        """Obey until RUN; return what is to be run, possibly in a descendant of the caller.
+        """Obey until RUN.
 
-        None: the loop in C can do what comes next (see `quick_loop`).
+        Returns:
+            What is to be run, possibly in a descendant of the process that called this. Or None:
+            the loop in C can do what comes next (see `quick_loop`).
         """
         while True:
             try:
@@ -84,6 +96,9 @@ class Server:
                     op, payload = self.todo.pop()
                     if (wire.OPEN, op) not in wire.NEXT:
                         raise wire.ProtocolError(f"op {op} is none that a process obeys")
+                    if self.senders and op in wire.USE_RIGHTS:
+                        here.rights = settle(self.senders, self.askers, here.rights)
+                        self.senders.clear()
                     if op in wire.CHANGES:
                         self.kids.generation += 1
                         self.kids.waiting.clear()
@@ -105,27 +120,32 @@ class Server:
         wants = self.decoder.wants
         flags = _socket.MSG_WAITALL if wants > wire.PAD else 0
         try:
-            data, fds, _ = receive(self.comm, wants, flags)
+            data, fds, sender = receive(self.comm, wants, flags)
         except ConnectionResetError:
-            data, fds = b"", Fds()
+            data, fds, sender = b"", Fds(), None
         except FdsLost:
             self.lose()
             return
-        self.take(data, fds)
+        self.take(data, fds, sender)
 
     def lose(self) -> None:
-        """Fds found no place here: one request is lost, and its owner sees that.
+        """Fds found no place here, so what was sent is lost.
 
-        A template lives on. A process that prepares must not go on without what it was sent.
+        A root template lives on: one request is lost, and whoever sent it sees that. Any other
+        process must not go on without what it was sent: there FdsLost is raised.
         """
         if not self.root:
             raise FdsLost("fds were lost on the way: too many open files in this process")
+        Fds(self.decoder.fds).close()
         self.decoder = wire.Decoder()
 
-    def take(self, data: bytes, fds: Fds) -> None:
-        """Take in what was read."""
+    def take(self, data: bytes, fds: Fds, sender: Sender) -> None:
+        """Take in what was read, and who had sent it."""
         if not data:
             self.end(0)
+        if self.decoder.clean:
+            self.senders.clear()
+        self.senders.add(sender)
         batch = self.decoder.feed(data, fds)
         if batch is not None:
             self.todo, found = batch
@@ -139,7 +159,7 @@ class Server:
             return self.see_to(happened)
 
     def see_to(self, happened: list[tuple[int, int]]) -> bool:
-        """See to what was polled; True when comm can be read."""
+        """See to what happened at these fds; True when comm can be read."""
         kids = self.kids
         readable = died = False
         watched = kids.linked.watched
@@ -149,7 +169,7 @@ class Server:
                 readable = True
             elif fd == kids.wake_in:
                 try:
-                    os.read(fd, 4096)
+                    read(fd, 4096)
                 except BlockingIOError:  # woken for nothing
                     continue
                 died = True
@@ -162,9 +182,11 @@ class Server:
             elif kids.lingering:
                 kids.abandon(fd)
         if died:
+            waits = kids.refill_is_due()  # since before: else deaths without end would put it off
             self.bury()
-            # Who was told may have asked for the next one by now, and that goes first.
-            return readable and kids is self.kids
+            # An owner that was told may have asked for the next process by now: that goes first.
+            if kids is not self.kids or not waits:
+                return readable and kids is self.kids
         if kids.linked.doomed:
             kids.linked.overdue(kids.status)
         if not readable and self.decoder.clean and kids.refill_is_due():
@@ -174,7 +196,7 @@ class Server:
                 comm, up = kids.refill()
                 if comm >= 0:
                     self.become(comm, up)
-                    self.rehearse()
+                    self.rehearse(self)
                     set_name("ef-standby")
         return readable
 
@@ -190,17 +212,17 @@ class Server:
             self.drop_nursery()
 
     def others(self) -> list[int]:
-        """Fds that are no new child's business, beyond those of `kids` and comm."""
+        """All fds that a new child closes, beyond those of `kids` and comm."""
         nursery = self.nursery and self.nursery.sock
         found = [sock.fileno() for sock in (self.default, nursery) if sock]
         found += [fd for fd in (here.lifeline, here.up) if fd >= 0]
         return [*found, *self.fds, *self.parked, *self.decoder.fds]
 
     def become(self, comm: int, up: int) -> None:
-        """In a new child: be the server of `comm`, and nothing of the forker any more."""
+        """In a new child: close what is the forker's, and serve `comm`; `up` is the way up."""
         for fd in self.others():
-            os.close(fd)
-        os.close(self.comm_fd)
+            close(fd)
+        close(self.comm_fd)
         self.kids.forget()
         mask, self.kids.mask = self.kids.mask, None
         if self.root or self.is_nursery:
@@ -213,48 +235,22 @@ class Server:
         self.begin(comm)
 
     def begin(self, comm: int) -> None:
-        """In a new child that has let go of all fds of its forker: remember nothing of it."""
+        """In a new child that has closed all fds of its forker: forget what else was that one's."""
         kept.append((self.comm, self.kids, self.default, self.nursery))
         here.lifeline = -1
         here.kind = "prepared"
-        self.comm = _socket.socket(AF_UNIX, STREAM, 0, comm)
+        self.comm = stream_on(comm)
         self.comm_fd = comm
         self.root = self.is_nursery = self.is_full = False
         self.default = self.nursery = None
         self.todo, self.fds, self.parked = [], Fds(), Fds()
+        self.senders, self.askers = set(), set()
         if not self.decoder.clean:  # half of a large value was read: that is the forker's
             self.decoder = wire.Decoder()
         self.kids = Children()
 
-    def rehearse(self) -> None:
-        """In a standby: do all that a run will do, once, so that its memory is this process's own.
-
-        What a process touches for the first time after a fork is copied page by page; here that
-        happens before anybody waits for it (15 page faults are left then, instead of 43).
-        """
-        audience, pending, up = self.comm, here.pending, here.up
-        ends: list[_socket.socket] = []
-        try:
-            ends += _socket.socketpair(AF_UNIX, STREAM)
-            self.comm, here.pending, here.up = ends[0], [], -1
-            ends[1].sendall(wire.batch(wire.frame(wire.RUN, payloads.pack_run(REHEARSAL))))
-            while not self.todo:
-                self.read()
-            op, payload = self.todo.pop()
-            job = self.commands[op](self, payload, mask=BLOCKED)
-            assert job is not None
-            job()
-            job.args[0].close()  # type: ignore[attr-defined]
-            flush()
-        except OSError:  # no memory or no fds: it was for speed only
-            self.decoder, self.todo = wire.Decoder(), []
-        for end in ends:
-            end.close()
-        self.comm, here.pending, here.up = audience, pending, up
-        here.kind, here.doing = "prepared", ""
-
     def be_forker(self) -> None:
-        """Make what a forker needs, if this is none yet."""
+        """Make what a forker needs, unless this process is a forker already; OSError: no fds."""
         if not self.kids.armed:
             if self.root and here.baseline is None:
                 here.baseline = _context.Context()
@@ -263,26 +259,29 @@ class Server:
             self.kids.arm()
             open_files.settle()
 
-    def fork(self, fds: Fds) -> None:
+    def fork(self, fds: Fds, asker: Sender = None) -> None:
         """Fork a process that serves the first of two fds, and whose owner waits at the second."""
         with fds, Calm(self.kids):
-            self._fork(fds)
+            self._fork(fds, asker)
 
-    def _fork(self, fds: Fds) -> None:
+    def _fork(self, fds: Fds, asker: Sender) -> None:
         try:
             self.be_forker()
-        except OSError as error:  # no fds: whoever asked is told, and may ask again
+        except OSError as error:  # no fds: the one who asked is told, and may ask again
             write_status(fds[1], wire.NO_FORK, payloads.pack_number(error.errno or 0))
             return
         kids = self.kids
-        if kids.crowded and self.leave_to_nursery() and self.pass_on(wire.FORK, b"", fds):
+        kids.standby = abs(kids.standby)
+        leave = kids.crowded and asker is None and self.leave_to_nursery()
+        if leave and self.pass_on(wire.FORK, b"", fds):
             return
-        if kids is not self.kids:  # the nursery itself: it is told like any other template
+        if kids is not self.kids:  # this is the new nursery: it hears of the request as a frame
             return
         comm = fds.take()
         up = kids.fork(comm, fds.take())
         if up >= 0:
             self.become(comm, up)
+            self.askers = {asker} - {None}
             set_name("ef-prepared")
         else:
             kids.plan_refill(REFILL_AFTER)
@@ -290,18 +289,18 @@ class Server:
     # -- many children ------------------------------------------------------------------------
 
     def leave_to_nursery(self) -> bool:
-        """Have a clone of this process make children from here on; False in that clone.
+        """Have a clone of this process, the nursery, make children; False in the nursery itself.
 
-        It is a process like any other that was forked off this one and is told to fork, and when
-        it is crowded itself the next one follows. So no forker has more than a crowd of them, and
-        the cost of a process does not depend on how many live.
+        The nursery is forked off this process and told to fork, like any other process. When it is
+        crowded itself, the next nursery follows. So no forker has more than a crowd of children,
+        and what a process costs does not depend on how many live.
         """
         kids = self.kids
         if self.is_nursery:
             kids.refill_at = NEVER
             if not kids.lingering and not self.is_full:
                 self.is_full = True
-                tell(wire.FULL, b"")  # what arrives before that is heard is made here
+                tell(wire.FULL, b"")  # requests that arrive before that is heard are done here
             return False
         if self.nursery is not None:
             kids.refill_at = NEVER
@@ -310,7 +309,7 @@ class Server:
             try:
                 ends.extend(stream_pair())
                 ends.extend(status_pair())
-            except OSError:  # no fds: it goes on in the crowd
+            except OSError:  # no fds: this process goes on in the crowd
                 kids.refill_at = NEVER
                 return False
             near, comm, _, status = ends  # nobody but this process waits for it
@@ -325,12 +324,13 @@ class Server:
                 return False
             made = set(kids.status) - before
             kids.refill_at = NEVER
-            if not made:  # the kernel refuses: whoever asks will be told so by the next attempt
+            if not made:  # the kernel refused; the next attempt tells that to the one who asks
                 return False
             ends.remove(near)
-            self.nursery = Nursery(_socket.socket(fileno=near), made.pop())
+            self.nursery = Nursery(socket_on(near), made.pop())
+            kids.said.setdefault(self.nursery.pid, set()).add("nursery")
         if kids.queue is not None and kids.standby:
-            self.pass_on(wire.QUEUE, payloads.pack_number(kids.standby), [kids.queue.fileno()])
+            self.pass_on(wire.QUEUE, payloads.pack_number(abs(kids.standby)), [kids.queue.fileno()])
         return True
 
     def _become_nursery(self, comm: int, up: int, generation: int) -> None:
@@ -338,7 +338,7 @@ class Server:
         self.become(comm, up)
         self.kids.generation = generation
         self.is_nursery = True
-        if root:  # it stands in for one, and is as hard to end
+        if root:  # the nursery of a root template is as hard to end as that is
             _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGTERM})
         set_name("ef-template")
 
@@ -352,7 +352,7 @@ class Server:
         return False
 
     def drop_nursery(self) -> None:
-        """Leave the nursery alone with its children: it keeps them and makes no more."""
+        """Let go of the nursery: it keeps its children, and makes no more."""
         if self.nursery is not None:
             self.nursery.sock.close()
             self.nursery = None
@@ -360,7 +360,7 @@ class Server:
     # -- the ends -----------------------------------------------------------------------------
 
     def end(self, code: int) -> NoReturn:
-        """Nobody has commands any more: go, or stay for the children whose owners still care."""
+        """Nobody sends commands any more: end, once nobody waits for a child of this process."""
         kids = self.kids
         flush()
         self.drop_nursery()
@@ -369,8 +369,8 @@ class Server:
         self.comm.close()
         self.comm_fd = -1
         if kids.status and kids.owners_left():
-            # Only who lingers lets go of the streams, so that `app | cat` ends with app although
-            # the owner of a worker is another process.
+            # A process that stays lets go of its streams, so that `app | cat` ends with app even
+            # if another process is the owner of a worker.
             apply_stdio(b"nnn", Fds())
         while kids.needed:
             self.turn()
@@ -378,7 +378,7 @@ class Server:
         os._exit(code)
 
     def fail(self, error: BaseException) -> NoReturn:
-        """Code that was sent here raised: say so on stderr and to the caller, and end."""
+        """Code that was sent here raised: say so on stderr and to the owner, and end."""
         code = conclude(error)
         drain(self.comm, self.decoder)
         self.end(code)

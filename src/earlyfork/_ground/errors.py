@@ -34,7 +34,7 @@ class LaunchError(EarlyForkError):
 
 
 class TemplateDied(EarlyForkError):  # noqa: N818 - says what happened, as BrokenProcessPool does
-    """The template a process should have been forked from is gone."""
+    """The template from which a process should have been forked is gone."""
 
 
 class ProcessLost(EarlyForkError):  # noqa: N818

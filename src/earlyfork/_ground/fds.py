@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from posix import close
 
 from earlyfork._ground import stack
 
@@ -41,7 +42,7 @@ def is_open(fd: int) -> bool:
 
 
 def above_streams(fd: int) -> int:
-    """The same fd, moved out of 0 to 2 where those were closed; owns what it is given."""
+    """The same fd, moved to 3 or higher if it is one of 0 to 2; owns what it is given."""
     if fd > 2:
         return fd
     import fcntl
@@ -49,7 +50,7 @@ def above_streams(fd: int) -> int:
     try:
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def own_fd(fd: int) -> int:
@@ -76,13 +77,14 @@ def listens(fd: int) -> bool:
         return False
     import _socket
 
+    mode = os.get_blocking(fd)
     probe = _socket.socket(fileno=fd)  # not a duplicate: there may be no fd left for one
     try:
         return bool(probe.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN))
     except OSError:  # pragma: no cover - no kind of socket on Linux refuses the question
         return False
     finally:
-        probe.detach()
+        os.set_blocking(probe.detach(), mode)  # which a default timeout has changed
 
 
 def may_stay(fd: int) -> bool:

@@ -30,7 +30,7 @@ def binary() -> str:
 
 
 def has_hooks() -> bool:
-    """Whether a hook of ours runs in this app before its main program does (PyInstaller)."""
+    """Whether PyInstaller made this app: then our runtime hook runs before its main program."""
     return hasattr(sys, "_MEIPASS")
 
 
@@ -40,9 +40,10 @@ def owns_path() -> bool:
 
 
 def launch_environment(wanted: dict[str, str]) -> dict[str, str]:
-    """`wanted` with what the bootloader needs to find its unpacked files again.
+    """`wanted`, with what the bootloader needs to find the app's unpacked files again.
 
-    Not where the new process shall have its own: PyInstaller's variable for that is obeyed.
+    A process that shall unpack files of its own does not get that: PyInstaller's variable for it is
+    obeyed.
     """
     if wants_own_directory(wanted):
         return plain_environment(wanted)
@@ -50,7 +51,7 @@ def launch_environment(wanted: dict[str, str]) -> dict[str, str]:
 
 
 def wants_own_directory(env: dict[str, str]) -> bool:
-    """Whether a one-file app that is launched with this shall unpack itself once more."""
+    """Whether a one-file app shall unpack itself once more when launched with this environment."""
     return env.get("PYINSTALLER_RESET_ENVIRONMENT", "0") != "0" and hasattr(sys, "_MEIPASS")
 
 
@@ -99,7 +100,7 @@ def kind() -> str:
 
 
 def collect_by() -> str:
-    """How a module gets into this app, with {} for its name; empty where it is not frozen."""
+    """How a module gets into this app, with {0} for its name; empty if this is no frozen app."""
     if not is_frozen():
         return ""
     options = {"PyInstaller": "--hidden-import={0}", "Nuitka": "--include-module={0}"}
@@ -108,8 +109,9 @@ def collect_by() -> str:
     return "{0} is not in this frozen app; build it with " + option
 
 
-#: As it was at the first import: apps are told to restore LD_LIBRARY_PATH for external commands,
-#: and a re-executed binary without it silently uses the system's libraries.
+#: The bootloader's variables as they were at the first import. Apps are told to restore
+#: LD_LIBRARY_PATH before they run external commands; the app's own binary, executed without it,
+#: silently uses the system's libraries.
 LOADER_ENVIRONMENT = (
     {
         name: value

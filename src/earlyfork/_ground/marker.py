@@ -1,7 +1,7 @@
 """The marker: how a binary that is executed again learns that it shall serve, and not be the app.
 
-It is an environment variable that names two fds and the process that made them. It is believed only
-if all of that is true: a setuid app that obeyed it would obey its caller.
+The marker is an environment variable that names two fds and the process that made them. It is
+believed only if all of that is true: a setuid app that obeyed any marker would obey its caller.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 
 MARKER = "EARLYFORK_SERVE"
-#: Ends the marker of a launch with a directory of its own, which the new process must then keep.
+#: A marker ends so if the launched app unpacks itself into a directory of its own, which the new
+#: process must then keep.
 OWN_DIRECTORY = "/own"
 
 
@@ -21,8 +22,8 @@ def make(comm: int, status: int, *, own_directory: bool) -> str:
 def take() -> tuple[int, int, bool] | None:
     """Take the marker out of the environment: comm, status, and whether to keep a directory.
 
-    None without a marker, and for one that is not true: a forged or stale one is refused with a
-    warning, and the app starts as it would without.
+    None if there is no marker, or one that is not true. Such a forged or stale marker is refused
+    with a warning, and the app starts as it would without it.
     """
     text = os.environ.pop(MARKER, None)
     if text is None:
@@ -84,15 +85,15 @@ def is_privileged() -> bool:
             words = struct.iter_unpack("NN", file.read())
             return any(key == 23 and value for key, value in words)  # AT_SECURE
     except FileNotFoundError:
-        # No /proc (a chroot): with equal ids only file capabilities could have raised rights, and
-        # these are then found nowhere else either.
+        # No /proc (a chroot). With equal ids only file capabilities can have raised rights, and of
+        # these nobody but libc can tell then.
         return not os.path.isdir("/proc/self") and _libc_secure()
     except OSError:
         return True
 
 
 def _libc_secure() -> bool:
-    """AT_SECURE by libc, for where /proc is missing; unreadable counts as secure."""
+    """What libc says of AT_SECURE, where /proc is missing; True if it can't be asked."""
     try:
         import ctypes
 

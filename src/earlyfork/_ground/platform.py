@@ -1,6 +1,7 @@
 """What this system can do, asked by capability: fork, pidfds, threads.
 
-Tested on Linux; what macOS and the BSDs lack is answered with None and taken care of by callers.
+Tested on Linux. For what macOS and the BSDs lack the answer is False, -1 or an empty list, and the
+caller does without.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import _signal
 import os
 import sys
+from posix import close, kill
 
 from earlyfork._ground import stack
 
@@ -59,10 +61,12 @@ def python_threads() -> list[str]:
 
 
 def send_signal(pid: int, number: int, is_same: object) -> bool:
-    """Signal `pid` unless it is gone; `is_same()` tells, after the pid was pinned, whether it is.
+    """Signal the process `pid`, unless it is gone; whether that was done.
 
-    Without pidfds (macOS, old kernels) the pid could in theory be given away between the question
-    and the signal: within microseconds all other pids would have to be used up.
+    A pidfd pins the process that has the number now. After that, `is_same()` says whether this is
+    still the process that is meant. Without pidfds (macOS, old kernels) the pid could in theory be
+    given away between the question and the signal: within microseconds all other pids would have to
+    be used up.
     """
     assert callable(is_same)
     pidfd = -1
@@ -80,12 +84,12 @@ def send_signal(pid: int, number: int, is_same: object) -> bool:
         if pidfd >= 0:
             _signal.pidfd_send_signal(pidfd, number)
         else:
-            os.kill(pid, number)
+            kill(pid, number)
     except ProcessLookupError:
         return False
     finally:
         if pidfd >= 0:
-            os.close(pidfd)
+            close(pidfd)
     return True
 
 

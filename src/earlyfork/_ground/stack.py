@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def is_ours(frame: FrameType) -> bool:
-    """Whether a frame runs code of earlyfork's: its file is in the package, at any depth."""
+    """Whether a frame runs code of earlyfork: the code's file is in the package, at any depth."""
     return frame.f_code.co_filename.startswith(_PACKAGE)
 
 
-# As the code of this file says it: in a frozen app that is not where the file lies.
+# Taken from the code of this file, not from `__file__`: in a frozen app the two differ.
 _PACKAGE = os.path.dirname(os.path.dirname(is_ours.__code__.co_filename)) + os.sep
 
 
 def warn(text: str) -> None:
-    """Warn at the line of the user's that led here, past our own and the import's frames."""
+    """Warn with an EarlyForkWarning, at the line of the user's code that led here."""
     import warnings
 
     from earlyfork._ground.errors import EarlyForkWarning
@@ -37,6 +37,20 @@ def warn(text: str) -> None:
         level += not imports  # warnings does not count frames of the import system
         frame = frame.f_back
     warnings.warn(text, EarlyForkWarning, stacklevel=level)
+
+
+def main_names() -> dict[str, object]:
+    """The names of the main program: those of the innermost `__main__` that led here.
+
+    Under a profiler or a tracer (`python -m cProfile script.py`) that is not the module of this
+    name, which is the profiler: the script is run in a dict of its own.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "__main__":
+            return frame.f_globals
+        frame = frame.f_back
+    return vars(sys.modules["__main__"])
 
 
 def caller(depth: int) -> tuple[str, int]:

@@ -1,11 +1,13 @@
-"""Starters: processes that were executed to make a root template, and end when it is forked free.
+"""Starters: processes that were executed to make a root template.
 
-They are direct children of this program, and each is waited for by its pid.
+A starter forks the template, and ends. It is a direct child of this program, and is waited for by
+its pid.
 """
 
 from __future__ import annotations
 
 import os
+from posix import waitpid
 
 #: All of them, with their exit status when they were waited for before somebody asked for it.
 _starters: dict[int, int | None] = {}
@@ -34,7 +36,7 @@ def collect(starter: int) -> int:
 
 def _wait(starter: int, flags: int) -> int | None:
     try:
-        pid, status = os.waitpid(starter, flags)
+        pid, status = waitpid(starter, flags)
     except ChildProcessError:
         return 0
     return os.waitstatus_to_exitcode(status) if pid else None

@@ -1,10 +1,10 @@
-"""The way up: how a process that earlyfork made gets processes, by asking its own forker."""
+"""How a process that earlyfork made gets processes: it asks its own forker, by its way up."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from earlyfork._child.here import tell
+from earlyfork._child.here import here, tell
 from earlyfork._ground import stack
 from earlyfork._ground.errors import TemplateDied
 from earlyfork._owner.own import Own, pairs
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 
 
 class Above:
-    """The default template as seen from a process that earlyfork made: asked through its forker."""
+    """A template as seen from a process that earlyfork made: it is asked through the forker."""
 
     def __init__(self, baseline: Context | None, op: int = wire.NEW) -> None:
         self.baseline = baseline
         self._op = op
 
     def fork(self) -> Process:
-        """A new process off the clean template that this one descends from (or off its forker).
+        """A new process: off the clean template that this one descends from, or off its forker.
 
         Raises:
-            TemplateDied: this process's forker is gone, or hears it no more (docs/reliability.md).
+            TemplateDied: this process's forker is gone; or hears it no more, since it said what it
+                may not say; or the process runs alone (`run(alone=True)`).
             OSError: no fd to be had here.
         """
         comm, watch, far = Own(), Watch(), [Own(), Own()]
@@ -37,6 +38,8 @@ class Above:
         except OSError as error:
             stack.pass_on(error)
             raise TemplateDied(
-                f"the template of this process is gone, or does not hear it any more: {error}"
+                f"no process can be asked for: {error}"
+                if here.up < 0
+                else f"the template of this process is gone, or hears it no more: {error}"
             ) from error
         return Process(comm, watch, "nested")

@@ -1,7 +1,7 @@
 """The child's half as text: what a launched interpreter is sent instead of importing earlyfork.
 
-It needs no earlyfork of its own, nor one of the same version. What reads the text there is FIRST,
-which reads BOOT, which reads the modules.
+That interpreter needs no earlyfork of its own, nor one of the same version. It is started with
+FIRST, which reads BOOT, which reads the modules.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 #: The child's text, in the order of its imports.
 TEXTS = (
     *("_shared.wire", "_shared.payloads", "_shared.quick", "_context", "_shared.posix"),
-    *("_shared.sockets", "_shared.rights", "_shared.surroundings", "_child.foreign"),
-    "_child.calm",
+    *("_shared.sockets", "_shared.surroundings", "_child.rights", "_child.foreign", "_child.calm"),
     *("_child.descendants", "_child.linked", "_child.children", "_child.here"),
     *(
         "_child.open_files",
@@ -32,25 +31,26 @@ TEXTS = (
         "_child.late_socket",
         "_child.files",
         "_child.nursery",
+        "_child.rehearsal",
         "_child.server",
     ),
     *("_child.commands", "_child.hearing", "_child.quick_loop", "_child.root"),
 )
 
-#: Reads and runs BOOT, as code if this is an interpreter of the same version. Short, since `ps`
-#: shows it.
+#: Reads and runs BOOT: the code of it in an interpreter of the same version, else the source. It is
+#: short, since `ps` shows it.
 FIRST = (
     "import sys\nsys.version_info<(3,10)and sys.exit('earlyfork needs Python 3.10 or later')\n"
     "import os,marshal as m,_frozen_importlib_external as x;"
     "s,c=(os.read(int(sys.argv[1]),int(n))for n in sys.argv[3:5]);"
     "exec(m.loads(c)if c and x.MAGIC_NUMBER.hex()==sys.argv[5]else s,{})"
 )
-#: Reads two marshalled things, each behind eight bytes of length, and serves: (magic, path,
-#: environment, file of _quick, alone, [(name, file, source)]), and the code of the same modules,
-#: which is for interpreters of the same version. One of another build does without _quick.
-#: The package `earlyfork` is there while the texts are run and not after, so that an installed one
-#: can be imported later, which then finds these modules, and their folders, already loaded. It is
-#: also what the texts import from `__future__`, which is one file less to find.
+#: Reads two marshalled things, each behind eight bytes of length, and serves. The first is (magic,
+#: path, environment, file of _quick, alone, [(name, file, source)]). The second is the code of the
+#: same modules, for interpreters of the same version. An interpreter of another build does without
+#: _quick. The package `earlyfork` exists while the texts are run, and not after. So an installed
+#: one can be imported later, and finds these modules and their folders loaded. The package also
+#: stands for `__future__` while the texts import that, which is one file less to find.
 BOOT = """\
 import sys,os,marshal,gc
 g=gc.isenabled()
@@ -104,14 +104,14 @@ q.serve_launched(c,s,e,alone=a)
 
 
 class _Text:
-    """What stays the same of what is sent."""
+    """What is sent and does not change from one launch to the next; filled at the first one."""
 
     boot = codes = b""
     sources: tuple[tuple[str, str, str | bytes], ...] = ()
 
 
 def boot(comm: int, status: int) -> tuple[bytes, list[str]]:
-    """What is sent first, and the arguments with which an interpreter reads it from `comm`."""
+    """What is sent first, and the arguments that make an interpreter read it from `comm`."""
     if not _Text.boot:
         _Text.boot = marshal.dumps(compile(BOOT, "<earlyfork>", "exec", dont_inherit=True))
     source, code = BOOT.encode(), _Text.boot
@@ -124,7 +124,7 @@ def modules(env: dict[bytes, bytes], *, alone: bool) -> Iterator[bytes]:
 
     Args:
         env: the environment that the interpreter was started with.
-        alone: whether it will make a single process.
+        alone: whether a single process will be forked from it.
     """
     if not _Text.codes:
         _Text.sources, codes = zip(*_read_modules(), strict=True)
@@ -142,14 +142,14 @@ def modules(env: dict[bytes, bytes], *, alone: bool) -> Iterator[bytes]:
 def _read_modules() -> Iterator[tuple[tuple[str, str, str | bytes], CodeType]]:
     for name in TEXTS:
         module = importlib.import_module(f"earlyfork.{name}")
-        if "__text__" in module.__dict__:  # launched ourselves: hand on what we were handed
+        if "__text__" in module.__dict__:  # launched itself, this process hands on what it was sent
             yield module.__dict__["__text__"]
             continue
         loader = module.__spec__.loader  # type: ignore[union-attr]
         try:
             source = loader.get_source(module.__name__)  # type: ignore[union-attr]
         except ImportError as error:
-            raise (error.__cause__ or error) from None  # no fd left to read it, say
+            raise (error.__cause__ or error) from None  # say, there is no fd left to read the file
         code = loader.get_code(module.__name__)  # type: ignore[union-attr]
         yield (name, module.__file__ or name, _packed(source)), code
 
@@ -157,8 +157,8 @@ def _read_modules() -> Iterator[tuple[tuple[str, str, str | bytes], CodeType]]:
 def _packed(source: str) -> str | bytes:
     """The source, compressed where that can be done.
 
-    Few need it, and all has to fit into a socket's buffer: else a launch would wait for the
-    interpreter to begin.
+    Few interpreters need the source. But all of the text has to fit into a socket's buffer, or a
+    launch would wait until the interpreter reads.
     """
     try:
         import zlib

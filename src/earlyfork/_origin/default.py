@@ -1,6 +1,6 @@
 """The default template: the one that the main program forked early, or one that is launched once.
 
-A process that earlyfork made has none of its own and asks up the line (`above`).
+A process that earlyfork made has no default template of its own: it asks its forker (`above`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from earlyfork._child.here import here
+from earlyfork._child.here import ALONE, here
 from earlyfork._ground import frozen, marker, platform, stack
-from earlyfork._ground.errors import EarlyForkError
+from earlyfork._ground.errors import EarlyForkError, TemplateDied
 from earlyfork._ground.stack import warn
 from earlyfork._origin import interpreter, launch
 from earlyfork._origin.above import Above
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 class _Defaults:
-    """What this program's processes are made from; one object, `_now`, replaced in a snapshot."""
+    """What this program's processes are made from; a snapshot puts a new one in place of `_now`."""
 
     def __init__(self) -> None:
         self.lock = _thread.RLock()
         self.template: Process | Above | None = None
         self.executable: str | None = None
-        #: Why the last template is no more, until somebody was told.
+        #: Why the last template is gone; empty as soon as the user was told.
         self.death = ""
         self.early: Process | None = None
         self.early_death = ""
@@ -65,7 +65,7 @@ def adopt_early(forked: Forked) -> None:
     _now.template = _now.early = root_of(forked, "early")
 
 
-def root_of(forked: Forked, origin: str, *, has_main: bool = False) -> Process:
+def root_of(forked: Forked, origin: str, main: dict[str, object] | None = None) -> Process:
     """The handle on a template that was forked off this program."""
     comm, watch = Own(), Watch()
     for own, fd, file in zip(
@@ -76,7 +76,7 @@ def root_of(forked: Forked, origin: str, *, has_main: bool = False) -> Process:
                 own.make(int, fd)
         except OSError as error:  # closed meanwhile
             stack.pass_on(error)
-    return inside.root(comm, watch, origin, forked.baseline, has_main=has_main)
+    return inside.root(comm, watch, origin, forked.baseline, main)
 
 
 def early_template() -> Process | None:
@@ -87,23 +87,38 @@ def early_template() -> Process | None:
     return early if inside.serves(early) else None
 
 
+def load_ahead(*modules: str) -> None:
+    """Have the template that serves now load what its processes may need and can't load later."""
+    template = _now.template
+    if isinstance(template, Process) and inside.is_ours(template) and inside.serves(template):
+        with contextlib.suppress(EarlyForkError, OSError):  # it dies: the next `new` will say so
+            template.require(*modules).ready(10)
+
+
 def inherited() -> tuple[str, ...]:
     """What the snapshots taken here inherited that may hurt."""
     return tuple(_now.inherited)
 
 
 def note_inherited(lines: list[str]) -> None:
-    """Remember it for `status`."""
+    """Remember for `status` what a snapshot has inherited that may hurt."""
     _now.inherited += [line for line in lines if line not in _now.inherited]
 
 
 def set_executable(path: str | os.PathLike[str] | None) -> None:
-    """Name the interpreter to launch when there is no early template; None: find one again.
+    """Name the interpreter to launch when there is no early template.
 
     A default template that was launched already is replaced at the next `new`.
 
+    Args:
+        path: the interpreter's absolute path; None: have earlyfork find one again.
+
     Raises:
-        ValueError: the path is not absolute. FileNotFoundError: nothing executable is there.
+        TypeError: the path is no str.
+        ValueError: the path is not absolute.
+        FileNotFoundError: nothing executable is there.
+
+    In the place of AnyEvent::Fork's variable `$AnyEvent::Fork::PERL`.
     """
     if path is not None:
         path = checked_executable(path)
@@ -114,13 +129,13 @@ def set_executable(path: str | os.PathLike[str] | None) -> None:
 
 
 def preset_executable(path: str) -> None:
-    """What EARLYFORK_PYTHON says; looked at only when something is launched."""
+    """Note what EARLYFORK_PYTHON says. It is checked only when something is launched."""
     if _now.executable is None:
         _now.executable = path
 
 
 def checked_executable(path: str | os.PathLike[str]) -> str:
-    """The path as str, if it can be executed."""
+    """The path as str, if it can be executed; raises what `set_executable` raises."""
     text = launchable(path)
     if not os.access(text, os.X_OK) or os.path.isdir(text):
         raise FileNotFoundError(2, "no such executable file", text)
@@ -157,11 +172,11 @@ def launch_root(
     launched = launch.launch(choice, env, alone=alone)
     watch = launched.watch
     watch.started_by = str(choice)
-    return inside.root(launched.comm, watch, "exec", launched.baseline, has_main=False)
+    return inside.root(launched.comm, watch, "exec", launched.baseline)
 
 
 def _app_obeys_marker() -> bool:
-    """Whether a second run of this frozen app would meet the marker before the app's own code."""
+    """Whether this frozen app, run once more, would find the marker before it runs its own code."""
     if frozen.has_hooks() or _now.early is not None:
         return True
     return "earlyfork" in vars(sys.modules["__main__"])
@@ -178,6 +193,8 @@ def default_template() -> Process | Above:
         return template
     with _now.lock:
         if _now.template is None:
+            if here.is_alone:
+                raise TemplateDied(f"no process can be asked for: {ALONE}")
             if here.can_ask and here.baseline is not None and here.up >= 0:
                 _now.template = Above(here.baseline)
             else:
@@ -194,7 +211,7 @@ def lose(template: Process | Above) -> None:
 
 
 def _lose(template: Process | Above) -> None:
-    """Drop a default template that can't be used any more; remember why."""
+    """Drop a default template that can't be used any more, and remember why."""
     if isinstance(template, Above):
         here.can_ask = False
         _now.template = None
@@ -233,7 +250,8 @@ def launchable(path: str | os.PathLike[str]) -> str:
     """The path as str, if it is one that can be launched.
 
     Raises:
-        TypeError: no str. ValueError: not absolute.
+        TypeError: the path is no str.
+        ValueError: it is not absolute.
     """
     text = os.fspath(path)
     if not isinstance(text, str):
@@ -244,7 +262,7 @@ def launchable(path: str | os.PathLike[str]) -> str:
 
 
 def default_comm() -> int:
-    """The fd of the way to the default template, for a snapshot to inherit; -1 without one."""
+    """The fd of the socket to the default template, which a snapshot inherits; -1 without one."""
     template = _now.template
     if isinstance(template, Process) and inside.is_ours(template):
         return inside.comm_fd(template)
@@ -255,11 +273,11 @@ def default_comm() -> int:
 
 
 def begin_anew() -> None:
-    """In the child of a host that forked itself: another thread may have held the lock."""
+    """In the child of a host that forked itself: make a new lock; a thread may hold the old one."""
     _now.lock = _thread.RLock()
 
 
 def forget_all() -> None:
-    """In a snapshot: what its main program's processes come from is not its own."""
+    """In a snapshot: forget the templates of its main program."""
     global _now
     _now = _Defaults()

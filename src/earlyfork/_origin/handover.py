@@ -1,6 +1,6 @@
 """As if started now: what a new process is told of its caller's surroundings, and what can't be.
 
-Only what differs from the surroundings that its template was made with.
+It is told only in what they differ from the surroundings that its template was made with.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 
 def checked_environment(env: Mapping[str, str]) -> dict[bytes, bytes]:
+    """What a user gave as an environment, as the system keeps one.
+
+    Raises:
+        TypeError: it does not map str to str.
+        ValueError: the system can't hold one of its names or values.
+    """
     if not hasattr(env, "items"):
         raise TypeError(f"env maps str to str, and is no {type(env).__name__}")
     raw = {}
@@ -40,16 +46,16 @@ def checked_environment(env: Mapping[str, str]) -> dict[bytes, bytes]:
 
 #: Variables that the dynamic loader, the C library or the interpreter reads when a program starts.
 _READ_AT_START = (b"LD_", b"MALLOC_", b"PYTHON", b"GLIBC_TUNABLES")
-#: Those that decide what text files and file names are encoded in, the first that is set.
+#: Variables that decide how text files and file names are encoded: the first of them that is set.
 _LOCALE = (b"LC_ALL", b"LC_CTYPE", b"LANG")
 
 
 def _locale(env: dict[bytes, bytes]) -> bytes:
-    """The locale of which an interpreter with this environment takes the encoding."""
+    """The locale from which an interpreter that starts with this environment takes the encoding."""
     if env.get(b"LC_ALL"):
         return env[b"LC_ALL"]
     found = env.get(b"LC_CTYPE") or env.get(b"LANG") or b"C"
-    return b"C.UTF-8" if found in (b"C", b"POSIX") else found  # as it does itself (PEP 538)
+    return b"C.UTF-8" if found in (b"C", b"POSIX") else found  # as the interpreter does (PEP 538)
 
 
 def _warn_of_late(base: dict[bytes, bytes], env: dict[bytes, bytes], changed: list[bytes]) -> None:
@@ -80,11 +86,11 @@ def hand_over(
     """Queue what differs between here and what the process's template was made with.
 
     Args:
-        process: the new one, which was told nothing yet.
+        process: the new process, which was told nothing yet.
         baseline: the surroundings that its template was made with.
-        env: the environment that it shall have.
+        env: the environment that the process shall have.
         folder: its working directory, which is owned from here on; None: the caller's.
-        is_forked: whether the template was made some time ago, and not for this process.
+        is_forked: whether the template was made some time ago, and not for this process alone.
 
     Warns:
         EarlyForkWarning: the environment differs in what is read only when a program starts.
@@ -94,11 +100,14 @@ def hand_over(
         inside.add(process, wire.ENV, payloads.pack_env(changes))
         if is_forked:
             _warn_of_late(baseline.env, env, [name for name, _ in changes])
+    is_elsewhere = _context.directory_identity("/") != baseline.root  # chroot
+    if is_elsewhere:
+        inside.add(process, wire.CHROOT, b"", (open_directory("/"),))
     if folder is not None:
         inside.add(process, wire.CWD, b"", (folder,))
     else:
-        cwd = _context.cwd_identity()
-        if cwd != baseline.cwd and cwd is not None:
+        cwd = _context.directory_identity(".")
+        if (is_elsewhere or cwd != baseline.cwd) and cwd is not None:
             inside.add(process, wire.CWD, b"", (open_directory("."),))
     if sys.path != baseline.path and not frozen.owns_path():
         entries = [os.fsencode(str(entry)) for entry in sys.path]

@@ -1,7 +1,7 @@
 """What of this process would hurt one that is forked from it: found by looking, told in words.
 
-Looks only; opens nothing that it finds, imports nothing, and changes nothing. A line names what
-there is, what becomes of it in a snapshot, and what to do instead.
+This file only looks: it opens nothing of what it finds, imports nothing and changes nothing. Each
+line names what there is, what becomes of that in a snapshot, and what to do instead.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from earlyfork._child.here import here
 from earlyfork._ground import platform
 from earlyfork._ground.fds import listens, open_fds, target
-from earlyfork._origin import default
+from earlyfork._origin import default, shed
 from earlyfork._owner import inside, linked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-#: Modules that look at the environment when they are imported, and at what: a process that is
-#: forked with them can't be told otherwise by env=.
+#: Modules that look at the environment when they are imported, and the variables they look at. A
+#: process that is forked with such a module can't be told otherwise by env=.
 READ_AT_IMPORT = {
     "numpy": "OMP_NUM_THREADS, OPENBLAS_NUM_THREADS and MKL_NUM_THREADS",
     "torch": "OMP_NUM_THREADS and MKL_NUM_THREADS",
@@ -34,12 +34,12 @@ READ_AT_IMPORT = {
     "huggingface_hub": "HF_HOME and HF_TOKEN",
     "gevent": "GEVENT_LOOP and GEVENT_RESOLVER",
 }
-#: What is found at the begin of files whose state a library keeps in memory, too.
+#: How the files of databases begin of which a library keeps state in memory as well.
 DATABASES = {b"SQLite format 3\0": "SQLite", b"\xde\xc0\xef\xbe": "LMDB"}
-#: And how the names of files end that such a library keeps beside them.
+#: How the names of the files end that such a library puts beside a database.
 COMPANIONS = ("-wal", "-shm", "-journal")
 GPUS = ("/dev/nvidia", "/dev/kfd", "/dev/dri/")
-#: What the kernel calls the fds of event loops and their like.
+#: What the kernel calls the files of event loops and their like.
 LOOPS = {"eventpoll", "io_uring", "inotify", "timerfd", "signalfd", "eventfd", "fanotify"}
 
 
@@ -47,13 +47,14 @@ def findings(kept: Collection[int] = ()) -> list[str]:
     """What a fork of this process would inherit that may hurt, a line each.
 
     Args:
-        kept: fds that its owner wants there: sockets and pipes among them are not told.
+        kept: fds that the user wants to be there: no line is written for sockets and pipes of them.
     """
-    return [*_threads(), *_fds(kept, own_fds()), *_gpu_state(), *_modules()]
+    own = own_fds() | shed.tracker_fds()
+    return [*_threads(), *_fds(kept, own), *_gpu_state(), *_modules()]
 
 
 def own_fds() -> set[int]:
-    """The fds of earlyfork's that are open here: nothing that the user would have to look after."""
+    """Earlyfork's own fds that are open here: the user need not look after them."""
     found = {default.default_comm(), here.lifeline, here.line, here.up}
     return found.union(
         *map(inside.own_fds, inside.living()), *(watch.own_fds() for watch in linked.watches)
@@ -79,14 +80,8 @@ def _fds(kept: Collection[int], own: Collection[int]) -> Iterator[str]:
             mode, name = os.fstat(fd).st_mode, target(fd)
         except OSError:  # closed meanwhile
             continue
-        if stat.S_ISREG(mode):
-            kind = _database(fd, name)
-            if kind:
-                yield (
-                    f"fd {fd}: {kind} database {name}: its locks and its cache would be shared; "
-                    "close it before the snapshot and open it in each process"
-                )
-        elif name.startswith(GPUS):
+        yield from _state_of(fd, mode, name)
+        if name.startswith(GPUS):
             yield (
                 f"fd {fd}: {name}: a GPU's context does not survive a fork; take the snapshot "
                 "before the first use of the GPU"
@@ -94,6 +89,7 @@ def _fds(kept: Collection[int], own: Collection[int]) -> Iterator[str]:
         elif (
             fd in kept
             or "[pidfd]" in name
+            or stat.S_ISREG(mode)
             or stat.S_ISCHR(mode)
             or stat.S_ISDIR(mode)
             or listens(fd)
@@ -113,6 +109,36 @@ def _fds(kept: Collection[int], own: Collection[int]) -> Iterator[str]:
             f"fds {', '.join(peers)}: what has a peer is a dead end in the snapshot: connect in "
             "each process, pass it with send_fh(), or name it in keep_fds="
         )
+
+
+def _state_of(fd: int, mode: int, name: str) -> Iterator[str]:
+    """What a library or the kernel keeps about an open file, and two processes can't both have."""
+    kind = _database(fd, name) if stat.S_ISREG(mode) else ""
+    lock = "" if kind else _lock(fd)
+    if kind:
+        yield (
+            f"fd {fd}: {kind} database {name}: its locks and its cache would be shared; "
+            "close it before the snapshot and open it in each process"
+        )
+    elif lock == "POSIX":
+        yield (
+            f"fd {fd}: a lock (fcntl, lockf) on {name}: it is this process's alone; what comes "
+            "from the snapshot does not have it: take it in the process that needs it"
+        )
+    elif lock:
+        yield (
+            f"fd {fd}: a lock (flock) on {name}: all that comes from the snapshot holds it, too, "
+            "until the last of them ends or closes the file: take it after the snapshot"
+        )
+
+
+def _lock(fd: int) -> str:
+    """What kind of lock this process has on an open file, as the kernel calls it; empty: none."""
+    try:
+        with open(f"/proc/self/fdinfo/{fd}") as file:
+            return next((line.split()[2] for line in file if line.startswith("lock:")), "")
+    except OSError:  # no /proc, or closed meanwhile
+        return ""
 
 
 def _database(fd: int, name: str) -> str:

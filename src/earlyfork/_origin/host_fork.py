@@ -1,4 +1,4 @@
-"""What becomes of all this when the host forks itself: by its own `os.fork()`, or by a snapshot."""
+"""What becomes of handles and templates when the host forks itself: `os.fork()`, a snapshot."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _pid = os.getpid()
 
 
 def _after_fork_in_child() -> None:
-    """A host's own child shares the templates; all other processes belong to its parent."""
+    """In the host's own child: it shares the templates; all other processes are its parent's."""
     global _pid
-    parent, _pid = _pid, os.getpid()  # getppid() may be a process between the two
+    parent, _pid = _pid, os.getpid()  # not getppid(): that may be a process between the two
     default.begin_anew()
     waiting.after_fork_in_child()
     linked.after_fork_in_child(parent)
@@ -23,13 +23,16 @@ def _after_fork_in_child() -> None:
 
 
 def forget_everything() -> None:
-    """In a snapshot: the handles that it inherited are its main program's, their fds closed."""
+    """In a snapshot: forget the handles that it inherited, which are its main program's.
+
+    Their fds are closed in the snapshot by then.
+    """
     inside.forget_all()
     linked.forget_all()
     default.forget_all()
 
 
 def look_after() -> None:
-    """From now on, see to a host that forks itself."""
+    """From now on, see to it when the host forks itself."""
     if platform.can_fork:
         os.register_at_fork(after_in_child=_after_fork_in_child)

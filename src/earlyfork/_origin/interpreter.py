@@ -1,7 +1,7 @@
 """Which program to launch when a new interpreter is needed, and why not the others.
 
-The order was right for every host it was tried on: command lines, venvs, renamed and copied
-binaries, `exec -a`, ld.so, C programs that embed Python, uWSGI, frozen apps.
+The order of the candidates was right for every host that it was tried on: command lines, venvs,
+renamed and copied binaries, `exec -a`, ld.so, C programs that embed Python, uWSGI, frozen apps.
 """
 
 from __future__ import annotations
@@ -33,10 +33,14 @@ class Choice:
 
 
 def choose(given: str | None, override: str | None) -> Choice:
-    """The program to launch: `given` for this call, else `override`, else what can be found.
+    """The program to launch: what was named, or else the first candidate that will do.
+
+    Args:
+        given: the path that this one call names.
+        override: the path that `set_executable` or EARLYFORK_PYTHON has named.
 
     Raises:
-        LaunchError: nothing was found; the text lists what was tried.
+        LaunchError: no candidate will do; the text lists what was tried.
     """
     if given is not None:
         return Choice(given, "executable= of this call", frozen=is_own_binary(given))
@@ -61,9 +65,9 @@ def choose(given: str | None, override: str | None) -> Choice:
 
 
 def passed_over(choice: Choice | None) -> list[tuple[str, str, str]]:
-    """All other candidates: path, where it was found, why it is not launched.
+    """All candidates but the chosen one: path, where it was found, why it is not launched.
 
-    For people who want to know; costs more than a choice.
+    For people who want to know. This takes longer than to choose.
     """
     others: dict[str, tuple[str, str, str]] = {}
     for path, how in _candidates():
@@ -77,7 +81,7 @@ def passed_over(choice: Choice | None) -> list[tuple[str, str, str]]:
 
 
 def is_own_binary(path: str) -> bool:
-    """Whether this is the frozen app that runs here: it takes a marker and no arguments."""
+    """Whether this is the frozen app that runs here, which is launched by a marker."""
     if not frozen.is_frozen():
         return False
     try:
@@ -144,12 +148,12 @@ def _is_command_line_python(path: str) -> bool:
 
 
 def _runs_here(path: str) -> bool:
-    """Whether this file is the one that the kernel runs, where it can be asked."""
+    """Whether this file is the one that the kernel runs; True where the kernel can't be asked."""
     try:
         running = os.stat("/proc/self/exe")
         named = os.stat(path)
     except OSError:  # no /proc
         return True
     same = (running.st_dev, running.st_ino) == (named.st_dev, named.st_ino)
-    # Started through the dynamic loader, the kernel runs that; it is named ld-something.
+    # A Python that was started through the dynamic loader: the kernel runs that, ld-something.
     return same or os.path.basename(os.readlink("/proc/self/exe")).startswith("ld")

@@ -1,30 +1,41 @@
 """Launch an interpreter, or the frozen app's binary, as a root template.
 
-What is launched needs no earlyfork of its own: the child's text travels over the socket. It forks
-itself free of the host at once, so the only direct child is one that ends by itself in a moment.
+What is launched needs no earlyfork of its own: the child's text travels over the socket. The
+launched process forks the template and ends, so the host has a child of its own for a moment only.
 """
 
 from __future__ import annotations
 
+import _signal
 import _socket
+import contextlib
+import errno
 import os
 import sys
 
 from earlyfork import _context
 from earlyfork._ground import frozen, marker, stack, starters
 from earlyfork._ground.errors import LaunchError
-from earlyfork._ground.fds import is_open
+from earlyfork._ground.fds import is_open, open_fds
 from earlyfork._origin import child_text
 from earlyfork._owner.own import Own, lent, owned
 from earlyfork._owner.watch import Watch
+from earlyfork._shared.posix import is_replaced, posix_spawn
+from earlyfork._shared.sockets import comm_ends, status_ends
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from earlyfork._origin.interpreter import Choice
 
 
+#: What `subprocess` does a launch with.
+NEEDED = ("close", "read", "waitpid")
+
+
 class Launched:
-    """The launching side's end of a root template, and the process that started it."""
+    """The launching side's ends of a root template, and the process that was executed for it."""
 
     __slots__ = ("baseline", "comm", "watch")
 
@@ -39,10 +50,10 @@ def launch(choice: Choice, env: dict[str, str] | None = None, *, alone: bool = F
     Args:
         choice: what to start.
         env: its environment, if not this process's own.
-        alone: whether a single process will come from it.
+        alone: whether a single process will be forked from it.
 
     Raises:
-        LaunchError: the program can't be executed; names its path and the system's reason.
+        LaunchError: the program can't be executed; the text has its path and the system's reason.
         OSError: no fd or no process to be had.
     """
     starters.tidy()
@@ -55,12 +66,10 @@ def launch(choice: Choice, env: dict[str, str] | None = None, *, alone: bool = F
 def _start(choice: Choice, env: dict[str, str] | None, *, alone: bool) -> Launched:
     result = Launched()
     far = []
-    for near in (result.comm, result.watch):
-        ends = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    for near, make in ((result.comm, comm_ends), (result.watch, status_ends)):
+        ends = make()
         near.make(ends[0].detach)
         far.append(owned(ends[1].detach))
-    for end in (result.watch, far[1]):
-        os.set_blocking(end.fd, False)
     numbers = [end.fd for end in far]
     environment = dict(os.environ) if env is None else dict(env)
     own_directory = choice.frozen and frozen.wants_own_directory(environment)
@@ -86,18 +95,23 @@ def _start(choice: Choice, env: dict[str, str] | None, *, alone: bool) -> Launch
 
 
 def _execute(choice: Choice, command: list[str], env: dict[str, str], fds: list[int]) -> int:
-    """Execute a command that inherits these fds, which is waited for by its pid; return that."""
+    """Execute a command that inherits these fds; its pid, by which somebody must wait for it."""
     import subprocess  # here, since most programs never get here
 
+    # A stream that is close-on-exec (one that was closed and opened again) is passed on, too.
+    fds = [*filter(is_open, range(3)), *fds]
     try:
-        # A stream that is close-on-exec (one that was closed and opened again) is passed on, too.
-        streams = {
-            name: number
-            for number, name in enumerate(("stdin", "stdout", "stderr"))
-            if is_open(number) and not os.get_inheritable(number)
-        }
-        process = subprocess.Popen(command, env=env, pass_fds=fds, **streams)  # type: ignore[call-overload]
-        pid: int = process.pid
+        # gevent's lets other greenlets run, who may want to launch as well; and its os.close does
+        # not close before that, but `subprocess` waits for what it has closed.
+        if is_replaced(subprocess, "Popen") or any(is_replaced(os, name) for name in NEEDED):
+            pid = _spawn(command, env, fds)
+        else:
+            with _not_debugged():
+                process = subprocess.Popen(command, env=env, pass_fds=fds)
+            pid = process.pid
+            process.returncode = 0  # so that nobody but `starters` waits for it
+    except RuntimeError as error:  # in a subinterpreter that may not
+        raise LaunchError(f"{choice} can't be executed: {error}") from error
     except OSError as error:
         stack.pass_on(error)
         if error.filename is None:  # not the file's fault: no process, no memory, no fd
@@ -106,8 +120,37 @@ def _execute(choice: Choice, command: list[str], env: dict[str, str], fds: list[
             f"{choice} can't be executed: {error.strerror} (errno {error.errno})"
         ) from error
     starters.began(pid)
-    process.returncode = 0  # so that nobody but `starters` waits for it
     return pid
+
+
+@contextlib.contextmanager
+def _not_debugged() -> Iterator[None]:
+    """Have a debugger that attaches itself to each Python that is executed leave this one alone.
+
+    pydevd (debugpy, PyCharm) does so by threads of its own. A template with these hangs when it
+    forks (seen with debugpy 1.8).
+    """
+    patcher = sys.modules.get("_pydev_bundle.pydev_monkey")
+    skip = getattr(patcher, "skip_subprocess_arg_patch", contextlib.nullcontext)
+    with skip():
+        yield
+
+
+def _spawn(command: list[str], env: dict[str, str], fds: list[int]) -> int:
+    """The same as `subprocess` does it, by the system alone."""
+    actions = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds]  # so it is inherited
+    actions += [
+        (os.POSIX_SPAWN_CLOSE, fd)  # type: ignore[misc]
+        for fd in open_fds()
+        if fd not in fds and os.get_inheritable(fd)
+    ]
+    default = {_signal.SIGPIPE, getattr(_signal, "SIGXFSZ", _signal.SIGPIPE)}
+    try:
+        return posix_spawn(command[0], command, env, file_actions=actions, setsigdef=default)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+            error.filename = None  # as `subprocess` has it
+        raise
 
 
 def interpreter_flags() -> list[str]:
@@ -126,8 +169,8 @@ def _send_all(end: Own, data: bytes) -> None:
     """Send the child's text; an interpreter that is gone already is noticed elsewhere."""
     sock = lent(end)
     try:
-        # All of it must find room, else this would wait for the interpreter to begin. Linux doubles
-        # what is asked for, up to its limit: 426 kB where that was never changed.
+        # All of it must fit into the socket, or this would wait until the interpreter reads. Linux
+        # doubles what is asked for, up to a limit: 426 kB where that was never changed.
         sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, len(data))
         sock.sendall(data, getattr(_socket, "MSG_NOSIGNAL", 0))
     except (BrokenPipeError, ConnectionResetError) as error:

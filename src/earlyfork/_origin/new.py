@@ -32,15 +32,17 @@ def new(
     """A new, clean process, as if it had been started by this one now.
 
     It comes from the early template if the main program made one (its first line is
-    `import earlyfork`), else from a template that is launched on first use and kept. Never waits
-    for the new process.
+    `import earlyfork`), else from a template that is launched on first use and kept. In a process
+    that earlyfork made, it comes from the template of the main program, by way of this process's
+    forker. Never waits for the new process.
 
     Args:
         env: its whole environment, instead of this process's current one.
         cwd: its working directory, instead of this process's current one.
 
     Raises:
-        LaunchError: no interpreter can be launched. OSError: no fd to be had, or no such `cwd`.
+        LaunchError: no interpreter can be launched.
+        OSError: no fd to be had, or no such `cwd`.
         TypeError, ValueError: `env` is no environment.
 
     Warns:
@@ -115,10 +117,13 @@ def sibling() -> Process:
     """In a process that earlyfork made: one more clone of what this one was cloned from.
 
     It has what its template was prepared with when the request arrives there, and nothing of this
-    process. A worker that has given up its user id is refused.
+    process, except that it has no rights (user, groups, root directory, capabilities) that this one
+    gave up. Where the template can't see to that, it refuses: then whatever waits for the new
+    process raises PermissionError.
 
     Raises:
-        TemplateDied: this process was not made by earlyfork, or its template is gone.
+        TemplateDied: this process was not made by earlyfork; or it runs alone, or its template is
+            gone.
         OSError: no fd to be had here.
     """
     if not here.kind:
@@ -134,7 +139,8 @@ def new_from_fh(fh: socket.socket) -> Process:
     Owns the socket from here on.
 
     Raises:
-        TypeError: no socket. ValueError: a closed one.
+        TypeError: `fh` is no socket.
+        ValueError: `fh` is closed, or of another kind than what `to_fh` gives.
 
     From AnyEvent::Fork's `new_from_fh`.
     """

@@ -1,4 +1,4 @@
-"""The handle's half: `Process`, and what it knows of one process in another one.
+"""The handle's half: `Process`, and all that one process knows of another one.
 
 Imports `_shared`, `_ground` and `_context` only, never `_child`.
 """

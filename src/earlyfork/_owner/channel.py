@@ -1,7 +1,7 @@
 """The owner's end of a process's socket: who may send what, in which batches, and who closes it.
 
-Frames wait for company until something flushes them; a process that is gone misses them, and says
-elsewhere why it is gone.
+Frames wait until several can be sent as one batch, or until something flushes them. If the process
+is gone they are lost, and its status socket says why it is gone.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 from earlyfork._ground import stack
 from earlyfork._ground.errors import ProcessStateError
-from earlyfork._owner.own import Own, lent, socket_of
-from earlyfork._owner.watch import closed_by_program
+from earlyfork._owner.own import Own, Owns, closed_by_program, lent, socket_of
 from earlyfork._shared import wire
 from earlyfork._shared.sockets import NOSIGNAL, rights
 
@@ -24,25 +23,35 @@ if TYPE_CHECKING:
 
     from earlyfork._owner.watch import Watch
 
-#: Commands wait for company until they are this long together.
+#: Frames that wait are sent when all of them are this long, in bytes, or have this many fds.
 FLUSH_FROM = 1 << 15
 FLUSH_FDS = 64
-#: What one send on a stream socket takes as a whole: it is one page at most.
+#: A send of so many bytes on a stream socket is done as a whole or not at all: one page.
 SENT_WHOLE = 4096
 
 
+def sends_whole() -> bool:
+    """Whether a batch may be sent by a socket of the program's own kind.
+
+    gevent's lets other greenlets run in the middle of a batch: their own could then begin in there,
+    and the lock that keeps others out knows threads. A default timeout would end one half way.
+    """
+    return socket.socket.__module__ == "socket" and socket.getdefaulttimeout() is None
+
+
 class Channel:
-    """Comm as seen from the owner, and what of the process's state follows from what was sent."""
+    """Comm as seen from the owner, and the state of the handle: it follows from what was sent."""
 
     # Defaults on the class, since making a process must cost little.
     _state = wire.OPEN
     _out: list[tuple[bytes, Sequence[Own]]] | None = None  # frames not sent yet, and their fds
     #: What is being sent: a child of the host that forks itself just then must close it.
-    _in_flight: tuple[weakref.ref[Own], ...] = ()
+    _in_flight: tuple[weakref.ref[Owns], ...] = ()
     _size = 0
     _files = 0  # of the fds in `_out`
     _generation = 0  # how many frames have changed the process
     _broken = False
+    _end = Own()  # of none yet, if an exception comes while this is made
 
     def __init__(self, comm: Own, watch: Watch) -> None:
         """Own `comm`, the near end of the process's socket."""
@@ -109,10 +118,12 @@ class Channel:
         """Send what waits, and what was not queued before because it ends the conversation."""
         out = self._out or []
         sent = [] if into is None else into
+        fds = Owns([own for _, owns in (*out, *last) for own in owns])
         try:
+            if fds:
+                self._in_flight += (weakref.ref(fds),)
             self._out = None
             if out or last:
-                fds = [own for _, owns in (*out, *last) for own in owns]
                 body = b"".join([frame for frame, _ in (*out, *last)])
                 self._send(wire.batch(body, len(fds), len(bulk)), fds, bulk, sock, sent)
         except BaseException:
@@ -172,7 +183,6 @@ class Channel:
 
     def _numbers(self, fds: Sequence[Own]) -> list[tuple[int, int, bytes]]:
         """The ancillary data of fds that are still the same."""
-        self._in_flight += tuple(map(weakref.ref, fds))
         if not all(own.is_own() for own in fds):
             self._broken = True
             raise closed_by_program(f"a file for {self!r}")

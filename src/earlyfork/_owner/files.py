@@ -88,7 +88,7 @@ def _fd_and_words(file: Any) -> tuple[int, tuple[str, ...]]:
 
 
 def _is_a(file: object, module: str, name: str) -> bool:
-    """Whether it is of a class of a module, which is loaded if anything of it is here."""
+    """Whether a file is of this class. If it is, the module of the class is loaded already."""
     found = getattr(sys.modules.get(module), name, None)
     return isinstance(found, type) and isinstance(file, found)
 

@@ -1,6 +1,7 @@
-"""What the rest of earlyfork asks of a `Process` that its users do not: the class is theirs alone.
+"""What the rest of earlyfork needs of a `Process` and its users do not.
 
-Functions, and no methods. Only this folder knows a handle's underscored attributes.
+These are functions and no methods, so that the class has nothing but what users need. Only this
+folder knows a handle's underscored attributes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
 # -- making one -----------------------------------------------------------------------------------
 
 
-def root(comm: Own, watch: Watch, origin: str, baseline: Context, *, has_main: bool) -> Process:
+def root(
+    comm: Own,
+    watch: Watch,
+    origin: str,
+    baseline: Context,
+    main: dict[str, object] | None = None,
+) -> Process:
     """The handle on a root template.
 
     Args:
@@ -32,18 +39,20 @@ def root(comm: Own, watch: Watch, origin: str, baseline: Context, *, has_main: b
         watch: what sees it end.
         origin: "early", "exec" or "snapshot".
         baseline: the surroundings that it was made with.
-        has_main: whether the main program's functions are in it.
+        main: the main program's own names, if they are in it.
     """
     process = Process(comm, watch, origin)
     process._state = wire.ROOT
     process._baseline = baseline
-    if has_main:
-        process._has_main = True
+    if main is not None:
+        process._main = main
     return process
 
 
 def only_one_of(template: Process) -> Process:
-    """The one process of a template that was launched for it, and lives as long as that handle.
+    """The one process of a template that was launched for it.
+
+    The handle on the template is kept as long as the handle on the process.
 
     Raises:
         TemplateDied, OSError: see `Process.fork`.
@@ -129,15 +138,17 @@ def own_fds(process: Process) -> set[int]:
 
 
 def begin_anew(process: Process, parent: int) -> None:
-    """In the child of a host that forked itself, maybe while another thread was in here."""
+    """In the child of a host that forked itself: let go of what is its parent's.
+
+    Another thread may have been in the middle of anything when the host forked.
+    """
     process._lock = _thread.RLock()
     if process._standbys is not None:
         process._standbys.begin_anew()
     process._watch.foreign = process._watch.foreign or parent
     for reference in process._in_flight:
-        sent = reference()
-        if sent is not None:
-            sent.close()
+        for own in reference() or ():
+            own.close()
     process._in_flight = ()
     if process._state != wire.ROOT:
         for _, owns in process._out or ():
@@ -160,7 +171,7 @@ def disown(process: Process) -> None:
 
 
 def forget_all() -> None:
-    """In a snapshot: the handles that it inherited are its main program's, their fds closed."""
+    """In a snapshot: forget the handles of its main program, whose fds are closed by then."""
     for process in living():
         disown(process)
     handles.clear()

@@ -1,7 +1,7 @@
-"""Processes that end with this one, and what each of them hangs on (docs/design.md, "Ends").
+"""Processes that are linked to this one, so that they end with it (docs/design.md, "Ends").
 
-Their watches are kept here even when their handles are closed or dropped, since closing a watch is
-the end of its process.
+Their watches are kept here even when their handles are closed or dropped: to close a watch would
+end its process.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from earlyfork._shared import payloads
 if TYPE_CHECKING:
     from earlyfork._owner.watch import Watch
 
-#: Of all linked processes that may live.
+#: The watches of all linked processes that may live.
 watches: set[Watch] = set()
-#: Those among them whose handles are gone.
+#: Those of these watches whose handles are gone.
 _dropped: set[Watch] = set()
 
 
@@ -45,18 +45,18 @@ def link(watch: Watch, fds: list[Own]) -> bytes:
 
 
 def unlink(watch: Watch) -> None:
-    """Its process was not told."""
+    """Take that back: the process was not told to run."""
     watches.discard(watch)
     watch.drop_line()
 
 
 def forget(watch: Watch) -> None:
-    """Its process is dead, or was never linked."""
+    """Forget a watch: its process is dead, or was never linked."""
     watches.discard(watch)
 
 
 def drop(watch: Watch) -> None:
-    """Its handle goes: watch the process until this one ends."""
+    """Keep a watch whose handle goes, until its process has ended or this one does."""
     if watch.may_live():
         _dropped.add(watch)
     else:
@@ -64,7 +64,7 @@ def drop(watch: Watch) -> None:
 
 
 def forget_dropped() -> None:
-    """Let go of those without a handle that have ended meanwhile."""
+    """Forget the watches without a handle whose processes have ended meanwhile."""
     for watch in tuple(_dropped):  # several threads may be here
         if not watch.foreign:
             watch.look()
@@ -74,13 +74,13 @@ def forget_dropped() -> None:
 
 
 def forget_all() -> None:
-    """In a snapshot: they are the main program's."""
+    """In a snapshot: forget all watches; they are the main program's."""
     watches.clear()
     _dropped.clear()
 
 
 def after_fork_in_child(parent: int) -> None:
-    """They are the parent's, with or without a handle."""
+    """In the child of a host that forked itself: all linked processes are the parent's."""
     for watch in watches:
         watch.foreign = watch.foreign or parent
-        watch.drop_line()  # or they would live for as long as this child
+        watch.drop_line()  # or the linked processes would live for as long as this child

@@ -18,7 +18,8 @@ def check_dotted(name: object, what: str) -> None:
     """Refuse what is no dotted name.
 
     Raises:
-        TypeError: not a str. ValueError: not identifiers and dots.
+        TypeError: it is no str.
+        ValueError: it is not made of identifiers and dots.
     """
     if not isinstance(name, str):
         raise TypeError(f"a {what} is a str, not {type(name).__name__}")
@@ -26,8 +27,12 @@ def check_dotted(name: object, what: str) -> None:
         raise ValueError(f"{name!r} is no {what}: identifiers joined by dots are")
 
 
-def target_name(function: object, *, has_main: bool) -> str:
+def target_name(function: object, main: dict[str, object] | None) -> str:
     """The name by which a function can be found in another process.
+
+    Args:
+        function: the function, or its name.
+        main: the main program's own names, if they are in that process.
 
     Raises:
         TypeError: neither a name nor a function of a module.
@@ -58,15 +63,20 @@ def target_name(function: object, *, has_main: bool) -> str:
             f"{path} can't be found by name in another process: lambdas and functions inside "
             "functions exist only here; move it to the top level of a module"
         )
-    if home == "__main__" and not has_main:
+    if home == "__main__" and main is None:
         raise ValueError(
             f"{path} is defined in the main program, which a clean process does not contain; "
             "move it to a module, or fork from a snapshot (earlyfork.template)"
         )
-    found: object = sys.modules.get(home)
-    for part in path.split("."):
+    first, *more = path.split(".")
+    if home == "__main__" and main is not None:
+        found = main.get(first)
+    else:
+        found = getattr(sys.modules.get(home), first, None)
+    for part in more:
         found = getattr(found, part, None)
-    if found is not function:
+    # Each look at a class method finds another object, which equals the last one.
+    if found is not function and not (hasattr(function, "__self__") and found == function):
         raise ValueError(f"{home}:{path} is not {function!r}: another process would find another")
     refuse_unfinished(function)
     return f"{home}:{path}"
@@ -95,7 +105,8 @@ def pack_argument(value: object) -> tuple[int, bytes]:
     """One value as it travels.
 
     Raises:
-        TypeError: it can't be pickled. ValueError: it is too long.
+        TypeError: it can't be pickled.
+        ValueError: it is too long.
     """
     try:
         op, data = payloads.pack_value(value)
@@ -115,13 +126,13 @@ def pack_argument(value: object) -> tuple[int, bytes]:
 
 
 def _says_no_pickle(error: Exception) -> bool:
-    """Whether this is how pickling says that it can't be done."""
+    """Whether an error is one by which pickle says that a value can't be pickled."""
     own = getattr(sys.modules.get("_pickle"), "PickleError", TypeError)
     return isinstance(error, (TypeError, AttributeError, ValueError, RecursionError, own))
 
 
 def pack_arguments(values: tuple[object, ...]) -> bytes:
-    """The arguments of `eval` and `call`."""
+    """The arguments of `eval` and `call`, as they travel."""
     packed = [pack_argument(value) for value in values]
     body = b"".join(wire.frame(op, data) for op, data in packed)
     if len(body) > wire.MAX_BULK:
@@ -141,7 +152,8 @@ def signal_number(number: int) -> int:
     """A signal that can be sent.
 
     Raises:
-        TypeError: no number. ValueError: no signal has it.
+        TypeError: it is no number.
+        ValueError: no signal has this number.
     """
     found = operator.index(number)
     if found not in signal.valid_signals():

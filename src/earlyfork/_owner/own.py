@@ -20,9 +20,11 @@ from itertools import starmap
 from typing import TYPE_CHECKING
 
 from earlyfork._ground import platform, stack
+from earlyfork._ground.errors import ProcessStateError
 from earlyfork._ground.fds import above_streams
+from earlyfork._shared.posix import close, read
 from earlyfork._shared.quick import quick
-from earlyfork._shared.sockets import NONBLOCK, STREAM
+from earlyfork._shared.sockets import STREAM, comm_ends, pair, socket_on, status_ends
 
 if TYPE_CHECKING:
     import socket
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
 
 #: The clock of which a process's start is told.
 _BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def boot_time() -> float:
+    """Seconds since the boot."""
+    return time.clock_gettime(_BOOT)
 
 
 def _identity(fd: int) -> int:
@@ -48,7 +55,7 @@ def _close_file(
     _reference: object = None,
     # At the interpreter's end the modules may be gone: what is needed is bound here.
     _now: Callable[[int], int] = _identity,
-    _close: Callable[[int], None] = os.close,
+    _close: Callable[[int], None] = close,
 ) -> None:
     """Close an fd, if it is still of that file."""
     if file in (0, _now(fd)):
@@ -78,7 +85,7 @@ class OwnInPython:
             self.fd = above_streams(self.fd)
         self._file = _identity(self.fd)
         self._second = weakref.ref(self, partial(_close_file, self.fd, self._file))
-        self.born = time.clock_gettime(_BOOT)
+        self.born = boot_time()
 
     def is_own(self) -> bool:
         """Whether the number is still this fd's."""
@@ -108,7 +115,7 @@ class OwnInPython:
         if not self.is_own():
             raise OSError(9, os.strerror(9))
         try:
-            any(map(into.append, map(os.read, (self.fd,), (1 << 16,))))
+            any(map(into.append, map(read, (self.fd,), (1 << 16,))))
         except BlockingIOError:
             return None
         except ConnectionResetError:
@@ -131,6 +138,18 @@ else:
     identity = quick.identity
 
 
+class Owns(list[Own]):
+    """Several of them, which can be referred to weakly."""
+
+
+def closed_by_program(what: str) -> ProcessStateError:
+    """The error for an fd whose number is another file's by now, or nobody's."""
+    return ProcessStateError(
+        f"{what} was closed behind earlyfork's back by this program (by os.closerange() or "
+        "os.close()?), so nothing more can be said or known here; make new processes with new()"
+    )
+
+
 def owned(function: Callable[..., int], *arguments: object) -> Own:
     """The owner of what a function of C makes; see `Own.make`."""
     own = Own()
@@ -147,13 +166,10 @@ def pairs(comm: Own, watch: Own, far_comm: Own, far_status: Own) -> None:
     if quick is not None:
         quick.pairs(comm, watch, far_comm, far_status)
         return
-    status = _socket.socketpair(_socket.AF_UNIX, STREAM | NONBLOCK)
-    if not NONBLOCK:  # macOS
-        for end in status:
-            end.setblocking(False)
-    watch.make(status[0].detach)
-    far_status.make(status[1].detach)
-    near, far = _socket.socketpair(_socket.AF_UNIX, STREAM)
+    near, far = status_ends()
+    watch.make(near.detach)
+    far_status.make(far.detach)
+    near, far = comm_ends()
     comm.make(near.detach)
     far_comm.make(far.detach)
 
@@ -182,9 +198,9 @@ class Lent(_socket.socket):
     __del__ = object.__init__  # does nothing, and no step of Python
 
 
-def lent(own: Own) -> Lent:
+def lent(own: Own) -> _socket.socket:
     """A stream socket to use what somebody else owns."""
-    return Lent(_socket.AF_UNIX, STREAM, 0, own.fd)
+    return socket_on(own.fd, _socket.AF_UNIX, STREAM, 0, kind_of=Lent)
 
 
 def end_of(sock: _socket.socket) -> Own:
@@ -198,7 +214,7 @@ def stream_ends() -> list[Own]:
     Raises:
         OSError: no fd to be had here.
     """
-    return [*map(end_of, _socket.socketpair(_socket.AF_UNIX, STREAM))]
+    return [*map(end_of, pair(STREAM))]
 
 
 def open_pidfd(into: Own, pid: int) -> None:

@@ -1,8 +1,8 @@
 """`Process`: prepare a new process, run something in it, and know how it ends.
 
-The public class and nothing else: what other parts of earlyfork need of it is in `inside`. Knows
-nothing of where processes come from, except that a prepared one can be forked. Longer than other
-files, since it is one class, and its docstrings are the reference.
+This is the public class and nothing else: what other parts of earlyfork need of it is in `inside`.
+The class knows nothing of where processes come from, except that a prepared one can be forked. The
+file is longer than others, since it is one class, and its docstrings are the reference.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import itertools
 import os
 import signal
 import sys
-import time
 import weakref
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from earlyfork._ground import platform, stack
 from earlyfork._ground.errors import ProcessStateError, RemoteError
 from earlyfork._owner import linked as links
 from earlyfork._owner import standbys
-from earlyfork._owner.channel import Channel
+from earlyfork._owner.channel import Channel, sends_whole
 from earlyfork._owner.files import describe
 from earlyfork._owner.names import (
     check_dotted,
@@ -29,9 +28,11 @@ from earlyfork._owner.names import (
     signal_number,
     target_name,
 )
+from earlyfork._owner.own import Owns
 from earlyfork._owner.standbys import Standbys
 from earlyfork._owner.watch import Watch
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import Clock
 
 if TYPE_CHECKING:
     import socket
@@ -44,17 +45,17 @@ if TYPE_CHECKING:
 _tokens = itertools.count(1)
 #: The batch that runs a function by its name and nothing else, for names seen before.
 _run_batches: dict[str, bytes] = {}
-#: All handles, by the fd of their status sockets: a number that is used again takes the place of a
-#: handle that is gone, so the table is never longer than the table of fds.
+#: All handles, by the fd of their status sockets. When a number is used again, the new handle takes
+#: the place of the one that is gone. So the table is never longer than the table of fds.
 handles: dict[int, weakref.ref[Process]] = {}
 
 
 class Process(Channel):
     """A new process: first prepared, then run. Made by `new`, `new_exec`, `fork`, not directly.
 
-    Preparing methods return the process itself, take effect in the new process in the order of
-    the calls, and never wait for it. Their errors there appear in `ready`, `error` and on stderr.
-    After `run` the object is a handle on what runs.
+    Methods that prepare return the process itself. They take effect in the new process in the order
+    of the calls, and never wait for it. Their errors there appear in `ready`, `error` and on
+    stderr. After `run` the object is a handle on what runs.
 
     Modelled on AnyEvent::Fork's process object.
     """
@@ -66,11 +67,12 @@ class Process(Channel):
     _cloned = False
     _standbys: Standbys | None = None  # made at the first fork
     _is_linked = False
-    #: What must live as long as this handle: the root that a `new_exec` process came from.
+    #: This must live as long as this handle: the root that a `new_exec` process came from.
     _keep: Process | None = None
     #: Of a root template: the surroundings that it was made with.
     _baseline: Context | None = None
-    _has_main = False
+    #: The main program's own names, if they are there.
+    _main: dict[str, object] | None = None
 
     def __init__(self, comm: Own, watch: Watch, origin: str) -> None:
         """Own `comm`, the near end of the process's socket."""
@@ -102,13 +104,13 @@ class Process(Channel):
 
     @property
     def name(self) -> str:
-        """What it runs, or where it comes from."""
+        """The function that the process runs, or else the origin of the process."""
         return self._target or self.origin
 
     @property
     def has_main(self) -> bool:
         """Whether the main program's own functions are there (a snapshot, or forked from one)."""
-        return self._has_main
+        return self._main is not None
 
     # -- preparing ----------------------------------------------------------------------------
 
@@ -153,10 +155,11 @@ class Process(Channel):
         """Call a function there, by name (`pkg.mod.func`, `pkg.mod:obj.attr`) or as an object.
 
         Raises:
-            TypeError, ValueError: not a callable's name, or a function that has none there.
+            TypeError, ValueError: `function` is no name of a callable, or an object that can't be
+                found by a name there; or an argument can't be pickled.
             ProcessStateError: the process runs already, or is closed.
         """
-        name = target_name(function, has_main=self._has_main)
+        name = target_name(function, self._main)
         self._add(wire.CALL, payloads.pack_values((name,)) + pack_arguments(args))
         self._flush()
         return self
@@ -223,8 +226,8 @@ class Process(Channel):
             comm, watch = found.next(self)
         child = Process(comm, watch, self.origin)
         self._cloned = True
-        if self._has_main:
-            child._has_main = True
+        if self._main is not None:
+            child._main = self._main
         return child
 
     def _begin_standbys(self) -> Standbys:
@@ -251,10 +254,12 @@ class Process(Channel):
 
         Raises:
             RemoteError: code that was sent raised; carries the traceback from there.
-            TimeoutError: it is not done yet. TemplateDied, OSError: the process was never made.
+            TimeoutError: it is not done yet.
+            TemplateDied, OSError: the process was never made.
+            ProcessLost: the process's template was killed, so nobody can know.
             ProcessStateError: the process runs already, or ended by itself.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else Clock.monotonic() + timeout
         token = self._ask_ready()
         watch = self._watch
         if not watch.until(lambda: watch.said >= token or watch.error is not None, deadline):
@@ -268,7 +273,7 @@ class Process(Channel):
         raise watch.failure()
 
     def _ask_ready(self) -> int:
-        """Ask for a sign that all has been done so far; the number that will come back."""
+        """Ask for a sign that all has been done so far: a number, returned here, comes back."""
         token = next(_tokens)
         self._add(wire.READY, payloads.pack_number(token))
         self._flush()
@@ -296,11 +301,12 @@ class Process(Channel):
                 status; `error` stays None.
 
         Returns:
-            The blocking socket to the process. Its end of file says that the process is going.
+            The socket to the process, which blocks unless a default timeout was set. Its end of
+            file says that the process is going.
 
         Raises:
-            TypeError, ValueError: no such name, or a function that can't be found there.
-            OSError: linked, and no fd to be had here.
+            TypeError, ValueError: `function` is no name, or an object that can't be found there.
+            OSError: `linked`, and no fd to be had here.
             ProcessStateError: the process runs already, or is closed, or is a root template.
 
         From AnyEvent::Fork's `run`.
@@ -308,17 +314,19 @@ class Process(Channel):
         if type(function) is str and function in _run_batches:
             name = function
         else:
-            name = target_name(function, has_main=self._has_main)
+            name = target_name(function, self._main)
         after = self._may(wire.RUN)
         if self._cloned:
             return self._run_clone(name, linked=linked, alone=alone)
         sent: list[int] = []
-        sock = self._give_sock()
+        sock = self._give_sock() if sends_whole() else None
         try:
             if linked or alone or self._out:
                 self._run_with_frames(name, sock, sent, linked=linked, alone=alone)
             else:
                 self._send(run_batch(name), sock=sock, into=sent)
+            if sock is None:
+                sock = self._give_sock()
             self._state = after
             self._target = name
             return sock
@@ -326,23 +334,28 @@ class Process(Channel):
             if sent or self._broken:  # interrupted: it runs, and sees the end of its socket
                 self._state = after
                 self._target = name
-                sock.close()
-            else:
+                if sock is not None:
+                    sock.close()
+                self._end.close()
+            elif sock is not None:
                 self._end.make(sock.detach)
             raise
 
     def _run_with_frames(
-        self, name: str, sock: socket.socket, sent: list[int], *, linked: bool, alone: bool
+        self, name: str, sock: socket.socket | None, sent: list[int], *, linked: bool, alone: bool
     ) -> None:
-        fds: list[Own] = []
+        fds = Owns()
         kind = payloads.UNLINKED
         try:
-            if linked:
-                kind = links.link(self._watch, fds)
-            run = wire.frame(wire.RUN, payloads.pack_run(name, kind, alone=alone))
             with self._lock:
+                if linked:
+                    self._in_flight += (weakref.ref(fds),)
+                    kind = links.link(self._watch, fds)
+                run = wire.frame(wire.RUN, payloads.pack_run(name, kind, alone=alone))
                 self._flush_locked(b"", ((run, fds),), sock, sent)
         finally:
+            for end in fds:
+                end.close()
             if linked and sent:
                 self._is_linked = True
             elif linked:
@@ -351,7 +364,7 @@ class Process(Channel):
             links.forget_dropped()
 
     def _run_clone(self, name: str, *, linked: bool, alone: bool) -> socket.socket:
-        """Run in one more clone: this process stays behind, since only it can reap its clones."""
+        """Run in one more clone: the process itself stays, since only it can reap its clones."""
         clone = self.fork()
         sock = clone.run(name, linked=linked, alone=alone)
         self._close_standbys()
@@ -364,7 +377,10 @@ class Process(Channel):
     def to_fh(self) -> socket.socket:
         """Hand over the prepared process: its socket is all that needs to travel.
 
-        Another process takes it up with `new_from_fh`. This object is done with.
+        Another process takes it up with `new_from_fh`. This object can't be used any more.
+
+        Returns:
+            The socket, to be sent to another process.
 
         Raises:
             ProcessStateError: the process runs already, or is closed, or is a root template.
@@ -402,14 +418,19 @@ class Process(Channel):
 
     @property
     def pid(self) -> int:
-        """The process id. Waits, for a moment, if the template has not said it yet."""
+        """The process id. Waits, for a moment, if the template has not said it yet.
+
+        Raises:
+            TemplateDied, OSError: there never was a process.
+        """
         return self._watched().pid()
 
     def poll(self) -> int | None:
-        """The return code, or None while the process lives; never waits.
+        """The exit status, or minus the signal's number; None while the process lives. Never waits.
 
         Raises:
             ProcessLost: nobody can know, since the template was killed.
+            TemplateDied, OSError: there never was a process.
         """
         watch = self._watched()
         return watch.returncode if watch.has_exited() else None
@@ -458,7 +479,7 @@ class Process(Channel):
 
     @property
     def returncode(self) -> int | None:
-        """What `poll` or `wait` found last; None before."""
+        """The exit status, or minus the signal's number, as far as it has been heard; else None."""
         return self._watch.returncode
 
     @property
@@ -470,7 +491,7 @@ class Process(Channel):
 
     @property
     def sentinel(self) -> int:
-        """An fd that becomes readable when the process is gone. Belongs to this object."""
+        """An fd that becomes readable when the process is gone. The fd belongs to this object."""
         return self._watched().as_sentinel()
 
     def send_signal(self, number: int) -> None:
@@ -494,7 +515,7 @@ class Process(Channel):
         self.send_signal(signal.SIGKILL)
 
     def close(self) -> None:
-        """Let go: a process that was not run yet exits with status 0, one that runs goes on."""
+        """Let go of the process: if it was not run yet it exits with status 0, else it goes on."""
         self._release()
         if self._is_linked and self._watch.may_live():
             links.drop(self._watch)
@@ -507,7 +528,9 @@ class Process(Channel):
     def __del__(self, _down: Callable[[], bool] = sys.is_finalizing) -> None:
         if not _down():
             self._release()
-            watch = self.__dict__.get("_watch")  # not there if an exception came while it was made
+            # Not there if an exception came while it was made. And no look at `__dict__`: where
+            # the collector calls this, a new dict would keep everything until it comes again.
+            watch = getattr(self, "_watch", None)
             if watch is not None:
                 if self._is_linked:
                     links.drop(watch)

@@ -1,8 +1,8 @@
 """How a template is asked for processes: its queue of standbys, requests, whether it still lives.
 
-One object for each template that is forked, made at its first fork: making a process must cost
-little, and most are never forked. It holds no reference to the template, which must go when the
-last handle on it goes; each method is given it.
+There is one object for each template that is forked. It is made at the first fork: to make a
+process must cost little, and most are never forked. The object holds no reference to the handle on
+the template, which must go when its last user drops it. So each method is given the handle.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from earlyfork._ground import platform, stack
 from earlyfork._ground.errors import TemplateDied
-from earlyfork._owner.own import Own, end_of, lent, open_pidfd, pairs
+from earlyfork._owner.own import Own, Owns, end_of, lent, open_pidfd, pairs
+from earlyfork._owner.waiting import new_poll
 from earlyfork._owner.watch import Watch
 from earlyfork._shared import payloads, wire
 from earlyfork._shared.quick import quick
@@ -32,7 +33,7 @@ class Standbys:
     """The queue of one template's standbys, and what sees that template die."""
 
     def __init__(self, number: int) -> None:
-        #: How many the template shall keep; it is told with the first request.
+        #: How many standbys the template shall keep; the first request tells it.
         self.number = number
         self._queue: Own | None = None
         self._poll: select.poll | None = None
@@ -67,7 +68,7 @@ class Standbys:
                 return False
             generation, pid = taken
             if generation == template._generation:
-                watch._pid = pid
+                watch._pid, watch._lived_at = pid, watch.born
                 return True
             comm.close()  # the standby sees this and exits
             Own.close(watch)
@@ -103,12 +104,14 @@ class Standbys:
         """Ask for a process; the first time also for standbys."""
         far = [Own(), Own()]
         # Before they are fds of anything: another thread may fork the host.
-        template._in_flight += tuple(map(weakref.ref, (comm, watch, *far)))
+        made = Owns((comm, watch, *far))
+        template._in_flight += (weakref.ref(made),)
         payload, queue = b"", None
         try:
             pairs(comm, watch, *far)
             if self.number and self._queue is None:
                 queue, end = map(end_of, message_pair())
+                made += (queue, end)
                 far.append(end)
                 payload = payloads.pack_number(self.number)
         except OSError as error:
@@ -120,10 +123,10 @@ class Standbys:
             self._queue = queue
 
     def gone(self, template: Channel) -> bool:
-        """Whether the template is dead. Not for two threads at a time."""
+        """Whether the template is dead. Two threads must not ask at the same time."""
         watch = template._watch
         if self._poll is None:
-            self._poll = select.poll()
+            self._poll = new_poll()
             self._poll.register(template._comm, 0)
             if self._pidfd.fd >= 0:
                 self._poll.register(self._pidfd.fd, select.POLLIN)
@@ -137,7 +140,7 @@ class Standbys:
                 watch.refresh()  # not told to have ended: so the pid was still its own
             if watch.over:
                 return True
-        if watch.suspect:  # it is being killed, maybe not all of its sockets are closed yet
+        if watch.suspect:  # it is being killed; maybe not all of its sockets are closed yet
             watch.suspect = False
             pid = watch.known_pid()
             if pid is not None and platform.is_ending(pid):
@@ -157,7 +160,7 @@ class Standbys:
 
     def begin_anew(self) -> None:
         """In the child of a host that forked itself: another thread may have been polling."""
-        self._poll = None  # for good in use, if so
+        self._poll = None  # such a poll object would count as in use for ever
 
     def own_fds(self) -> set[int]:
         """The fds that are held here."""

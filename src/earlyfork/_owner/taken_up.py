@@ -7,11 +7,9 @@ that one is signalled.
 
 from __future__ import annotations
 
-import _socket
-
 from earlyfork._owner.own import Own, lent, owned
 from earlyfork._owner.watch import Watch
-from earlyfork._shared.sockets import CREDENTIALS, DONTWAIT, NONBLOCK, STREAM, receive
+from earlyfork._shared.sockets import CREDENTIALS, DONTWAIT, name_senders, receive, status_ends
 from earlyfork._shared.wire import ProtocolError
 
 
@@ -26,11 +24,8 @@ class TakenUp(Watch):
         Raises:
             OSError: no fd to be had here.
         """
-        near, far = _socket.socketpair(_socket.AF_UNIX, STREAM | NONBLOCK)
-        for end in (near, far):
-            end.setblocking(False)
-        if CREDENTIALS is not None:
-            near.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
+        near, far = status_ends()
+        name_senders(near, on=True)
         self.make(near.detach)
         return owned(far.detach)
 

@@ -1,21 +1,24 @@
 """How several threads wait at one fd: one sleeps on it, and wakes the others when it has read.
 
-Reads only when somebody asks, from any thread, and never blocks with a lock held.
+Reads only when somebody asks, from any thread, and never blocks with a lock held. Where greenlets
+stand for threads (gevent, eventlet), others of them run meanwhile.
 """
 
 from __future__ import annotations
 
 import _thread
 import select
-import time
 
 from earlyfork._ground.errors import ProcessStateError
 from earlyfork._owner.own import Own
+from earlyfork._shared.posix import Clock, is_replaced, own
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: `select.poll`, whatever other code has put in the place of that.
+new_poll: Callable[[], select.poll] = own(select, "poll")
 #: What poll and locks take as a timeout, in seconds; whoever waits longer waits again.
 LONGEST = 1e6
 
@@ -28,13 +31,26 @@ class Host:
 
 
 def after_fork_in_child() -> None:
-    """Another thread may have held the lock when the host forked."""
+    """Make the lock anew: another thread may have held it when the host forked."""
     Host.lock = _thread.RLock()
+
+
+def greenlets_wait() -> bool:
+    """Whether what waits here lets other greenlets run, at an fd and at a lock.
+
+    At one of them alone would not do: who waits at a lock for a greenlet must let that one run.
+    """
+    return is_replaced(select, "poll") and is_replaced(_thread, "allocate_lock")
 
 
 def readable(fd: int, seconds: float | None) -> bool:
     """Whether there is something to read, waiting for it at most so long (or LONGEST)."""
-    poll = select.poll()
+    if seconds == 0 or not greenlets_wait():
+        poll = new_poll()
+    elif hasattr(select, "poll"):
+        poll = select.poll()
+    else:  # eventlet has no other
+        return bool(select.select([fd], [], [], seconds)[0])
     poll.register(fd, select.POLLIN)
     if seconds is None:
         return bool(poll.poll())
@@ -68,7 +84,7 @@ class Waiting(Own):
             if not readable(self.fd, 0):
                 return
             gate = self._gate()
-        gate.acquire(timeout=1)  # whoever sleeps on the fd reads it at once
+        gate.acquire(timeout=1)  # the thread that sleeps on the fd reads it at once
 
     def until(self, done: Callable[[], bool], deadline: float | None) -> bool:
         """Read until `done()`; False at the deadline (of `time.monotonic`).
@@ -83,7 +99,7 @@ class Waiting(Own):
                 with Host.lock:
                     if done() or self._ended:
                         return True
-                    left = None if deadline is None else deadline - time.monotonic()
+                    left = None if deadline is None else deadline - Clock.monotonic()
                     if left is not None and left <= 0:
                         return False
                     if self._polled:
@@ -123,7 +139,7 @@ class Waiting(Own):
         return gate
 
     def _read(self) -> None:
-        if self._reading:  # further up this thread's stack
+        if self._reading:  # the reading goes on further up this thread's stack
             return
         try:
             self._reading = True

@@ -1,7 +1,4 @@
-"""The owner's side of a status socket: what is known of one process, and its end.
-
-How threads wait at that socket is in `waiting`.
-"""
+"""The owner's side of a status socket: what is known of one process (how it waits: `waiting`)."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import _socket
 import contextlib
 import os
 import select
-import time
 
 from earlyfork._ground import platform, stack, starters
 from earlyfork._ground.errors import (
@@ -19,33 +15,24 @@ from earlyfork._ground.errors import (
     RemoteError,
     TemplateDied,
 )
-from earlyfork._owner.own import Own, open_pidfd, owned
+from earlyfork._owner.own import Own, boot_time, closed_by_program, open_pidfd, owned
 from earlyfork._owner.waiting import Host, Waiting, readable
 from earlyfork._shared import payloads, wire
-from earlyfork._shared.sockets import hung_up
+from earlyfork._shared.posix import Clock, own
+from earlyfork._shared.sockets import hung_up, stream_on
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: `select.epoll`, which gevent takes away; None where there is none.
+new_epoll: type[select.epoll] | None = own(select, "epoll")
 #: How often one look reads: who never stops talking is not listened to for ever.
 MOST_READS = 4
 
 
-def closed_by_program(what: str) -> ProcessStateError:
-    """The error for an fd whose number is another file's by now, or nobody's."""
-    return ProcessStateError(
-        f"{what} was closed behind earlyfork's back by this program (by os.closerange() or "
-        "os.close()?), so nothing more can be said or known here; make new processes with new()"
-    )
-
-
 class Watch(Waiting):
-    """One process as seen from its owner.
-
-    `forker` is the watch of the process that forked this one: when this one never came to be, the
-    reason is found there.
-    """
+    """One process as seen from its owner."""
 
     # Defaults on the class, since making a process must cost little.
     returncode: int | None = None
@@ -55,7 +42,8 @@ class Watch(Waiting):
     refused: OSError | None = None
     #: The last token of READY that was answered.
     said = 0
-    #: For a launched root: the process that was exec'd, until it has been waited for, and what.
+    #: Of a launched root: the pid of the process that was executed, until it has been waited for;
+    #: and what was executed, for people.
     starter = -1
     started_by = ""
     #: Whether a child of this template was lost: then the template itself is about to be gone.
@@ -69,11 +57,12 @@ class Watch(Waiting):
     _breach: EarlyForkError | None = None
     _is_sentinel = False
     _is_killed = False  # while it was lost
+    _lived_at = 0.0  # the last time that its pid was its own for sure
     _sentinel: Own | None = None
     _pid: int | None = None
-
-    # No __init__, and no fd at first: it is owned in the same step in which it comes to be.
+    #: Of the process that forked this one. When this one never came to be, the reason is there.
     _forker: Watch | None = None
+    # No __init__, and no fd at first: it is owned in the same step in which it comes to be.
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -86,16 +75,18 @@ class Watch(Waiting):
                 return
             try:
                 more = self._receive(chunks)
+                if more is None:
+                    if self._pid is not None:
+                        self._lived_at = boot_time()
+                    return
+                self._take(chunks)
+            except wire.ProtocolError as error:
+                self._fail(error)
+                return
             except OSError as error:
                 stack.pass_on(error)
                 self._fail(closed_by_program("this process's status socket"))
                 return
-            if more is None:
-                return
-            try:
-                self._take(chunks)
-            except wire.ProtocolError as error:
-                self._fail(error)
             if not more:
                 self._ended = True
                 self._end_of_starter()
@@ -145,11 +136,12 @@ class Watch(Waiting):
         number = payloads.unpack_number(payload)
         if not 0 < number < 4096:
             raise wire.ProtocolError(f"{number} is no errno")
-        text = f"the template could not fork a process: {os.strerror(number)}"
-        self.refused = OSError(number, text)
+        why = os.strerror(number) if self.error is None else self.error.args[0]
+        self.refused = OSError(number, f"the template could not fork a process: {why}")
+        self.refused.__cause__ = self.error
         self._ended = True
 
-    # These two the process itself has said, and the code in it may have said anything.
+    # The next two come from the process itself, and the code in it may say anything.
 
     def _told_ready(self, payload: bytes) -> None:
         with contextlib.suppress(wire.ProtocolError):
@@ -160,7 +152,7 @@ class Watch(Waiting):
         self.error = RemoteError(summary, type_name, text)
 
     def _end_of_starter(self) -> None:
-        """Wait for the process that was exec'd, which ends when its fork begins to serve."""
+        """Wait for the process that was executed, which ends when its fork begins to serve."""
         root = self._forker or self
         if root.starter > 0:
             starter, root.starter = root.starter, -1
@@ -174,7 +166,7 @@ class Watch(Waiting):
     # -- what is known ------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Take in what has arrived, if there is anything to ask; waits for nothing."""
+        """Take in what has arrived, unless nothing more can come. Waits for nothing."""
         if not self._ended and not self.foreign:
             self.look()
 
@@ -218,7 +210,8 @@ class Watch(Waiting):
         """The pid; waits for the template to say it.
 
         Raises:
-            OSError: the process was refused by the kernel. TemplateDied: it never came to be.
+            OSError: the kernel, or the template, refused to make the process.
+            TemplateDied: the process never came to be.
         """
         if self._pid is None:
             self.until(lambda: self._pid is not None, None)
@@ -247,9 +240,9 @@ class Watch(Waiting):
         return died
 
     def epitaph(self) -> str:
-        """What is known of the death of this template; gives the news of it a second to arrive."""
+        """What is known of the death of this template; waits a second for news of it to arrive."""
         with contextlib.suppress(ProcessStateError):
-            self.until(lambda: self.error is not None, time.monotonic() + 1)
+            self.until(lambda: self.error is not None, Clock.monotonic() + 1)
         name = f"its template (pid {self._pid})" if self._pid else "its template"
         if self.refused is not None:
             return f"{name} was never made either: {self.refused.strerror}"
@@ -268,7 +261,7 @@ class Watch(Waiting):
             ProcessLost, TemplateDied, OSError: it can't be known, or there never was a process.
         """
         self.look()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else Clock.monotonic() + timeout
         if not self._ended and timeout != 0:
             self.until(lambda: False, deadline)
         if self.returncode is not None:
@@ -287,18 +280,18 @@ class Watch(Waiting):
             open_pidfd(pidfd, self._pid)
         if pidfd.fd < 0 or not self._is_that_old():
             return True
-        while not readable(pidfd.fd, None if deadline is None else deadline - time.monotonic()):
-            if deadline is not None and time.monotonic() >= deadline:
+        while not readable(pidfd.fd, None if deadline is None else deadline - Clock.monotonic()):
+            if deadline is not None and Clock.monotonic() >= deadline:
                 return False
         return True
 
     def as_sentinel(self) -> int:
         """An fd that becomes readable when the process is gone."""
-        if hasattr(select, "epoll"):
+        if new_epoll is not None:
             # Asked for nothing, it still tells when the forker closes the socket, and only that.
             with Host.lock:
                 if self._sentinel is None:
-                    epoll = select.epoll()
+                    epoll = new_epoll()
                     epoll.register(self.fd, 0)
                     self._sentinel = owned(os.dup, epoll.fileno())
                 return self._sentinel.fd
@@ -310,7 +303,7 @@ class Watch(Waiting):
 
     def _stay_readable(self) -> None:  # pragma: no cover - systems without epoll
         # The exit was read out of the socket, and the forker may not have closed its end yet.
-        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, self.fd)
+        sock = stream_on(self.fd)
         with contextlib.suppress(OSError):  # it has
             sock.shutdown(_socket.SHUT_RD)
         sock.detach()
@@ -344,14 +337,15 @@ class Watch(Waiting):
         return True
 
     def _is_that_old(self) -> bool:
-        """Whether the process that has the pid now was started when this one was asked for.
+        """Whether the process that has the pid now had it when this one was last known to live.
 
-        Nobody tells any more whether it was reaped. Who gets its pid after that was started later.
-        A second is granted, since a template may be busy when it is asked. A liar could only hit
-        somebody started in that second, after all other pids were used up in it.
+        Nobody tells any more whether it was reaped. Who gets its pid after that was started later,
+        but for the 10 ms in which start times are told. One that was never looked at is granted a
+        second, since a template may be busy when it is asked.
         """
         found = None if self._pid is None else platform.parent_and_start(self._pid)
-        return found is not None and found[1] < self.born + 1 and self.told_by() is None
+        lived_at = self._lived_at or self.born + 1
+        return found is not None and found[1] <= lived_at and self.told_by() is None
 
     def told_by(self) -> int | None:
         """The stranger who says what is known of this process; None if that is no stranger."""
@@ -360,7 +354,7 @@ class Watch(Waiting):
     # -- the fd -------------------------------------------------------------------------------
 
     def own_fds(self) -> set[int]:
-        """Fds that are this object's, and nobody's leak."""
+        """All fds that this object owns: who looks for leaks passes over them."""
         found = {self.fd, self.line}
         if self._sentinel is not None:
             found.add(self._sentinel.fd)
@@ -374,9 +368,9 @@ class Watch(Waiting):
     def disown(self) -> None:
         """Forget fds that somebody else closed."""
         self._ended = True
-        for own in (self, self._line, self._sentinel):
-            if own is not None:
-                own.release()
+        for end in (self, self._line, self._sentinel):
+            if end is not None:
+                end.release()
         self._line = self._sentinel = None
 
     def let_go(self) -> None:

@@ -12,7 +12,7 @@ from earlyfork._shared import wire
 
 # -- a number: FORK and QUEUE (standbys), READY and IS_READY (a token), PID, EXIT, NO_FORK (errno) -
 
-#: More digits than any of these numbers has.
+#: No number here has more digits than this.
 MOST_DIGITS = 19
 
 
@@ -35,7 +35,7 @@ def unpack_number(payload: bytes) -> int:
 
 # -- RUN: how the process is linked to its owner, whether it can ask its forker, what it runs -----
 
-#: Not linked; linked by its forker; linked by a second line as well, whose fd comes first.
+#: Not linked; linked by its forker; linked by a second line as well, whose fds come first.
 UNLINKED, LINKED, SECOND_LINE = b"-", b"L", b"S"
 #: The same for a process that runs alone: without a way up to its forker.
 _ALONE = {UNLINKED: b"a", LINKED: b"l", SECOND_LINE: b"s"}
@@ -43,7 +43,7 @@ _LINKS = {**{link: (link, False) for link in _ALONE}, **{v: (k, True) for k, v i
 
 
 def pack_run(name: str, link: bytes = UNLINKED, *, alone: bool = False) -> bytes:
-    """A function's name, and a letter that says the rest."""
+    """A letter that says whether the process is linked and alone, and the function's name."""
     return (_ALONE[link] if alone else link) + name.encode()
 
 
@@ -89,7 +89,7 @@ def unpack_path(payload: bytes) -> list[bytes]:
 
 
 def pack_words(words: tuple[str, ...]) -> bytes:
-    """What lets the other side make of an fd what it was: a kind, and its details."""
+    """The words by which the other side makes of an fd what it was here: a kind, and details."""
     return "\0".join(words).encode("utf-8", "surrogatepass")
 
 
@@ -100,7 +100,7 @@ def unpack_words(payload: bytes) -> list[str]:
 
 # -- STDIO: one letter for each of fds 0, 1, 2 ----------------------------------------------------
 
-#: The stream stays as it is; becomes /dev/null; becomes the next fd that came along.
+#: The stream stays as it is; it becomes /dev/null; it becomes the next fd of the batch.
 KEEP, NULL, NEXT_FD = b"-nf"
 
 
@@ -108,13 +108,13 @@ KEEP, NULL, NEXT_FD = b"-nf"
 
 
 def pack_error(type_name: str, summary: str, text: str) -> bytes:
-    """The class of an exception, its last line, and its traceback, cut to `wire.MAX_TEXT` bytes."""
+    """An exception's class, its last line, its traceback; cut to `wire.MAX_TEXT` bytes in all."""
     parts = (part.replace("\0", "\\0") for part in (type_name, summary, text))
     return "\0".join(parts).encode("utf-8", "backslashreplace")[: wire.MAX_TEXT]
 
 
 def unpack_error(payload: bytes) -> tuple[str, str, str]:
-    """The inverse of `pack_error`; what is missing is empty, since a process may say anything."""
+    """The inverse of `pack_error`. A process may say anything, so what is missing is empty."""
     type_name, summary, text = (*payload.decode("utf-8", "replace").split("\0", 2), "", "")[:3]
     return type_name, summary, text
 

@@ -1,4 +1,4 @@
-"""The part in C (src/quick) where it was built, or None: everything works without it.
+"""The part in C (src/quick), or None where it was not built: everything works without it.
 
 EARLYFORK_PURE=1 in the environment leaves it out.
 """

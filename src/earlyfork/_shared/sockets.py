@@ -1,7 +1,7 @@
-"""The socket kit of both halves: pairs, messages that carry fds, and who owns an fd that came.
+"""The sockets of both halves: pairs, messages that carry fds, and who owns an fd that came.
 
-Knows what a socket does and not what is said over it, but for two fixed forms: a frame on status,
-and a queued standby.
+This file knows what a socket does. Of what is said over sockets it knows two forms only: a frame on
+status, and a queued standby.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import _struct as struct  # `struct` itself is one file more to find
 import os
 
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import close, own
 from earlyfork._shared.quick import quick
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -27,8 +28,9 @@ DONTWAIT = getattr(_socket, "MSG_DONTWAIT", 0)
 PEEK = _socket.MSG_PEEK
 CREDENTIALS = getattr(_socket, "SCM_CREDENTIALS", None)
 POLLIN, POLLOUT = 1, 4  # everywhere
-#: The mark of a process that was told to run, on its way up: that the socket's filter, which it has
-#: not, can't be changed any more. Once set it stays, and it wakes nobody.
+#: By this option a process that was told to run marks its way up. The option forbids to change the
+#: filter of a socket; there is none, so it does nothing else. Nobody can take it back, and setting
+#: it wakes nobody.
 SO_LOCK_FILTER = 44
 has_marks = CREDENTIALS is not None  # Linux
 #: What systems without SOCK_SEQPACKET for AF_UNIX say; errno itself is one module more.
@@ -38,7 +40,7 @@ _EPROTONOSUPPORT, _EPROTOTYPE = 93 if hasattr(os, "memfd_create") else 43, 41
 class FdsLost(wire.ProtocolError):
     """The kernel dropped fds that were sent here."""
 
-    #: How many did find a place, before they were closed again.
+    #: How many of the fds did find a place; they were closed again.
     found = 0
 
 
@@ -63,7 +65,7 @@ class Fds(list[int]):
     def close(self) -> None:
         """Close them all and forget the numbers."""
         while self:
-            os.close(self.pop())
+            close(self.pop())
 
     def __enter__(self) -> Fds:  # noqa: PYI034 - typing has Self from 3.11 on
         return self
@@ -72,40 +74,102 @@ class Fds(list[int]):
         self.close()
 
 
+# -- sockets, whatever default timeout other code has set ------------------------------------------
+#
+# With one, Python waits for so long before each call, also before one that shall not wait, and sets
+# the fd's own mode.
+
+
+def socket_on(
+    fd: int,
+    family: int = -1,
+    kind: int = -1,
+    protocol: int = -1,
+    *,
+    kind_of: type[_socket.socket] = _socket.socket,
+) -> _socket.socket:
+    """A socket object that owns this fd, and leaves the fd's mode as it is."""
+    if _socket.getdefaulttimeout() is None:
+        return kind_of(family, kind, protocol, fd)
+    mode = os.get_blocking(fd)
+    sock = kind_of(family, kind, protocol, fd)
+    sock.setblocking(True)
+    os.set_blocking(fd, mode)
+    return sock
+
+
+def stream_on(fd: int) -> _socket.socket:
+    """The same for a stream socket between processes, without asking what it is."""
+    return socket_on(fd, AF_UNIX, STREAM, 0)
+
+
+def pair(kind: int) -> tuple[_socket.socket, _socket.socket]:
+    """A socketpair that blocks, unless its kind says otherwise."""
+    ends = _socket.socketpair(AF_UNIX, kind)
+    for end in ends:
+        if end.gettimeout():
+            end.setblocking(True)
+    return ends
+
+
 # -- pairs ----------------------------------------------------------------------------------------
 
 
 def stream_pair() -> tuple[int, int]:
     """The two ends of a stream socketpair."""
-    near, far = _socket.socketpair(AF_UNIX, STREAM)
+    near, far = pair(STREAM)
     return near.detach(), far.detach()
+
+
+def comm_ends() -> tuple[_socket.socket, _socket.socket]:
+    """The two ends of a process's comm: its owner's, and its own, which is told who sends."""
+    near, far = pair(STREAM)
+    name_senders(far, on=True)
+    return near, far
+
+
+def comm_pair() -> tuple[int, int]:
+    """The same as two fds."""
+    near, far = comm_ends()
+    return near.detach(), far.detach()
+
+
+def name_senders(sock: _socket.socket, *, on: bool) -> None:
+    """Have the kernel say with each message that arrives at this end who sent it, or not."""
+    if CREDENTIALS is not None:
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, on)
 
 
 def message_pair() -> tuple[_socket.socket, _socket.socket]:
     """A socketpair that keeps messages whole."""
     try:
-        return _socket.socketpair(AF_UNIX, _socket.SOCK_SEQPACKET)
+        return pair(_socket.SOCK_SEQPACKET)
     except OSError as error:
         if error.errno not in (_EPROTONOSUPPORT, _EPROTOTYPE):
             raise
         # macOS has no SOCK_SEQPACKET for AF_UNIX; its datagrams are reliable too.
-        return _socket.socketpair(AF_UNIX, _socket.SOCK_DGRAM)
+        return pair(_socket.SOCK_DGRAM)
 
 
 def up_pair() -> tuple[int, int]:
-    """The two ends of a child's way up: the one that its forker hears, and the child's."""
+    """The two ends of a child's way up: the one where its forker hears it, and the child's own."""
     hears, speaks = message_pair()
-    if CREDENTIALS is not None:
-        hears.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
+    name_senders(hears, on=True)
     return hears.detach(), speaks.detach()
 
 
-def status_pair() -> tuple[int, int]:
-    """A status socketpair as two fds, neither of which blocks."""
-    ours, theirs = _socket.socketpair(AF_UNIX, STREAM | NONBLOCK)
+def status_ends() -> tuple[_socket.socket, _socket.socket]:
+    """A status socketpair, neither of whose ends blocks."""
+    ours, theirs = pair(STREAM | NONBLOCK)
     if not NONBLOCK:  # macOS
         ours.setblocking(False)
         theirs.setblocking(False)
+    return ours, theirs
+
+
+def status_pair() -> tuple[int, int]:
+    """The same as two fds."""
+    ours, theirs = status_ends()
     return ours.detach(), theirs.detach()
 
 
@@ -137,7 +201,7 @@ def receive(
         if kind == _socket.SCM_RIGHTS:
             fds += struct.unpack(f"{len(raw) // 4}i", raw[: len(raw) // 4 * 4])
         elif kind == CREDENTIALS:
-            sender = struct.unpack("3i", raw)
+            sender = struct.unpack("iII", raw)
     if not CLOEXEC:  # macOS
         for fd in fds:
             os.set_inheritable(fd, False)
@@ -155,12 +219,18 @@ def rights(fds: Iterable[int]) -> list[tuple[int, int, bytes]]:
     return [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(numbers)}i", *numbers))]
 
 
+def credentials(pid: int, uid: int, gid: int) -> list[tuple[int, int, bytes]]:
+    """The ancillary data that names another process as the sender; for who may do so."""
+    assert CREDENTIALS is not None
+    return [(_socket.SOL_SOCKET, CREDENTIALS, struct.pack("iII", pid, uid, gid))]
+
+
 def take_queued(queue: _socket.socket) -> tuple[int, int, int, int] | None:
     """A standby from a template's queue as (generation, pid, comm, status); None if there is none.
 
     Raises:
-        FdsLost: this process has too many open files.
-        EOFError: nobody will put one in any more.
+        FdsLost: this process has too many open files, and a standby was lost.
+        EOFError: no more standbys will come.
     """
     while True:
         try:
@@ -180,24 +250,26 @@ def take_queued(queue: _socket.socket) -> tuple[int, int, int, int] | None:
 # -- what a forker tells an owner, and how it waits ------------------------------------------------
 
 
-def write_status(fd: int, op: int, payload: bytes) -> None:
-    """Tell an owner something.
+def write_status(fd: int, op: int, payload: bytes) -> bool:
+    """Tell an owner something, without waiting; False if that has ended the socket.
 
-    One that can't be told all of it (it does not read, or the kernel has no memory) must not wait
-    for ever: its socket is ended, and it takes the process for lost.
+    An owner that can't be told (it does not read, or the kernel has no memory) must not wait for
+    ever. So its socket is ended, and it takes the process for lost.
     """
     frame = wire.frame(op, payload)
-    sock = _socket.socket(AF_UNIX, STREAM, 0, fd)
+    sock = stream_on(fd)
     try:
-        # Not by the fd's own mode, which is also that of whoever holds a copy.
-        if sock.send(frame, NOSIGNAL | DONTWAIT) < len(frame):
-            sock.shutdown(_socket.SHUT_RDWR)
+        # The fd's own mode is not relied on: whoever holds a copy can change it.
+        if sock.send(frame, NOSIGNAL | DONTWAIT) == len(frame):
+            return True
+        _shut(sock)
     except (BrokenPipeError, ConnectionResetError):
-        return
+        return True  # it was ended before
     except OSError:
         _shut(sock)
     finally:
         sock.detach()
+    return False
 
 
 def _shut(sock: _socket.socket) -> None:
@@ -208,13 +280,13 @@ def _shut(sock: _socket.socket) -> None:
 
 
 def _find_poll() -> Callable[[Iterable[tuple[int, int]], int | None], list[tuple[int, int]]]:
-    """`poll` in C, or by what is `select.poll` now: later code may put another in its place."""
+    """`poll` in C, or by `select.poll`, whatever other code has put in the place of that."""
     if quick is not None:
         found: Callable[[Iterable[tuple[int, int]], int | None], list[tuple[int, int]]] = quick.poll
         return found
     import select  # here, since in C it is not needed
 
-    new_poll = select.poll
+    new_poll: Callable[[], select.poll] = own(select, "poll")
 
     def in_python(polled: Iterable[tuple[int, int]], patience: int | None) -> list[tuple[int, int]]:
         waiting = new_poll()
@@ -225,8 +297,9 @@ def _find_poll() -> Callable[[Iterable[tuple[int, int]], int | None], list[tuple
     return in_python
 
 
-#: poll(polled, patience): which of these (fd, events) have something to say, waiting so many
-#: milliseconds for it, or for ever (None); fewer, or none, if a signal came.
+#: poll(polled, patience): waits until something happens at one of these (fd, events), and returns
+#: what did, as (fd, events). Waits `patience` milliseconds at most; None: for ever. A signal may
+#: end the wait early.
 poll = _find_poll()
 
 

@@ -1,7 +1,7 @@
-"""Bring this process into the surroundings that its owner has: environment, path, streams.
+"""Give this process the surroundings that its owner has: environment, path, streams.
 
-What the surroundings are is `_context`'s. Both halves look for differences with this file; the
-child's half, and whoever becomes a template, applies them.
+What belongs to the surroundings, says `_context`. Both halves find differences with this file. The
+child's half applies them, and so does a process that becomes a template.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 
 from earlyfork import _context
 from earlyfork._shared import payloads
+from earlyfork._shared.posix import close
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def env_changes(
     base: dict[bytes, bytes], wanted: dict[bytes, bytes]
 ) -> list[tuple[bytes, bytes | None]]:
-    """What turns one environment into another: variables to set, and to remove (None)."""
+    """What turns `base` into `wanted`: variables to set, and variables to remove (None)."""
     changes: list[tuple[bytes, bytes | None]] = [
         (name, value) for name, value in wanted.items() if base.get(name) != value
     ]
@@ -62,7 +63,7 @@ def fresh_main() -> ModuleType:
 
 
 def null_fd() -> int:
-    """An fd that reads as ended and swallows little: /dev/null, or a dead socket without one."""
+    """An fd where a reader finds the end at once: /dev/null, or a socket without a peer."""
     try:
         return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     except OSError:  # a chroot without /dev
@@ -74,14 +75,14 @@ def null_fd() -> int:
 
 
 def apply_stdio(kinds: bytes, fds: Fds) -> None:
-    """Set fds 0 to 2: for each of them a letter says what becomes of it (see `payloads`)."""
+    """Set fds 0 to 2. For each of them, a letter says what becomes of it (STDIO in `payloads`)."""
     for target, kind in enumerate(kinds):
         if kind == payloads.KEEP:
             continue
         fd = fds.take() if kind == payloads.NEXT_FD else null_fd()
         os.dup2(fd, target)
         if fd != target:
-            os.close(fd)
+            close(fd)
         name, mode = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))[target]
         if getattr(sys, name) is None:  # closed when this interpreter started
             # A text stream as the interpreter makes one; errors never raise on stderr.
@@ -94,10 +95,10 @@ def apply_stdio(kinds: bytes, fds: Fds) -> None:
 
 
 def fill_streams() -> None:
-    """Make sure that fds 0 to 2 are something, so that no socket ever lands there."""
+    """Open /dev/null at those of fds 0 to 2 that are closed, so that no socket ever lands there."""
     closed = [number for number, found in enumerate(_context.stdio_identity()) if found is None]
     for number in closed:
         fd = null_fd()
         if fd != number:
             os.dup2(fd, number)
-            os.close(fd)
+            close(fd)

@@ -2,7 +2,7 @@
 
 No I/O: bytes in, frames out, and back. What a frame's payload means is in `payloads`. The owner's
 half and the child's half use this one text, which is also sent to interpreters that are launched.
-It must not import anything that costs time or knows the operating system.
+So this file must not import anything that costs time, or that knows the operating system.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ARG_STR = 6
 ARG_PICKLE = 7
 FORK = 8
 READY = 9
-RUN = 10  # a letter and a name; "-": not linked, "L": linked, "S": with a second line as well
+RUN = 10
 ENV = 11
 CWD = 12
 PATH = 13
@@ -43,6 +43,7 @@ STDIO = 14
 ADOPT = 15
 PARK = 16
 QUEUE = 17
+CHROOT = 18
 
 # Forker to owner, on status.
 PID = 64
@@ -51,28 +52,29 @@ ERROR = 66
 EXIT = 67
 NO_FORK = 68
 
-# Child to forker, on up (READY's answer and ERROR go this way too, on to status).
+# Child to forker, on its way up. IS_READY and ERROR go this way too, and from there to status. So
+# do PARK and ADOPT, when the child obeys them. `_child/hearing.py` says when each may come.
 NEW = 96
-LINK = 97  # its first fd is a line, if the payload is "S"; the others are the owner's
+LINK = 97  # its fds: the line, if the payload is "S"; a pidfd of the owner, if one could be had
 SIBLING = 98
-FULL = 99
-UNREHEARSED = 100
-RUNS = 101
+FULL = 99  # of a nursery that is crowded itself
+UNREHEARSED = 100  # of a standby whose rehearsal has failed
+RUNS = 101  # from here on, what the child says is said by the function that it runs
 
 #: The states of a process as its owner sees them. A root template is one that never runs.
 ROOT, OPEN, RUNNING, HANDED, CLOSED = "template", "open", "running", "handed over", "closed"
-#: The owner lets go of the process. No op, so that no frame can say it.
+#: The owner lets go of the process. This is the number of no op, so that no frame can say it.
 CLOSE = -1
 
-#: What may be sent or done in which state, and the state after it. This table alone changes the
-#: state of an owner's handle. A process itself is always open: it obeys what is open to `OPEN`.
+#: What may be sent or done in which state, and the state after that. This table alone changes the
+#: state of an owner's handle. A process itself is always open: it obeys what may be sent in `OPEN`.
 NEXT = {
     **{
         (state, op): state
         for state in (ROOT, OPEN)
         for op in (
             *(REQUIRE, EVAL, CALL, FD, ARG_BYTES, ARG_STR, ARG_PICKLE, FORK, READY),
-            *(ENV, CWD, PATH, STDIO, QUEUE),
+            *(ENV, CHROOT, CWD, PATH, STDIO, QUEUE),
         )
     },
     (OPEN, ADOPT): OPEN,
@@ -82,9 +84,12 @@ NEXT = {
 }
 #: Frames after which a process differs from what was forked off it before.
 CHANGES = frozenset(
-    (REQUIRE, EVAL, CALL, FD, ARG_BYTES, ARG_STR, ARG_PICKLE, ENV, CWD, PATH, STDIO)
+    (*(REQUIRE, EVAL, CALL, FD, ARG_BYTES, ARG_STR, ARG_PICKLE), *(ENV, CHROOT, CWD, PATH, STDIO))
 )
-#: Frames on status and up: how long a payload may be.
+#: Frames that use the rights of the process that obeys them: first it gives up what their sender
+#: has not.
+USE_RIGHTS = CHANGES | {RUN}
+#: How long a payload may be on status and on a way up.
 MAX_TEXT = 60_000
 
 
@@ -127,7 +132,10 @@ def frames(body: bytes) -> list[tuple[int, bytes]]:
 
 
 class Decoder:
-    """Turns a stream of bytes and fds into batches; reads that follow `wants` never overshoot."""
+    """Turns a stream of bytes and fds into batches.
+
+    Who reads no more than `wants` at a time never reads beyond the end of a batch.
+    """
 
     __slots__ = (
         *("_body", "_bulk", "_bulk_size", "_chunks", "_count_fds", "_fd_count", "_size"),
@@ -135,10 +143,15 @@ class Decoder:
     )
 
     def __init__(self, *, count_fds: bool = True) -> None:
-        """Without `count_fds`, the bytes alone are looked at (fds can't be peeked)."""
+        """Begin between two batches.
+
+        Args:
+            count_fds: whether as many fds must come as a batch announces. False for who looks at
+                bytes without reading them: fds can't be looked at that way.
+        """
         #: How many bytes to read next, at most.
         self.wants = PAD
-        #: Fds received for the batch under way; whoever drops the decoder closes them.
+        #: The fds that came with the batch under way; whoever drops the decoder closes them.
         self.fds: list[int] = []
         self._chunks: list[bytes] = []
         self._count_fds = count_fds
@@ -176,6 +189,8 @@ class Decoder:
                 return None
             data = b"".join(self._chunks)
         elif len(data) < self.wants:
+            if not MAGIC.startswith(data[:2]):  # nothing more may come, not even an end
+                raise ProtocolError(f"these are not earlyfork's bytes: {data[:16]!r}")
             self._chunks.append(data)
             self.wants -= len(data)
             return None

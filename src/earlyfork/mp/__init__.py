@@ -2,7 +2,7 @@
 
 Importing this registers it: `multiprocessing.get_context("earlyfork")` and
 `multiprocessing.set_start_method("earlyfork")` work from then on, here and in all workers. The
-semantics are those of "spawn", the processes come from earlyfork's templates.
+semantics are those of "spawn"; the processes come from earlyfork's templates.
 
 A layer on top: all of its files use the public API of `earlyfork` only.
 """

@@ -1,8 +1,8 @@
 """What a worker of the multiprocessing start method must take over from its caller, besides data.
 
-An exec'd child inherits these from the process that starts it; one that is forked from a template
-inherits the template's. So the caller notes its own with each start, and the worker sets those in
-which its template differs.
+Umask, limits, niceness and the like: a child that is executed inherits them from the process that
+starts it, and one that is forked from a template inherits the template's. So the caller notes its
+own with each start, and the worker sets those in which its template differs.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import marshal
 import os
 import threading
 import time
+from posix import close
 
 try:
     import resource
@@ -22,7 +23,7 @@ else:
         sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
     )
 
-#: An interpreter ignores two signals of its own accord, and two can't be ignored.
+#: All signals but four: an interpreter ignores two of its own accord, and two can't be ignored.
 IGNORABLE = tuple(
     sorted(
         set(_signal.valid_signals())
@@ -31,13 +32,15 @@ IGNORABLE = tuple(
     )
 )
 HAS_AFFINITY = hasattr(os, "sched_getaffinity")
+HAS_SCHEDULING = hasattr(os, "SCHED_RESET_ON_FORK")
 HAS_PRIORITY = hasattr(os, "getpriority")
 
 
 def look() -> bytes:
-    """This process's surroundings, all that the kernel hands to an exec'd child, in bytes.
+    """What the kernel hands on from this process to an executed child, in bytes.
 
-    Of what belongs to a thread, the calling thread's. Equal bytes are equal surroundings.
+    Of what each thread has of its own, that of the calling thread. Equal bytes mean that all is
+    equal.
     """
     affinity = os.sched_getaffinity(0) if HAS_AFFINITY else set()
     return marshal.dumps(
@@ -46,6 +49,7 @@ def look() -> bytes:
             os.getpriority(os.PRIO_PROCESS, 0) if HAS_PRIORITY else 0,
             tuple(map(resource.getrlimit, LIMITS)) if LIMITS else (),
             sorted(affinity),
+            _scheduling() if HAS_SCHEDULING else (0, 0),
         ),
         _BY_VALUE,
     )
@@ -71,9 +75,18 @@ def signals() -> tuple[tuple[int, ...], tuple[int, ...]]:
     )
 
 
+def _scheduling() -> tuple[int, int]:
+    """The scheduling policy (SCHED_BATCH ...) that a child has, and a real-time one's priority."""
+    policy = os.sched_getscheduler(0)
+    if policy & os.SCHED_RESET_ON_FORK:
+        policy &= ~os.SCHED_RESET_ON_FORK
+        policy = 0 if policy in (os.SCHED_FIFO, os.SCHED_RR) else policy
+    return policy, os.sched_getparam(0).sched_priority if policy else 0
+
+
 def _umask() -> int:
-    """The file creation mask, which can't be asked for without being set for a moment."""
-    if threading.active_count() > 1:  # another thread may create a file, or set it, right then
+    """The file creation mask. Without /proc, the one way to ask is to set it for a moment."""
+    if threading.active_count() > 1:  # another thread may create a file right then, or set the mask
         try:
             with open("/proc/self/status", "rb") as file:
                 for line in file:
@@ -87,15 +100,15 @@ def _umask() -> int:
 
 
 def apply(wanted: bytes, found: bytes) -> None:
-    """Make this process's surroundings the wanted ones; `found` are those that it has.
+    """Set what differs between two results of `look`: what is wanted, and what this process has.
 
-    What the kernel refuses stays: a hard limit or a niceness that was lowered can't come back, for
-    the caller neither.
+    What the kernel refuses stays as it is: a hard limit that was lowered, or a niceness that was
+    raised, can't be taken back, and the caller could not do so either.
     """
     if wanted == found:
         return
-    umask, nice, limits, affinity = marshal.loads(wanted)  # noqa: S302 - from our own caller
-    had_umask, had_nice, had_limits, had_affinity = marshal.loads(found)  # noqa: S302
+    umask, nice, limits, affinity, policy = marshal.loads(wanted)  # noqa: S302 - from our own caller
+    had_umask, had_nice, had_limits, had_affinity, had_policy = marshal.loads(found)  # noqa: S302
     if umask != had_umask:
         os.umask(umask)
     for number, limit, had in zip(LIMITS, limits, had_limits, strict=True):
@@ -105,6 +118,8 @@ def apply(wanted: bytes, found: bytes) -> None:
         _try(os.setpriority, os.PRIO_PROCESS, 0, nice)
     if affinity != had_affinity:
         _try(os.sched_setaffinity, 0, affinity)
+    if policy != had_policy:
+        _try(os.sched_setscheduler, 0, policy[0], os.sched_param(policy[1]))
 
 
 def apply_signals(ignored: tuple[int, ...], blocked: tuple[int, ...]) -> None:
@@ -126,12 +141,12 @@ def _try(function: object, *args: object) -> None:
 
 
 def environment() -> dict[bytes, bytes]:
-    """The environment, as a dict of its own."""
+    """A copy of the environment."""
     return dict(getattr(os.environ, "_data", None) or os.environb)
 
 
 def environment_changes(base: dict[bytes, bytes]) -> tuple[dict[bytes, bytes], list[bytes]]:
-    """What is set here and differs from `base`, and what was removed."""
+    """The variables that differ from `base`, and the names of those that are in `base` only."""
     now = getattr(os.environ, "_data", None) or dict(os.environb)
     if now == base:
         return {}, []
@@ -162,9 +177,9 @@ def _identity(fd: int) -> tuple[int, int, int] | None:
 
 
 def apply_streams(fds: dict[int, int]) -> None:
-    """Put each fd in the place of a standard one; minus one is /dev/null."""
+    """Put each fd in the place of a standard stream, given by number; -1 means /dev/null."""
     for target, source in fds.items():
         fd = os.open(os.devnull, os.O_RDWR) if source < 0 else source
         if fd != target:
             os.dup2(fd, target)
-            os.close(fd)
+            close(fd)

@@ -1,4 +1,4 @@
-"""The far side of the multiprocessing start method: a template prepared, a worker begun.
+"""The far side of the multiprocessing start method: how a template is prepared, and a worker begun.
 
 Runs in processes that earlyfork made. `prepare` runs once in the template that a program keeps for
 its workers, `work` in each worker.
@@ -21,10 +21,12 @@ import types
 from multiprocessing import context as _context
 from multiprocessing import process, resource_tracker, spawn
 from multiprocessing import util as _util
+from posix import close, write
 from typing import TYPE_CHECKING, Any
 
 import earlyfork
 from earlyfork.mp import around
+from earlyfork.mp.exits import ExitFunctions
 from earlyfork.mp.rehearsal import Rehearsal
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 util: Any = _util  # its private half, which start methods share, is not in the type stubs
 tracking: Any = resource_tracker._resource_tracker
 
-#: A main module: "path", "name", "code" or "snapshot", and which.
+#: How a main module is found ("path", "name", "code" or "snapshot"), and where.
 Main = tuple[str, "str | bytes"]
 #: Where PyInstaller leaves the code of a frozen main script.
 FROZEN_CODE = "_pyi_main_co"
@@ -44,7 +46,7 @@ ALREADY_THERE: Main = ("snapshot", "")
 
 #: What a worker is sent begins with this: number of fds, lengths of note and process object.
 HEAD = struct.Struct("!IQQ")
-#: How many fds go in one message, the rest follow; the kernel's limit is 253.
+#: How many fds go in one message; the rest follow. The kernel's limit is 253.
 MOST_FDS = 250
 CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
@@ -54,20 +56,22 @@ class Prepared:
 
     def __init__(self, key: tuple[object, ...]) -> None:
         self.key = key
-        #: Why the main module could not be imported, with its traceback.
+        #: Why the main module could not be imported, with a traceback; else empty.
         self.failure = ""
+        #: What the main module has registered to be run at the end.
+        self.exits = ExitFunctions()
         #: The settings that were applied here, as they came.
         self.settings = b""
         self.look()
 
     def look(self) -> None:
-        """Note what this process has, which its workers need not be told."""
+        """Note what this process has: its workers inherit that and need not be told."""
         self.around = around.look()
         self.environment = around.environment()
         self.streams = around.streams()
 
     def serves(self, main: object, preload: object, executable: object) -> bool:
-        """Whether a worker can have its own workers from the template that it comes from."""
+        """Whether a worker's own workers can come from this template, which it was forked from."""
         return (
             self.key[0] in (main, ALREADY_THERE)
             and preload in ((), self.key[1])
@@ -94,21 +98,24 @@ class DupFd:
 
 # -- the template ----------------------------------------------------------------------------------
 
-#: What of the settings matters to the main module when it is run in the template.
+#: The settings that matter to the main module when it is run in the template.
 _FOR_MAIN = {"sys_path", "sys_argv", "dir", "orig_dir"}
 
 
 def prepare(payload: bytes) -> None:
     """Make this process a template for workers: settings, the main module, modules to preload.
 
-    Two fds were sent before: the resource tracker's, which is kept only while the main module is
-    run (it may make locks), and one that takes the names of the semaphores made meanwhile.
+    Two fds were sent before. The first is the resource tracker's; it is kept only while the main
+    module is run, which may make locks. The second takes the names of the semaphores that are made
+    meanwhile.
     """
     global prepared
     tracker, report = earlyfork.run_args()[-2:]
     assert isinstance(tracker, int)
     assert isinstance(report, int)
     key, preload, main, settings = pickle.loads(payload)
+    if tracking._fd is not None:  # a snapshot's
+        close(tracking._fd)
     tracking._fd = tracker
     tracking._pid = None
     prepared = Prepared(key)
@@ -116,9 +123,9 @@ def prepare(payload: bytes) -> None:
     try:
         data = pickle.loads(settings)
         spawn.prepare({name: value for name, value in data.items() if name in _FOR_MAIN})
-        # The caller's input is not for a second reader; workers get this in any case.
+        # The caller's input is not for a second reader. spawn gives its workers /dev/null as well.
         around.apply_streams({0: -1})
-        with _silence(), _no_starts():
+        with _silence(), _no_starts(), prepared.exits.noted():
             _run_main(main, preload)
         spawn.prepare(data)  # all of them, and again what the main module may have changed
         prepared.settings = settings
@@ -128,16 +135,16 @@ def prepare(payload: bytes) -> None:
         del process.current_process()._inheriting  # type: ignore[attr-defined]
         if tracking._fd == tracker:
             tracking._fd = None
-            os.close(tracker)
+            close(tracker)
         _report_semaphores(report)
-        os.close(report)
+        close(report)
     prepared.look()
     if not prepared.failure:
         earlyfork.rehearse(Rehearsal(_trifle(prepared), _take_over))
 
 
 def _trifle(prepared: Prepared) -> bytes:
-    """A process object that does nothing, as a worker of this template would be sent it."""
+    """What a worker of this template would be sent, with a process object that does nothing."""
     spawning: Any = _context
     own: Any = multiprocessing.get_context("earlyfork")
     spawning.set_spawning_popen(prepared)
@@ -153,7 +160,7 @@ def _run_main(main: Main | None, preload: list[str]) -> None:
     if main is not None and main != ALREADY_THERE:
         import_main(*main)
     for name in preload:
-        with contextlib.suppress(ImportError):  # as the forkserver: a hint
+        with contextlib.suppress(ImportError):  # preloading is a hint, as for the forkserver
             __import__(name)
 
 
@@ -164,9 +171,9 @@ class _Stopped(BaseException):
 def import_main(kind: str, where: str | bytes) -> None:
     """Import the program's main module as `__mp_main__` and make it `__main__`, as spawn does.
 
-    A script without `if __name__ == "__main__":` comes to the place where it starts its first
-    process. Its run ends there: all that its workers can need stands above that line, since no
-    more of it had been run in the caller either when that worker was started.
+    A script without `if __name__ == "__main__":` comes to the line where it starts its first
+    process. Its run ends there. All that its workers can need stands above that line: no more of
+    the script had been run in the caller either when the caller started that process.
     """
     module = types.ModuleType("__mp_main__")
     code, names = _CODE_OF[kind](where)
@@ -224,7 +231,7 @@ _CODE_OF: dict[str, Callable[[Any], tuple[types.CodeType, dict[str, object]]]] =
 
 @contextlib.contextmanager
 def _no_starts() -> Iterator[None]:
-    """Until the end of this, no process can be started by any of multiprocessing's methods."""
+    """Within this context, no process can be started by any of multiprocessing's methods."""
 
     def start(_self: object) -> NoReturn:
         raise _Stopped
@@ -243,7 +250,7 @@ def _no_starts() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """What a main module prints while it is run for the second time was printed already."""
+    """Within this context, nothing that is printed is seen: a main module has printed it before."""
 
     def flush() -> None:
         for stream in {sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__}:
@@ -270,10 +277,10 @@ def _describe(error: BaseException) -> str:
 
 
 def _report_semaphores(report: int) -> None:
-    """Say which semaphores the main module made here: the caller unlinks them at its end.
+    """Tell the caller which semaphores the main module made here: it unlinks them at its end.
 
-    Until then they are there for workers that hand them on. More of them than a pipe takes are left
-    to the resource tracker, which then warns.
+    Until then they exist, for workers that hand them on. If their names do not fit into the pipe,
+    they are left to the resource tracker, which then warns.
     """
     names = []
     for finalizer in list(util._finalizer_registry.values()):
@@ -284,24 +291,27 @@ def _report_semaphores(report: int) -> None:
     if names:
         os.set_blocking(report, False)
         with contextlib.suppress(OSError):
-            os.write(report, "\n".join(names).encode())
+            write(report, "\n".join(names).encode())
 
 
 # -- the worker ------------------------------------------------------------------------------------
 
 
 def work(lifeline: socket.socket) -> NoReturn:
-    """Be the process whose pickle is sent through `lifeline`; ends with its exit status."""
-    # From 3.13 on whoever starts a process runs the exit functions, before that `_bootstrap` does
-    # so; either way they run once. What the template registered is the template's.
-    atexit._clear()
+    """Be the process whose pickle comes through `lifeline`, and end with its exit status."""
+    assert prepared is not None
+    # Before 3.13 `_bootstrap` runs multiprocessing's exit function, from 3.13 on its caller does;
+    # either way it is run once, by ours.
+    atexit.unregister(util._exit_function)
     atexit.register(sys.modules["earlyfork.mp.template"].at_exit)
+    prepared.exits.register()
+    lifeline.settimeout(None)
     job = _take_over(lifeline)
     raise SystemExit(job._bootstrap(parent_sentinel=lifeline.detach()))
 
 
 def _take_over(sock: socket.socket) -> Any:
-    """Take over what the caller has sent: its surroundings, and the process object to be."""
+    """Take over what the caller has sent: its surroundings; returns the process object."""
     assert prepared is not None
     note, pickled, fds = _receive(sock)
     name, surroundings, signals, environment, streams, settings = pickle.loads(note)
@@ -331,7 +341,8 @@ def _take_over(sock: socket.socket) -> Any:
 def _receive(sock: socket.socket) -> tuple[bytes, memoryview, list[int]]:
     """What the caller has sent: the note, the pickled process object, the fds.
 
-    They are the resource tracker's, those of streams that differ, those of the process object.
+    The fds are, in this order: the resource tracker's, those of streams that differ, those of the
+    process object.
     """
     fds: list[int] = []
     data = _read(sock, 1 << 16, fds)
@@ -352,7 +363,7 @@ def _receive(sock: socket.socket) -> tuple[bytes, memoryview, list[int]]:
 
 
 def _read(sock: socket.socket, size: int, fds: list[int]) -> bytes:
-    """Something, not more than `size` bytes; adds the fds that came with it."""
+    """Read some bytes, `size` at most; adds the fds that came with them to `fds`."""
     data, ancillary, flags, _ = sock.recvmsg(size, socket.CMSG_SPACE(4 * MOST_FDS), CLOEXEC)
     for _, _, raw in ancillary:
         fds += struct.unpack(f"{len(raw) // 4}i", raw[: len(raw) // 4 * 4])

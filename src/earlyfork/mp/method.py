@@ -1,6 +1,6 @@
 """What multiprocessing is given: the method's name, its process class, its context.
 
-Registers the method when it is imported. Must not fix the program's default start method then.
+Importing this file registers the method. The import must not fix the program's default method.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ context: Any = _context  # its private half is not in the type stubs
 
 
 class _Name(str):
-    """The name of the start method, which registers it wherever it is unpickled.
+    """The name of the start method. Where it is unpickled, the method is registered.
 
-    Every child of "spawn" and "forkserver" is sent the name of the default start method and looks
-    it up before anything else, and before it has our `sys.path`.
+    Every child of "spawn" and "forkserver" is sent the name of the default start method. It looks
+    that name up before anything else, and before it has our `sys.path`.
     """
 
     __slots__ = ()
@@ -39,9 +39,9 @@ class _Name(str):
 
 
 class _Import:
-    """Unpickled as this module: found by its place, which is put on `sys.path` first.
+    """Unpickled as the package `earlyfork.mp`, whose place is put on `sys.path` before that.
 
-    The path does not stay: `spawn.prepare` replaces it by the sender's.
+    The place does not stay there: `spawn.prepare` replaces `sys.path` by the sender's.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -61,7 +61,7 @@ class _Path:
 
 
 class _Call:
-    """Unpickled as the result of a call."""
+    """Unpickled as the result of a call of (function, arguments)."""
 
     def __init__(self, call: tuple[Any, ...]) -> None:
         self.call = call
@@ -88,7 +88,10 @@ class EarlyForkProcess(process.BaseProcess):
 
     @staticmethod
     def _after_fork() -> None:
-        """Done already, before the process object was unpickled: it has finalizers to keep."""
+        """Does nothing: `_take_over` in `child` has done it before it unpickled the process object.
+
+        Done now, it would drop the finalizers that came with that object.
+        """
 
     def start(self) -> None:
         """Start the process; from a daemonic one too.
@@ -115,7 +118,7 @@ class EarlyForkProcess(process.BaseProcess):
 
     @_sentinel.deleter
     def _sentinel(self) -> None:
-        """It belongs to the Popen object, which is closed by the one who says this."""
+        """Does nothing: the fd belongs to the Popen object, and is closed with that."""
 
 
 def _revive() -> EarlyForkProcess:
@@ -151,7 +154,11 @@ class EarlyForkContext(BaseContext):
         return get_context, ()
 
     def set_forkserver_preload(self, module_names: list[str]) -> None:
-        """Name modules to import in the template, as far as they can be; for the next start on."""
+        """Name modules that the template imports, if they can be imported; from the next start on.
+
+        Raises:
+            TypeError: `module_names` is no list of strings.
+        """
         if not all(type(name) is str for name in module_names):
             raise TypeError("module_names must be a list of strings")
         self._source.preload = list(module_names)

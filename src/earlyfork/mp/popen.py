@@ -14,6 +14,7 @@ import warnings
 from multiprocessing import context as _context
 from multiprocessing import process, resource_tracker
 from multiprocessing import util as _util
+from posix import kill
 from typing import TYPE_CHECKING, Any
 
 import earlyfork
@@ -29,7 +30,7 @@ context: Any = _context
 tracking: Any = resource_tracker._resource_tracker
 
 NOSIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
-#: What the standard library gives for a process whose server died, so that nobody can know.
+#: The exit code that the standard library gives for a process whose server died: nobody knows it.
 LOST = 255
 
 
@@ -48,7 +49,7 @@ class Popen:
         self._launch(process_obj, source)
 
     def duplicate_for_child(self, fd: int) -> int:
-        """Called while the process object is pickled: pass this fd."""
+        """Pass this fd to the worker, while its object is pickled; the index among those passed."""
         self._fds.append(fd)
         return len(self._fds) - 1
 
@@ -74,10 +75,11 @@ class Popen:
             )
         )
         lifeline = worker.run("earlyfork.mp.child.work", linked=_must_end_with_us(process_obj))
-        # The worker sees our end at the other end of this, we see its end if its template was lost.
+        lifeline.settimeout(None)
+        # By this socket the worker sees our end, and we see the worker's if its template was lost.
         try:
             _send(lifeline, note, buffer.getbuffer(), [tracker, *fds, *self._fds])
-        except BaseException:  # it sees that not all has come
+        except BaseException:  # the worker sees that not all has come, and ends
             _let_go(worker, lifeline)
             raise
         self._process = worker
@@ -86,12 +88,12 @@ class Popen:
 
     @property
     def sentinel(self) -> int:
-        """An fd that becomes readable when the process is gone; made when it is first asked for."""
+        """An fd that becomes readable when the process is gone. It is made when first asked for."""
         return self._process.sentinel
 
     @property
     def pid(self) -> int:
-        """The process id; waits if the template has not come to it yet."""
+        """The process id; waits until the template has made the process."""
         return self._process.pid
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
@@ -116,19 +118,20 @@ class Popen:
         return self.poll(os.WNOHANG if timeout == 0.0 else 0)
 
     def _after_loss(self, *, wait: bool) -> int | None:
-        """The template was killed: a worker's end shows at its socket, its status nowhere."""
+        """The exit code when the template was killed: LOST as soon as the worker's socket ends."""
         poll = select.poll()
         poll.register(self._lifeline, select.POLLIN)
-        return LOST if poll.poll(None if wait else 0) else None
+        # gevent's looks at nothing if it may not wait at all.
+        return LOST if poll.poll(None if wait else 1) else None
 
     def _send_signal(self, number: int) -> None:
         if self.returncode is None:
             try:
                 self._process.send_signal(number)
             except (earlyfork.EarlyForkError, OSError):
-                if self.poll() is None:  # its socket says that it lives
+                if self.poll() is None:  # the worker's socket says that it lives
                     with contextlib.suppress(ProcessLookupError):
-                        os.kill(self.pid, number)
+                        kill(self.pid, number)
 
     def interrupt(self) -> None:
         """Send SIGINT."""
@@ -143,7 +146,7 @@ class Popen:
         self._send_signal(signal.SIGKILL)
 
     def close(self) -> None:
-        """Let go of what belongs to the handle."""
+        """Close what belongs to the handle."""
         if self.finalizer is not None:
             self.finalizer()
 
@@ -156,8 +159,8 @@ def _let_go(worker: earlyfork.Process, lifeline: socket.socket) -> None:
 def _tracker() -> int:
     """The fd of the resource tracker, which is launched if need be.
 
-    The standard library asks by writing to it, which wakes it up each time. A pipe that has lost
-    its reader says so unasked.
+    The standard library finds out whether the tracker lives by writing to it, which wakes it up
+    each time. Here the pipe is polled: it says by itself that it has lost its reader.
     """
     fd = tracking._fd
     if fd is not None:
@@ -169,7 +172,7 @@ def _tracker() -> int:
 
 
 def _send(sock: socket.socket, note: bytes, job: memoryview, fds: list[int]) -> None:
-    """Send a worker all that it waits for; one that is gone says elsewhere why."""
+    """Send a worker all that it waits for. If the worker is gone, its exit code says why."""
     head = child.HEAD.pack(len(fds), len(note), len(job))
     parts = [memoryview(head), memoryview(note), job]
     try:
@@ -191,7 +194,7 @@ def _rights(fds: list[int]) -> list[tuple[int, int, bytes]]:
 def _streams_that_differ(
     base: tuple[tuple[int, int, int] | None, ...],
 ) -> tuple[dict[int, bool], list[int]]:
-    """Which standard streams a worker must be given: by number, whether there is an fd to send."""
+    """The standard streams that a worker must be given: {number: is it open here}, and the fds."""
     now = around.streams()
     if now == base:
         return {}, []
@@ -202,8 +205,8 @@ def _streams_that_differ(
 def _must_end_with_us(process_obj: process.BaseProcess) -> bool:
     """Whether a worker has nothing to live for when this process ends, however it ends.
 
-    That is true of daemonic ones, of an executor's workers, and of whatever a daemonic process
-    starts: it is killed without warning, and nobody would join its children.
+    That is true of daemonic workers, of an executor's workers, and of whatever a daemonic process
+    starts: a daemonic process is killed without warning, and nobody would join its children.
     """
     if process_obj.daemon or process.current_process().daemon:
         return True

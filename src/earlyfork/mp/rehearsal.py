@@ -1,18 +1,18 @@
 """What a standby of a prepared template does once before it waits: all that a worker's start does.
 
-What a process touches for the first time after a fork is copied, page by page: that is nearly all
-of what a worker's start costs. A standby has it behind it when it is taken.
+What a process touches for the first time after a fork is copied, page by page. These copies are
+nearly all of what a worker's start costs. A standby has made them when it is taken.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import sys
 from multiprocessing import context as _context
 from multiprocessing import process
 from multiprocessing import util as _util
+from posix import close
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,30 +21,42 @@ if TYPE_CHECKING:
 util: Any = _util  # its private half, which start methods share, is not in the type stubs
 
 
+def _is_the_stdlibs(method: Any) -> bool:
+    """Whether a method of a process is multiprocessing's own, and nobody put another in its place.
+
+    What is put there (coverage does) is to be run once in each process that somebody started. A
+    wrapper that names itself like what it wraps is told by its file.
+    """
+    code = getattr(method, "__code__", None)
+    return code is not None and code.co_filename == process.active_children.__code__.co_filename
+
+
 class Rehearsal:
     """Called in a standby: a worker's start and end, for a process object that does nothing."""
 
     def __init__(self, message: bytes, take_over: Callable[[socket.socket], Any]) -> None:
-        """In a template, when it is prepared.
+        """Made in a template, when that is prepared.
 
         Args:
             message: all that a worker would be sent.
-            take_over: how a worker takes that over; returns the process object.
+            take_over: what a worker calls to take that over; it returns the process object.
         """
         self.message = message
         self.take_over = take_over
 
     def __call__(self) -> None:
-        """In the standby; what it changes here is put back."""
-        with contextlib.suppress(Exception):  # no fds or no memory: it was for speed only
+        """Called in the standby. All that the start and the end have changed is put back."""
+        with contextlib.suppress(Exception):  # no fds or no memory: a rehearsal is for speed only
             near, far = socket.socketpair()
             with near, far, self._as_before():
                 near.sendall(self.message)
-                self.take_over(far)._bootstrap(parent_sentinel=None)
+                job = self.take_over(far)
+                if _is_the_stdlibs(job._bootstrap) and _is_the_stdlibs(job.run):
+                    job._bootstrap(parent_sentinel=None)
 
     @contextlib.contextmanager
     def _as_before(self) -> Iterator[None]:
-        """Let nobody see a worker's run and its end, which are none, and put all back."""
+        """Have nobody see this start and end, which are no real ones, and put all back then."""
         threading: Any = sys.modules["threading"]
         default: Any = _context._default_context
         kept = (
@@ -61,6 +73,6 @@ class Rehearsal:
             yield
         finally:
             if sys.stdin is not stdin:
-                os.close(sys.stdin.fileno())
+                close(sys.stdin.fileno())
             for place, name, value in saved:
                 setattr(place, name, value)

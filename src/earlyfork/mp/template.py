@@ -1,6 +1,6 @@
 """The template that workers are forked from: made once, kept, and made again if need be.
 
-The caller's half; what happens in the template is in `child`.
+This is the caller's half; what happens in the template is in `child`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import threading
 from multiprocessing import process, resource_tracker, spawn
 from multiprocessing import util as _util
+from posix import close
 from typing import TYPE_CHECKING, Any
 
 import earlyfork
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 util: Any = _util  # its private half, which start methods share, is not in the type stubs
+
+
+_FROM_STDIN = " (it was read from stdin)"
 
 
 class Kept:
@@ -61,27 +65,27 @@ class Kept:
         """Prepare `base`, a process that nothing was run in, and keep it."""
         kept = cls(key, base.fork)
         kept._process = base
-        if foreign:  # made at another time, with streams that are not known here
+        if foreign:  # the user made it at some time, with streams that are not known here
             kept.streams = (None, None, None)
         report, far_report = os.pipe()
         try:
             base.send_fh(resource_tracker.getfd(), far_report)
             base.call("earlyfork.mp.child.prepare", payload)
         except BaseException:
-            os.close(report)
+            close(report)
             raise
         finally:
-            os.close(far_report)
+            close(far_report)
         kept._report = report
         return kept
 
     def retire(self) -> None:
-        """Let it end when its workers have; nothing is forked from it any more."""
+        """Fork nothing from this template any more; it ends when its workers have ended."""
         if self._process is not None and self.owner == os.getpid():
             self._process.close()
 
     def unlink_semaphores(self) -> None:
-        """At the end of this process: unlink what the main module made when it was run there."""
+        """At the end of this process: unlink the main module's semaphores made in the template."""
         report, self._report = self._report, -1
         if report < 0 or self.owner != os.getpid():
             return
@@ -121,7 +125,7 @@ class Source:
                     kept = self._kept = self._make(key, main, settings)
             try:
                 worker = kept.fork()
-                worker.poll()  # one that was forked ahead by a template that is dead says so
+                worker.poll()  # raises if this is a standby whose template has died
                 return worker, kept
             except (earlyfork.TemplateDied, earlyfork.ProcessLost):
                 with self._lock:
@@ -140,6 +144,13 @@ class Source:
             and not self._former
         ):
             return Kept.of_this_worker(above, key)
+        if main is not None and main[0] == "path" and not os.path.exists(main[1]):
+            raise earlyfork.TemplateError(
+                "the main program can't be run again for its workers: there is no file "
+                f"{main[1]!r}{_FROM_STDIN * str(main[1]).endswith('<stdin>')}. Run it from a file, "
+                "or fork the workers from a snapshot, which has its functions: "
+                "earlyfork.mp.get_context(template=earlyfork.template.snapshot())"
+            )
         payload = pickle.dumps((key, self._preload(), main, settings.shared))
         if self.template is not None:
             base = self.template.fork()
@@ -164,7 +175,7 @@ class Source:
             self._former.append(kept)
 
     def close(self) -> None:
-        """Let go of everything; the next start makes another template."""
+        """Let go of all templates; the next start makes another one."""
         with self._lock:
             self._retire()
             former, self._former = self._former, []
@@ -176,7 +187,7 @@ class Source:
 
 
 class Settings:
-    """The preparation data of one moment; the same object as long as nothing of it has changed."""
+    """The preparation data of one moment. As long as it does not change, this object is kept."""
 
     def __init__(self, mark: tuple[object, ...], data: dict[str, Any]) -> None:
         self.mark = mark
@@ -184,16 +195,16 @@ class Settings:
         data.pop("name", None)  # each process has its own
         data["authkey"] = bytes(data["authkey"])  # which can be pickled at any time
         data["start_method"] = str(data["start_method"])
-        #: What belongs to one worker alone: a template that logs would log in another's name.
+        #: What a worker is told by itself: a template that logs would log in a worker's name.
         logging = data.pop("log_to_stderr", False) or "log_level" in data
         self.logging = {"log_to_stderr": util._log_to_stderr} if logging else {}
         if "log_level" in data:
             self.logging["log_level"] = data.pop("log_level")
-        #: All else, which a template and its workers have in common, pickled.
+        #: All else, pickled: what a template and its workers have in common.
         self.shared = pickle.dumps(data)
 
     def beyond(self, kept: Kept) -> bytes:
-        """What a worker forked from this template must be told still, pickled; empty: nothing."""
+        """What a worker forked from this template must still be told, pickled; empty if nothing."""
         if kept.settings == self.shared:
             return pickle.dumps(self.logging) if self.logging else b""
         return pickle.dumps({**pickle.loads(self.shared), **self.logging})
@@ -207,14 +218,20 @@ def settings() -> Settings:
 
     Raises:
         RuntimeError: the main module is being imported for a spawned process.
+        FileNotFoundError: there is no working directory any more.
     """
     global _last
     current: Any = process.current_process()
     main = sys.modules["__main__"]
+    try:
+        directory = os.getcwd()
+    except FileNotFoundError as error:
+        text = "this program's working directory was removed: no worker can be started in it"
+        raise FileNotFoundError(error.errno, f"{text}; go to another one by os.chdir()") from None
     mark = (
         [*sys.path],
         [*sys.argv],
-        os.getcwd(),
+        directory,
         multiprocessing.get_start_method(),
         current.authkey,
         main,
@@ -235,7 +252,7 @@ def _take_main(data: dict[str, Any]) -> child.Main | None:
     name = data.pop("init_main_from_name", None)
     path = data.pop("init_main_from_path", None)
     code = getattr(sys.modules["__main__"], child.FROZEN_CODE, None)
-    if code is not None:  # there is no file to run again
+    if code is not None:  # a frozen app: there is no file to run again
         return "code", marshal.dumps(code)
     if name is not None:
         return None if name.rpartition(".")[2] == "__main__" else ("name", name)
@@ -266,7 +283,7 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def at_exit() -> None:
-    """Let the templates go, when all processes were joined and all finalizers have run."""
+    """Join all processes and run all finalizers; then let go of the templates."""
     util._exit_function()
     for source in sources:
         source.close()
@@ -279,13 +296,13 @@ atexit.register(at_exit)
 
 
 def _spawnv_passfds(path: Any, args: list[Any], fds: Sequence[int]) -> int:
-    """In a frozen app: the resource tracker is no second run of the app's binary either."""
+    """In a frozen app: start the resource tracker without running the app's binary once more."""
     text = os.fsdecode(args[-1])
     if "multiprocessing.resource_tracker import main" not in text:
         return stock_spawnv_passfds(path, args, fds)  # type: ignore[no-any-return]
     number = int(text.rpartition("(")[2].rstrip(")"))
     tracker = earlyfork.new().send_fh(number)
-    os.close(tracker.run("earlyfork.mp.child.track").detach())
+    close(tracker.run("earlyfork.mp.child.track").detach())
     return tracker.pid
 
 

@@ -9,6 +9,12 @@ def answer(sock, *values):
     work.give(sock, (TABLE, __name__, os.getpid(), values))
 
 
+class Asked:
+    @classmethod
+    def answer(cls, sock, *values):
+        answer(sock, *values)
+
+
 from earlyfork.template import TEMPLATE
 
 TABLE["later"] = 1
@@ -24,4 +30,6 @@ def ask(function):
     return name
 
 
-print(ask("answer"), ask(answer))
+print(ask("answer"), ask(answer), ask(Asked.answer))
+process = TEMPLATE.fork().eval("TABLE['evaluated'] = __name__; late = 1; del late; import __main__")
+assert work.got(process.run(answer))[0] == {"made by": os.getpid(), "evaluated": "__main__"}

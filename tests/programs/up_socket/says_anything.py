@@ -28,7 +28,7 @@ SAID = {
     "long": [[(up(wire.ERROR, bytes(70_000)), [])]],
     "unknown": [
         [(up(op, b"x" * n), ["full"] * count)]
-        for op in {0, *range(60, 110), 255} - OWN
+        for op in (0, 60, wire.PID, wire.EXIT, 95, 102, 255)
         for n, count in ((0, 0), (9, 1), (0, 2))
     ],
     "fds missing": [[(up(op), [])] for op in (wire.NEW, wire.SIBLING, wire.ADOPT)],

@@ -1,0 +1,301 @@
+"""The rights of a process: users, groups, root directory, capabilities, what it may never gain.
+
+A process that earlyfork makes has the rights of its template, which had those of the main program
+when that started. Its caller may have given up some since then. So before a process obeys anything
+that could use its rights, it gives up what the sender has not; or it refuses, and says why. The
+kernel attests who sent something, and says in /proc what rights that process has.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from earlyfork._shared.posix import close
+from earlyfork._shared.sockets import CREDENTIALS
+from earlyfork._shared.wire import ProtocolError
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    #: The pid, real user and group of who sent something; None where the system does not tell.
+    Sender = tuple[int, int, int] | None
+
+#: What /proc tells of a process's rights; that it has a filter of system calls is among it.
+_LINES = (
+    *(b"Uid:", b"Gid:", b"Groups:", b"NoNewPrivs:", b"Seccomp:"),
+    *(b"CapInh:", b"CapPrm:", b"CapEff:", b"CapBnd:", b"CapAmb:"),
+)
+_CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+# From linux/prctl.h and linux/capability.h, which no module of the stdlib has.
+_KEEPCAPS, _CAPBSET_DROP, _NO_NEW_PRIVS, _CAP_AMBIENT = 8, 24, 38, 47
+_AMBIENT_RAISE, _AMBIENT_CLEAR = 2, 4
+_CAPABILITY_VERSION = 0x20080522
+_CAP_SETGID, _CAP_SETUID = 6, 7
+
+
+def of(pid: int | str) -> bytes:
+    """The rights of a process, but for its root directory: lines of /proc, comparable.
+
+    Args:
+        pid: of the process, or "self".
+
+    Returns:
+        Nothing where they can't be told: without /proc, or when the process is gone.
+    """
+    try:
+        fd = _open_status(pid)
+    except OSError:
+        return b""
+    try:
+        return _rights_in(fd)
+    finally:
+        close(fd)
+
+
+def _open_status(pid: int | str) -> int:
+    return os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _rights_in(fd: int) -> bytes:
+    text = b""
+    try:
+        while more := os.pread(fd, 1 << 16, len(text)):
+            text += more
+    except ProcessLookupError:  # it went meanwhile
+        return b""
+    return b"".join(line for line in text.splitlines(True) if line.startswith(_LINES))
+
+
+def is_in_our_namespaces(pid: int) -> bool:
+    """Whether a process is in the very namespaces of this one; without /proc nobody knows.
+
+    In another one of users it has all capabilities, which are worth nothing outside.
+    """
+    try:
+        mine = _namespaces("self")
+    except OSError:
+        return True
+    try:
+        return _namespaces(pid) == mine
+    except OSError:  # it may not be looked at, or is gone
+        return False
+
+
+def _namespaces(pid: int | str) -> list[str]:
+    folder = f"/proc/{pid}/ns"
+    return [os.readlink(f"{folder}/{name}") for name in sorted(os.listdir(folder))]
+
+
+def has_our_rights(sender: tuple[int, int, int]) -> bool:
+    """Whether a process has the very rights of this one.
+
+    Args:
+        sender: pid, real user and group of who sent a message, as the kernel attests.
+    """
+    pid, uid, gid = sender
+    if (uid, gid) != (os.getuid(), os.getgid()) or of(pid) != of("self"):
+        return False
+    try:  # by name: a look at the directory may wait for ever, if the process serves that (FUSE)
+        return os.readlink(f"/proc/{pid}/root") == os.readlink("/proc/self/root")
+    except OSError:  # it may not be looked at, or there is no /proc
+        return True
+
+
+def settle(senders: set[Sender], askers: set[Sender], known: bytes) -> bytes:
+    """Have no right that one of these has not, from now on.
+
+    What code in this process gave up stays given up.
+
+    Args:
+        senders: pid, real user and group of who sent what is to be obeyed, as the kernel attests.
+        askers: the same of who asked for this process; it is to have their root directory as well.
+        known: what senders had of whom this process knew that it has no more than they.
+
+    Returns:
+        The same for the next time.
+
+    Raises:
+        PermissionError: this process has more and can't give it up. ProtocolError: nobody knows
+            who sent it.
+    """
+    if CREDENTIALS is None:  # the system does not tell (macOS)
+        return known
+    for sender in (*senders, *askers):
+        if sender is None or not sender[0]:
+            raise ProtocolError("the kernel does not say who sent this")
+        known = _settle(*sender, known)
+        if sender in askers:
+            _take_root(sender[0])
+    return known
+
+
+def _settle(pid: int, uid: int, gid: int, known: bytes) -> bytes:
+    theirs = of(pid)
+    if not theirs:
+        _settle_by_ids(uid, gid)
+        return known
+    if theirs == known:
+        return known
+    wanted = _parsed(theirs)
+    # It had this user when it sent, and may have become another one since: by giving up rights, or
+    # by executing a program that has more.
+    attested = (wanted["Uid"][0], wanted["Gid"][0]) == (uid, gid)
+    if not attested and uid != os.getuid():
+        raise _refusal("who sent this has become another user since")
+    status = _open_status("self")  # which can't be had any more from within another root
+    try:
+        mine = _rights_in(status)
+        if mine != theirs and (mine == known or not _covers(wanted, _parsed(mine))):
+            reason = _take(pid, wanted, _parsed(mine))
+            found = _parsed(_rights_in(status))
+            if not _covers(wanted, found):
+                raise _refusal(reason or _difference(found, wanted))
+    finally:
+        close(status)
+    return theirs
+
+
+def _settle_by_ids(uid: int, gid: int) -> None:
+    """What can be done about a sender of whom user and group is all that is known."""
+    if (uid, gid) == (os.getuid(), os.getgid()):
+        return
+    try:
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    except OSError as error:
+        raise _refusal(f"user and group of its caller are {uid} and {gid}") from error
+
+
+def _parsed(text: bytes) -> dict[str, list[int]]:
+    found = {}
+    for line in text.decode().splitlines():
+        name, _, values = line.partition(":")
+        found[name] = [int(v, 16 if name in _CAPABILITIES else 10) for v in values.split()]
+    return found
+
+
+def _covers(theirs: dict[str, list[int]], mine: dict[str, list[int]]) -> bool:
+    """Whether a process that has `theirs` could have `mine`."""
+    may_become = theirs["CapPrm"][0]
+    users = set(mine["Uid"]) <= set(theirs["Uid"]) or may_become >> _CAP_SETUID & 1
+    their_groups = {*theirs["Gid"], *theirs["Groups"]}
+    groups = {*mine["Gid"], *mine["Groups"]} <= their_groups or may_become >> _CAP_SETGID & 1
+    return bool(
+        users
+        and groups
+        and not any(
+            mine[name][0] & ~(theirs[name][0] | (name == "CapEff" and may_become))
+            for name in _CAPABILITIES
+        )
+        and mine["NoNewPrivs"] >= theirs["NoNewPrivs"]
+        and mine["Seccomp"] >= theirs["Seccomp"]
+    )
+
+
+def _take(pid: int, wanted: dict[str, list[int]], mine: dict[str, list[int]]) -> str:
+    """Take on the rights of another process, as far as that is possible here; say what was not."""
+    load_what_comes_later()
+    try:
+        system = _System() if _needs_system(wanted, mine) else None
+        _take_root(pid)
+        if system is not None:
+            for number in _bits(mine["CapBnd"][0] & ~wanted["CapBnd"][0]):
+                system.prctl(_CAPBSET_DROP, number)
+            system.prctl(_KEEPCAPS, 1)
+        if mine["Groups"] != wanted["Groups"]:
+            os.setgroups(wanted["Groups"])
+        if mine["Gid"] != wanted["Gid"]:
+            os.setresgid(*wanted["Gid"][:3])
+        if mine["Uid"] != wanted["Uid"]:
+            os.setresuid(*wanted["Uid"][:3])
+        if system is not None:
+            system.set_capabilities(wanted)
+            system.prctl(_CAP_AMBIENT, _AMBIENT_CLEAR)
+            for number in _bits(wanted["CapAmb"][0]):
+                system.prctl(_CAP_AMBIENT, _AMBIENT_RAISE, number)
+            system.prctl(_KEEPCAPS, 0)
+            if wanted["NoNewPrivs"][0]:
+                system.prctl(_NO_NEW_PRIVS, 1)
+    except (OSError, ImportError) as error:  # ImportError: no ctypes here
+        return str(error)
+    return ""
+
+
+def _needs_system(wanted: dict[str, list[int]], mine: dict[str, list[int]]) -> bool:
+    """Whether more differs than goes by itself with the change from root to another user."""
+    becomes_plain = 0 in mine["Uid"] and 0 not in wanted["Uid"]
+    expected = {**mine, "CapPrm": [0], "CapEff": [0], "CapAmb": [0]} if becomes_plain else mine
+    return any(expected[name] != wanted[name] for name in (*_CAPABILITIES, "NoNewPrivs"))
+
+
+def _take_root(pid: int) -> None:
+    """Have the root directory of another process."""
+    try:
+        theirs, mine = os.stat(f"/proc/{pid}/root/"), os.stat("/")
+    except OSError:  # it is gone; or this process is not root, and can't change it either
+        return
+    if not os.path.samestat(theirs, mine):
+        enter_root(f"/proc/{pid}/root")
+
+
+def enter_root(directory: str | int) -> None:
+    """Make a directory the root of this process, which holds no place outside of it after that."""
+    load_what_comes_later()
+    os.chdir(directory)
+    os.chroot(".")
+
+
+def load_what_comes_later() -> None:
+    """Load what a process needs later: the files may be out of reach then.
+
+    A main program that gives up its rights by the functions of `os` has its template load all of
+    it before (`_origin/whole`), so that no process has to.
+    """
+    import fcntl  # noqa: F401
+    import linecache  # noqa: F401
+    import pickle  # noqa: F401
+    import traceback  # noqa: F401
+
+
+def _bits(number: int) -> list[int]:
+    return [bit for bit in range(number.bit_length()) if number >> bit & 1]
+
+
+def _difference(mine: dict[str, list[int]], wanted: dict[str, list[int]]) -> str:
+    names = [name for name, value in mine.items() if value != wanted.get(name)]
+    return ", ".join(f"{name} is {mine[name]} here and {wanted.get(name)} there" for name in names)
+
+
+def _refusal(reason: str) -> PermissionError:
+    return PermissionError(
+        errno.EPERM,
+        "this process has rights that its caller has given up, and can't give them up itself "
+        f"({reason}); earlyfork.new_exec(executable=sys.executable) makes one that never had them",
+    )
+
+
+class _System:
+    """The two system calls that the stdlib lacks."""
+
+    def __init__(self) -> None:
+        import ctypes  # only here: it is large, and few programs give up single capabilities
+
+        self._ctypes = ctypes
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    def prctl(self, option: int, value: int = 0, more: int = 0) -> None:
+        numbers = [self._ctypes.c_ulong(number) for number in (value, more, 0, 0)]
+        if self._libc.prctl(option, *numbers):
+            self._fail("prctl")
+
+    def set_capabilities(self, wanted: dict[str, list[int]]) -> None:
+        masks = [wanted[name][0] for name in ("CapEff", "CapPrm", "CapInh")]
+        words = [mask >> shift & 0xFFFFFFFF for shift in (0, 32) for mask in masks]
+        head = (self._ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+        if self._libc.capset(head, (self._ctypes.c_uint32 * 6)(*words)):
+            self._fail("capset")
+
+    def _fail(self, call: str) -> None:
+        number = self._ctypes.get_errno()
+        raise OSError(number, f"{call}: {os.strerror(number)}")
