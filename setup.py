@@ -18,6 +18,7 @@ UNITS = [
     "src/quick/children.c",
     "src/quick/forker.c",
     "src/quick/first_line.c",
+    "src/quick/own.c",
     "src/quick/owner.c",
     "src/quick/module.c",
 ]

@@ -220,7 +220,8 @@ def test_what_snapshots_inherited_is_a_risk(run_script: Run) -> None:
             "import json; json.dumps = lambda facts: os._exit(0)",
             "what was launched does not work: it ended without a word",
         ),
-        ("sys.version_info = (3, 1, 4)", "what is launched is Python 3.1.4, this is"),
+        ("sys.version_info = (3, 99, 4)", "what is launched is Python 3.99.4, this is"),
+        ("sys.version_info = (3, 9, 4)", "a launch fails: "),
         ("sys.prefix = '/other'", "what is launched lives in /other, this in "),
     ],
 )
@@ -230,6 +231,7 @@ def test_a_launch_that_works_otherwise(tmp_path: Path, site: str, problem: str) 
     python = executable(wrapped, tmp_path)
     done = command_line("doctor", cwd=tmp_path.parent, env={"EARLYFORK_PYTHON": python})
     assert f"  ! {problem}" in done.stdout, done.stdout + done.stderr
+    assert ("earlyfork needs Python 3.10 or later" in done.stderr) == ("3, 9, 4" in site)
     assert done.returncode == 1
 
 

@@ -20,6 +20,7 @@ import support
 from earlyfork import _context
 from earlyfork._child import guard, quick_loop
 from earlyfork._child.here import Here
+from earlyfork._owner import own
 from earlyfork._shared import quick as part
 from earlyfork._shared import wire
 
@@ -99,9 +100,11 @@ def test_taking_a_standby() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     comm, far_comm = socket.socketpair()
     with ours, theirs, comm, far_comm:
+        queue, nothing, near, status = (quick.own_class()() for _ in range(4))
+        queue.make(os.dup, ours.fileno())
 
         def take() -> object:
-            return quick.take(comm.fileno(), -1, ours.fileno())
+            return quick.take(comm.fileno(), nothing, queue, near, status)
 
         assert take() is None
         with Path(os.devnull).open() as one, Path(os.devnull).open() as two:
@@ -109,21 +112,22 @@ def test_taking_a_standby() -> None:
             socket.send_fds(theirs, [(7).to_bytes(4, "big") + (1234).to_bytes(4, "big")], fds)
             socket.send_fds(theirs, [b"short"], fds)
             socket.send_fds(theirs, [b"12345678"], fds[:1])
-        generation, pid, *found = take()  # type: ignore[misc]
-        assert (generation, pid) == (7, 1234)
-        for fd in found:
-            assert not os.get_inheritable(fd)
-            os.close(fd)
+        assert take() == (7, 1234)
+        for own in (near, status):
+            assert not os.get_inheritable(own.fd)
+            own.close()
         assert take() == -1
         assert take() == -1
         theirs.close()
         assert take() == 0
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            quick.take(comm.fileno(), -1, 12345)
+        with Path(os.devnull).open() as other:  # takes its number
+            os.dup2(other.fileno(), queue.fd)
+        assert take() == -3
+        os.close(queue.fd)
         far_comm.close()
         assert take() == -2
     with pytest.raises(TypeError):
-        quick.take("comm", -1, "queue")
+        quick.take("comm", nothing, "queue", near, status)
 
 
 @BUILT
@@ -142,10 +146,13 @@ def test_the_same_place() -> None:
 
 
 @BUILT
-def test_the_inode() -> None:
+def test_the_identity_of_a_file() -> None:
     with Path(os.devnull).open() as file:
-        assert quick.inode(file.fileno()) == os.fstat(file.fileno()).st_ino
-    assert quick.inode(12345) == 0
+        assert quick.identity(file.fileno()) == own._identity(file.fileno()) != 0
+        again = os.dup(file.fileno())
+        assert quick.identity(again) == quick.identity(file.fileno()) != quick.identity(1)
+        os.close(again)
+    assert quick.identity(12345) == own._identity(12345) == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has F_SETSIG")

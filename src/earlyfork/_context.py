@@ -29,7 +29,9 @@ class Context:
 def _identity(fd: int) -> tuple[int, int, int] | None:
     try:
         found = os.fstat(fd)
-    except OSError:  # closed
+    except OSError as error:  # closed
+        if isinstance(error, TimeoutError):  # out of a signal handler
+            raise
         return None
     return found.st_dev, found.st_ino, found.st_rdev
 
@@ -38,7 +40,9 @@ def directory_identity(path: str) -> tuple[int, int] | None:
     """Device and inode of a directory; None where they can't be told."""
     try:
         found = os.stat(path)
-    except OSError:  # removed, or no right to look
+    except OSError as error:  # removed, or no right to look
+        if isinstance(error, TimeoutError):  # out of a signal handler
+            raise
         return None
     return found.st_dev, found.st_ino
 

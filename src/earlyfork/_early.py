@@ -29,13 +29,13 @@ except ImportError:  # no compiler there, or another system
 class Forked:
     """The main program's end of a root template."""
 
-    __slots__ = ("baseline", "comm", "inode", "status")
+    __slots__ = ("baseline", "comm", "files", "status")
 
     def __init__(self, comm: int, status: int, baseline: _context.Context) -> None:
         self.comm = comm
-        #: By its inode the socket is known again, should somebody close all fds and open others.
-        self.inode = os.fstat(comm).st_ino
         self.status = status
+        #: By which both are known again, should somebody close all fds and open others.
+        self.files = tuple(map(os.fstat, (comm, status)))
         self.baseline = baseline
 
 

@@ -30,19 +30,25 @@ PyDoc_STRVAR(fork_free_doc,
 "next to nothing is copied for it.");
 
 PyDoc_STRVAR(take_doc,
-"take(comm, pidfd, queue)\n\n"
-"A standby of a template, as (generation, pid, comm, status). None if there is none; 0 if none\n"
-"will come any more; -1 if one was lost because this process has too many open files; -2 if the\n"
-"template is dead. `comm` and `pidfd` are the template's; `pidfd` may be -1.");
+"take(template, pidfd, queue, comm, watch)\n\n"
+"A standby of the template at that fd as (generation, pid), with its sockets in the last two; None\n"
+"if there is none, 0 if none will come any more, -1 if one was lost since this process has too many\n"
+"open files, -2 if the template is dead, -3 if the queue is another file by now.");
+
+PyDoc_STRVAR(pairs_doc,
+"pairs(comm, watch, far_comm, far_status)\n\nThe sockets of a new process, in their owners.");
 
 PyDoc_STRVAR(open_socket_doc,
-"open_socket(socket_class, fd)\n\nsocket_class(AF_UNIX, SOCK_STREAM, 0, fd)");
+"open_socket(socket_class, own)\n\nsocket_class(AF_UNIX, SOCK_STREAM, 0, own.release())");
+
+PyDoc_STRVAR(own_class_doc, "own_class()\n\nThe class Own of _owner/own.py.");
 
 PyDoc_STRVAR(same_place_doc,
 "same_place(cwd, stdio)\n\n"
 "Whether directory_identity() of / and . and stdio_identity() of _context.py would return these.");
 
-PyDoc_STRVAR(inode_doc, "inode(fd)\n\nThe inode number of an open file; 0 if it is not open.");
+PyDoc_STRVAR(identity_doc,
+"identity(fd)\n\nA number that no other open file has; 0 if it is not open.");
 
 PyDoc_STRVAR(fall_with_doc,
 "fall_with(fd)\n\n"
@@ -77,9 +83,11 @@ static PyMethodDef methods[] = {
     {"two_pairs", two_pairs, METH_NOARGS, two_pairs_doc},
     {"fork_free", fork_free, METH_VARARGS, fork_free_doc},
     {"take", take, METH_VARARGS, take_doc},
+    {"pairs", pairs, METH_VARARGS, pairs_doc},
     {"open_socket", open_socket, METH_VARARGS, open_socket_doc},
+    {"own_class", own_class, METH_NOARGS, own_class_doc},
     {"same_place", same_place, METH_VARARGS, same_place_doc},
-    {"inode", inode, METH_O, inode_doc},
+    {"identity", identity, METH_O, identity_doc},
     {"listen", listen_, METH_O, listen_doc},
     {"poll", poll_, METH_VARARGS, poll_doc},
     {"fall_with", fall_with, METH_O, fall_with_doc},

@@ -1,6 +1,6 @@
-/* What an owner asks of the system when it makes a process: a standby from a queue; whether its own
- * directory and streams are still the same; a socket. And `fall_with`, the second line of a linked
- * worker.
+/* What an owner asks of the system when it makes a process: a standby from a queue or the sockets of
+ * a new one, whether it is still in the same place. And the second line of a linked worker,
+ * `fall_with`.
  *
  * Nothing here waits, forks, or remembers anything.
  */
@@ -18,16 +18,21 @@ PyObject *
 take(PyObject *self, PyObject *args)
 {
     unsigned char message[8];
-    int fds[MAX_FDS], count, queue;
+    int fds[MAX_FDS], count;
+    PyObject *pidfd, *queue, *comm, *watch;
     struct pollfd polled[2] = {{.events = 0}, {.events = POLLIN}};
     ssize_t got;
     (void)self;
-    if (!PyArg_ParseTuple(args, "iii:take", &polled[0].fd, &polled[1].fd, &queue))
+    if (!PyArg_ParseTuple(args, "iO!O!O!O!:take", &polled[0].fd, type_of_own(), &pidfd,
+                          type_of_own(), &queue, type_of_own(), &comm, type_of_own(), &watch))
         return NULL;
+    polled[1].fd = own_fd(pidfd);
     if (poll(polled, 2, 0) > 0)  /* poll passes over a pidfd of -1 */
         return PyLong_FromLong(-2);
+    if (!is_own(queue))
+        return PyLong_FromLong(-3);
     do  /* after ECONNRESET the template is dead, and what it had queued comes next */
-        got = receive(queue, message, sizeof message, MSG_DONTWAIT, fds, &count, NULL);
+        got = receive(own_fd(queue), message, sizeof message, MSG_DONTWAIT, fds, &count, NULL);
     while (got < 0 && (errno == ECONNRESET || errno == EINTR));
     if (got < 0 && errno == EAGAIN)
         Py_RETURN_NONE;
@@ -40,18 +45,59 @@ take(PyObject *self, PyObject *args)
             close(fds[--count]);
         return PyLong_FromLong(-1);
     }
-    return Py_BuildValue("(IIii)", number_at(message), number_at(message + 4), fds[0], fds[1]);
+    /* Both are owned before a step of Python is done, where a signal handler may raise. */
+    if (own(watch, fds[1]) < 0) {
+        close(fds[0]);
+        return NULL;
+    }
+    if (own(comm, fds[0]) < 0)
+        return NULL;
+    return Py_BuildValue("(II)", number_at(message), number_at(message + 4));
+}
+
+/* The ends of a pair, in their owners; -1 and an exception if the pair could not be made. */
+static int
+own_pair(int made, const int ends[2], PyObject *near, PyObject *far)
+{
+    if (made < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    if (own(far, ends[1]) < 0) {
+        close(ends[0]);
+        return -1;
+    }
+    return own(near, ends[0]);
+}
+
+PyObject *
+pairs(PyObject *self, PyObject *args)
+{
+    PyObject *comm, *watch, *far_comm, *far_status;
+    PyTypeObject *type = type_of_own();
+    int ends[2];
+    (void)self;
+    if (!PyArg_ParseTuple(args, "O!O!O!O!:pairs", type, &comm, type, &watch, type, &far_comm, type,
+                          &far_status))
+        return NULL;
+    int made = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends);
+    if (own_pair(made, ends, watch, far_status) < 0
+        || own_pair(comm_pair(ends), ends, comm, far_comm) < 0)
+        return NULL;
+    Py_RETURN_NONE;
 }
 
 PyObject *
 open_socket(PyObject *self, PyObject *args)
 {
-    PyObject *class;
-    int fd;
+    PyObject *class, *end;
     (void)self;
-    if (!PyArg_ParseTuple(args, "Oi:open_socket", &class, &fd))
+    if (!PyArg_ParseTuple(args, "OO!:open_socket", &class, type_of_own(), &end))
         return NULL;
-    return socket_of(class, fd);
+    PyObject *sock = socket_of(class, own_fd(end));
+    if (sock != NULL)
+        give(end);
+    return sock;
 }
 
 /* Whether an item of a tuple is this number. */
@@ -90,17 +136,6 @@ same_place(PyObject *self, PyObject *args)
     if (PyErr_Occurred())
         return NULL;
     return PyBool_FromLong(same);
-}
-
-PyObject *
-inode(PyObject *self, PyObject *number)
-{
-    struct stat found;
-    int fd = (int)PyLong_AsLong(number);
-    (void)self;
-    if (fd == -1 && PyErr_Occurred())
-        return NULL;
-    return PyLong_FromUnsignedLongLong(fstat(fd, &found) < 0 ? 0 : found.st_ino);
 }
 
 PyObject *

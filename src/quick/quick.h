@@ -20,6 +20,7 @@
  *   children.c      a forker's children: forking, noting and reaping them
  *   forker.c        the loop
  *   first_line.c    the double fork of a main program's first line
+ *   own.c           an fd with an owner
  *   owner.c         what an owner asks of the system, and the second line of a linked worker
  *   module.c        the module
  *
@@ -282,6 +283,28 @@ void plan_refill(Forker *f, double pause);
  * server must see to; -1 and an exception on failure. */
 int reap(Forker *f);
 
+/* -- own.c ------------------------------------------------------------------------------------- */
+
+/* The class Own; NULL before Python asked for it. What follows is for its instances alone. */
+PyTypeObject *type_of_own(void);
+
+/* Own an fd, which is closed if this fails: -1 and an exception. */
+int own(PyObject *object, int fd);
+
+/* Whether the number is still that of the fd that was owned. */
+int is_own(PyObject *object);
+
+int own_fd(PyObject *object);
+
+/* Its fd has another owner now. */
+void give(PyObject *object);
+
+/* The same fd out of 0 to 2; what it was given is closed if it must move. -1 and errno. */
+int above_streams(int fd);
+
+PyObject *identity(PyObject *self, PyObject *number);
+PyObject *own_class(PyObject *self, PyObject *ignored);
+
 /* -- forker.c, first_line.c and owner.c: functions of the module, described in module.c -------- */
 
 PyObject *serve(PyObject *self, PyObject *args);
@@ -292,9 +315,9 @@ PyObject *two_pairs(PyObject *self, PyObject *ignored);
 PyObject *fork_free(PyObject *self, PyObject *args);
 
 PyObject *take(PyObject *self, PyObject *args);
+PyObject *pairs(PyObject *self, PyObject *args);
 PyObject *open_socket(PyObject *self, PyObject *args);
 PyObject *same_place(PyObject *self, PyObject *args);
-PyObject *inode(PyObject *self, PyObject *number);
 PyObject *fall_with(PyObject *self, PyObject *number);
 
 #pragma GCC visibility pop

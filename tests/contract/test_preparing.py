@@ -320,7 +320,8 @@ def test_dropped_before_run_is_status_0(make: Make) -> None:
     sock = process.to_fh()
     again = earlyfork.new_from_fh(sock)
     again.ready(10)
-    again._socket().shutdown(socket.SHUT_WR)
+    with socket.socket(fileno=os.dup(again._comm)) as end:
+        end.shutdown(socket.SHUT_WR)
     assert again.wait(10) == 0
 
 

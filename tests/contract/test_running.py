@@ -391,6 +391,9 @@ def test_an_owner_that_does_not_read_its_status_is_not_waited_for(make: Make) ->
         hung_up.register(process._watch.fd, 0)
         assert hung_up.poll(10_000)
         with pytest.raises(earlyfork.ProcessLost):
+            process.poll()
+        process.kill()
+        with pytest.raises(earlyfork.ProcessLost):
             process.wait(10)
         process.close()
         after = template.fork().send_arg(1)

@@ -53,7 +53,7 @@ def test_they_live_and_work_as_long_as_main(run_program: Run, origin: str, end: 
 
 
 @pytest.mark.parametrize("linked", [True, False])
-@pytest.mark.parametrize("step", ["_add", "_flush", "_send"])
+@pytest.mark.parametrize("step", ["_flush_locked", "_send", "_numbers"])
 def test_a_child_of_main_holds_nothing_that_is_being_sent(
     run_program: Run, step: str, linked: bool
 ) -> None:

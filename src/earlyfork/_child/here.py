@@ -16,7 +16,6 @@ from earlyfork._shared.sockets import (
     NOSIGNAL,
     POLLOUT,
     SO_LOCK_FILTER,
-    Fds,
     credentials,
     has_marks,
     poll,
@@ -99,7 +98,10 @@ def set_name(name: str) -> None:
 
 
 def tell(
-    op: int, payload: bytes, fds: Fds | None = None, sender: tuple[int, int, int] | None = None
+    op: int,
+    payload: bytes,
+    fds: list[int] | None = None,
+    sender: tuple[int, int, int] | None = None,
 ) -> None:
     """Send something up to the forker; in the name of another process if `sender` names one.
 

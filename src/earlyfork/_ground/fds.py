@@ -6,10 +6,7 @@ import os
 import stat
 from posix import close
 
-
-def open_directory(path: str | bytes | os.PathLike[str]) -> int:
-    """An fd of a directory, by which one can go there and do nothing else."""
-    return above_streams(os.open(path, getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_CLOEXEC))
+from earlyfork._ground import stack
 
 
 def open_fds() -> list[int]:
@@ -32,6 +29,16 @@ def open_fds() -> list[int]:
                 continue
             found.append(fd)
     return found
+
+
+def is_open(fd: int) -> bool:
+    """Whether a number is that of an open file."""
+    try:
+        os.fstat(fd)
+    except OSError as error:
+        stack.pass_on(error)
+        return False
+    return True
 
 
 def above_streams(fd: int) -> int:

@@ -11,7 +11,11 @@ import os
 import sys
 from posix import close, kill
 
-from earlyfork._ground.fds import above_streams
+from earlyfork._ground import stack
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Whether processes can be forked at all.
 can_fork = hasattr(os, "fork")
@@ -71,7 +75,8 @@ def send_signal(pid: int, number: int, is_same: object) -> bool:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             return False
-        except OSError:  # a kernel or sandbox without the call
+        except OSError as error:  # a kernel or sandbox without the call
+            stack.pass_on(error)
             pidfd = -1
     try:
         if not is_same():
@@ -88,9 +93,46 @@ def send_signal(pid: int, number: int, is_same: object) -> bool:
     return True
 
 
-def pidfd(pid: int) -> int:
-    """A pidfd of a process, or -1 where none can be had."""
+def pidfd_open() -> Callable[[int], int] | None:
+    """What opens a pidfd, or None where nothing does."""
+    return os.pidfd_open if has_pidfd else None
+
+
+def is_ending(pid: int) -> bool:
+    """Whether a process is on its way out already; False where that can't be seen."""
+    fields = stat_of(pid)
+    return fields is not None and bool(int(fields[6]) & _PF_EXITING)
+
+
+def parent_and_start(pid: int) -> tuple[int, float] | None:
+    """The parent of a process, and its start in seconds since the boot; None if unknown."""
+    fields = stat_of(pid)
+    if fields is None:
+        return None
+    return int(fields[1]), int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def descends(pid: int, ancestor: int) -> bool:
+    """Whether a process is a child of another one, or of one of its children, and so on."""
+    while pid > 1 and ancestor > 1 and ancestor != os.getpid():  # which forks for nobody
+        found = parent_and_start(pid)
+        if found is None:
+            return False
+        pid = found[0]
+        if pid == ancestor:
+            return True
+    return False
+
+
+#: Of the kernel's include/linux/sched.h; the same since 2.6.
+_PF_EXITING = 4
+
+
+def stat_of(pid: int) -> list[bytes] | None:
+    """What /proc says of a process, from its state on."""
     try:
-        return above_streams(os.pidfd_open(pid)) if has_pidfd else -1
-    except OSError:
-        return -1
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()
+    except OSError as error:  # gone, or no /proc
+        stack.pass_on(error)
+        return None

@@ -5,6 +5,7 @@ Frames of earlyfork's own and of the import system do not count.
 
 from __future__ import annotations
 
+import _signal
 import os
 import sys
 
@@ -56,3 +57,37 @@ def caller(depth: int) -> tuple[str, int]:
     """File and line of the code that called the function that asks."""
     frame = sys._getframe(depth + 1)
     return frame.f_code.co_filename, frame.f_lineno
+
+
+def from_handler(error: BaseException) -> bool:
+    """Whether a signal handler raised this: it says nothing of what was being done.
+
+    TimeoutError is an OSError, and a handler may raise anything.
+    """
+    codes = set()
+    for number in _signal.valid_signals():
+        handler = _signal.getsignal(number)
+        if callable(handler):  # a function, a method, or an object that is called
+            called = handler if hasattr(handler, "__code__") else type(handler).__call__
+            codes.add(getattr(called, "__code__", None))
+    at = error.__traceback__
+    while at is not None:
+        if at.tb_frame.f_code in codes:
+            return True
+        at = at.tb_next
+    return False
+
+
+def pass_on(error: BaseException) -> None:
+    """Let go through what a signal handler raised, where the system's errors are looked at."""
+    if from_handler(error):
+        raise error
+
+
+def named(error: OSError, what: str) -> OSError:
+    """The error with words for what could not be done; what a signal handler raised as it is."""
+    if from_handler(error):
+        return error
+    found = OSError(error.errno, f"{what}: {error.strerror or error}")
+    found.__cause__ = error
+    return found

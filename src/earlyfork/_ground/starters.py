@@ -9,28 +9,34 @@ from __future__ import annotations
 import os
 from posix import waitpid
 
-#: Starters whose template nobody watches any more. They are waited for by `tidy`, when earlyfork is
-#: next asked to launch something or for its status.
-_left: set[int] = set()
+#: All of them, with their exit status when they were waited for before somebody asked for it.
+_starters: dict[int, int | None] = {}
 
 
-def leave(starter: int) -> None:
-    """Let go of a starter that may still run."""
-    if collect(starter, block=False) is None:
-        _left.add(starter)
+def began(starter: int) -> None:
+    """It was executed, and is waited for when earlyfork is next asked something."""
+    _starters[starter] = None
 
 
 def tidy() -> None:
-    """Wait for the starters that were let go and have ended meanwhile."""
-    for starter in list(_left):
-        if collect(starter, block=False) is not None:
-            _left.discard(starter)
+    """Wait for those that have ended meanwhile."""
+    for starter, code in tuple(_starters.items()):
+        if code is None:
+            _starters[starter] = _wait(starter, os.WNOHANG)
 
 
-def collect(starter: int, *, block: bool) -> int | None:
-    """Wait for a starter: its exit status; None while it runs; 0 if somebody else waited for it."""
+def collect(starter: int) -> int:
+    """The exit status of a starter that is about to end; 0 if somebody else took it."""
+    code = _starters.get(starter)
+    if code is None:
+        code = _wait(starter, 0)
+    _starters.pop(starter, None)
+    return code or 0
+
+
+def _wait(starter: int, flags: int) -> int | None:
     try:
-        pid, status = waitpid(starter, 0 if block else os.WNOHANG)
+        pid, status = waitpid(starter, flags)
     except ChildProcessError:
         return 0
     return os.waitstatus_to_exitcode(status) if pid else None

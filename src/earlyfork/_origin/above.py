@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from earlyfork._child.here import here, tell
+from earlyfork._ground import stack
 from earlyfork._ground.errors import TemplateDied
+from earlyfork._owner.own import Own, pairs
 from earlyfork._owner.process import Process
-from earlyfork._owner.standbys import add_ends
 from earlyfork._owner.watch import Watch
 from earlyfork._shared import wire
-from earlyfork._shared.sockets import Fds
 
 if TYPE_CHECKING:
     from earlyfork._context import Context
@@ -31,14 +31,15 @@ class Above:
                 may not say; or the process runs alone (`run(alone=True)`).
             OSError: no fd to be had here.
         """
-        with Fds() as near, Fds() as far:
-            add_ends(near, far)
-            try:
-                tell(self._op, b"", far)
-            except OSError as error:
-                raise TemplateDied(
-                    f"no process can be asked for: {error}"
-                    if here.up < 0
-                    else f"the template of this process is gone, or hears it no more: {error}"
-                ) from error
-            return Process(near.take(), Watch(near.take(), None, None), "nested")
+        comm, watch, far = Own(), Watch(), [Own(), Own()]
+        pairs(comm, watch, *far)
+        try:
+            tell(self._op, b"", [own.fd for own in far])
+        except OSError as error:
+            stack.pass_on(error)
+            raise TemplateDied(
+                f"no process can be asked for: {error}"
+                if here.up < 0
+                else f"the template of this process is gone, or hears it no more: {error}"
+            ) from error
+        return Process(comm, watch, "nested")

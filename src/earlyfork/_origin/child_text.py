@@ -40,7 +40,8 @@ TEXTS = (
 #: Reads and runs BOOT: the code of it in an interpreter of the same version, else the source. It is
 #: short, since `ps` shows it.
 FIRST = (
-    "import os,sys,marshal as m,_frozen_importlib_external as x;"
+    "import sys\nsys.version_info<(3,10)and sys.exit('earlyfork needs Python 3.10 or later')\n"
+    "import os,marshal as m,_frozen_importlib_external as x;"
     "s,c=(os.read(int(sys.argv[1]),int(n))for n in sys.argv[3:5]);"
     "exec(m.loads(c)if c and x.MAGIC_NUMBER.hex()==sys.argv[5]else s,{})"
 )

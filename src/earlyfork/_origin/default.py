@@ -12,15 +12,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from earlyfork._child.here import ALONE, here
-from earlyfork._ground import frozen, marker, platform
+from earlyfork._ground import frozen, marker, platform, stack
 from earlyfork._ground.errors import EarlyForkError, TemplateDied
 from earlyfork._ground.stack import warn
 from earlyfork._origin import interpreter, launch
 from earlyfork._origin.above import Above
 from earlyfork._owner import inside
+from earlyfork._owner.own import Own
 from earlyfork._owner.process import Process
 from earlyfork._owner.watch import Watch
-from earlyfork._shared.quick import quick
 
 if TYPE_CHECKING:
     from earlyfork._early import Forked
@@ -32,7 +32,6 @@ class _Defaults:
     def __init__(self) -> None:
         self.lock = _thread.RLock()
         self.template: Process | Above | None = None
-        self.inode = 0
         self.executable: str | None = None
         #: Why the last template is gone; empty as soon as the user was told.
         self.death = ""
@@ -63,20 +62,27 @@ def reason() -> str:
 
 def adopt_early(forked: Forked) -> None:
     """Make a template that the main program forked the default one."""
-    _now.inode = forked.inode
     _now.template = _now.early = root_of(forked, "early")
 
 
 def root_of(forked: Forked, origin: str, main: dict[str, object] | None = None) -> Process:
     """The handle on a template that was forked off this program."""
-    watch = Watch(forked.status, None, None)
-    return inside.root(forked.comm, watch, origin, forked.baseline, main)
+    comm, watch = Own(), Watch()
+    for own, fd, file in zip(
+        (comm, watch), (forked.comm, forked.status), forked.files, strict=True
+    ):
+        try:
+            if os.path.samestat(os.fstat(fd), file):
+                own.make(int, fd)
+        except OSError as error:  # closed meanwhile
+            stack.pass_on(error)
+    return inside.root(comm, watch, origin, forked.baseline, main)
 
 
 def early_template() -> Process | None:
     """The early template, if one serves."""
     early = _now.early
-    if early is None or not _is_ours(early):
+    if early is None or not inside.is_ours(early):
         return None
     return early if inside.serves(early) else None
 
@@ -84,7 +90,7 @@ def early_template() -> Process | None:
 def load_ahead(*modules: str) -> None:
     """Have the template that serves now load what its processes may need and can't load later."""
     template = _now.template
-    if isinstance(template, Process) and _is_ours(template) and inside.serves(template):
+    if isinstance(template, Process) and inside.is_ours(template) and inside.serves(template):
         with contextlib.suppress(EarlyForkError, OSError):  # it dies: the next `new` will say so
             template.require(*modules).ready(10)
 
@@ -164,8 +170,7 @@ def launch_root(
             "it. Make `import earlyfork` the first line of its main program"
         )
     launched = launch.launch(choice, env, alone=alone)
-    watch = Watch(launched.status, None, None)
-    watch.starter = launched.starter
+    watch = launched.watch
     watch.started_by = str(choice)
     return inside.root(launched.comm, watch, "exec", launched.baseline)
 
@@ -181,7 +186,7 @@ def default_template() -> Process | Above:
     """The default template, launched if need be."""
     template = _now.template
     if isinstance(template, Process):
-        if _is_ours(template):
+        if inside.is_ours(template):
             return template
         lose(template)
     elif template is not None:
@@ -198,16 +203,6 @@ def default_template() -> Process | Above:
         return _now.template
 
 
-def _is_ours(template: Process) -> bool:
-    """Whether the template's fd is its socket still: somebody may have closed all of the host's."""
-    if quick is not None:
-        return bool(quick.inode(inside.comm_fd(template)) == _now.inode)
-    try:
-        return os.fstat(inside.comm_fd(template)).st_ino == _now.inode
-    except OSError:
-        return False
-
-
 def lose(template: Process | Above) -> None:
     """Drop a default template that turned out to be dead, if nobody else did so meanwhile."""
     with _now.lock:
@@ -222,7 +217,7 @@ def _lose(template: Process | Above) -> None:
         _now.template = None
         _now.death = "the template that this process came from is gone"
         return
-    if _is_ours(template):
+    if inside.is_ours(template):
         watch = inside.watch_of(template)
         with contextlib.suppress(EarlyForkError):
             watch.refresh()
@@ -245,7 +240,6 @@ def _lose(template: Process | Above) -> None:
 
 def _replace() -> None:
     root = launch_root()
-    _now.inode = os.fstat(inside.comm_fd(root)).st_ino
     _now.template = root
     if _now.death:
         text, _now.death = _now.death, ""
@@ -270,7 +264,7 @@ def launchable(path: str | os.PathLike[str]) -> str:
 def default_comm() -> int:
     """The fd of the socket to the default template, which a snapshot inherits; -1 without one."""
     template = _now.template
-    if isinstance(template, Process) and _is_ours(template):
+    if isinstance(template, Process) and inside.is_ours(template):
         return inside.comm_fd(template)
     return -1
 

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from earlyfork import _context
 from earlyfork._ground import frozen
-from earlyfork._ground.fds import above_streams, open_directory
 from earlyfork._ground.stack import warn
 from earlyfork._owner import inside
+from earlyfork._owner.own import open_directory, owned
 from earlyfork._shared import payloads, wire
-from earlyfork._shared.sockets import Fds
 from earlyfork._shared.surroundings import env_changes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from earlyfork._context import Context
+    from earlyfork._owner.own import Own
     from earlyfork._owner.process import Process
 
 
@@ -79,7 +79,7 @@ def hand_over(
     process: Process,
     baseline: Context,
     env: dict[bytes, bytes],
-    folder: int,
+    folder: Own | None,
     *,
     is_forked: bool = True,
 ) -> None:
@@ -89,7 +89,7 @@ def hand_over(
         process: the new process, which was told nothing yet.
         baseline: the surroundings that its template was made with.
         env: the environment that the process shall have.
-        folder: an fd of its working directory, owned from here on; -1: the caller's directory.
+        folder: its working directory, which is owned from here on; None: the caller's.
         is_forked: whether the template was made some time ago, and not for this process alone.
 
     Warns:
@@ -102,25 +102,24 @@ def hand_over(
             _warn_of_late(baseline.env, env, [name for name, _ in changes])
     is_elsewhere = _context.directory_identity("/") != baseline.root  # chroot
     if is_elsewhere:
-        inside.add(process, wire.CHROOT, b"", open_directory("/"))
-    if folder >= 0:
-        inside.add(process, wire.CWD, b"", folder)
+        inside.add(process, wire.CHROOT, b"", (open_directory("/"),))
+    if folder is not None:
+        inside.add(process, wire.CWD, b"", (folder,))
     else:
         cwd = _context.directory_identity(".")
         if (is_elsewhere or cwd != baseline.cwd) and cwd is not None:
-            inside.add(process, wire.CWD, b"", open_directory("."))
+            inside.add(process, wire.CWD, b"", (open_directory("."),))
     if sys.path != baseline.path and not frozen.owns_path():
         entries = [os.fsencode(str(entry)) for entry in sys.path]
         inside.add(process, wire.PATH, payloads.pack_path(entries))
     stdio = _context.stdio_identity()
     if stdio != baseline.stdio:
         kinds = bytearray([payloads.KEEP] * 3)
-        with Fds() as fds:
-            for number, (now, then) in enumerate(zip(stdio, baseline.stdio, strict=True)):
-                if now is None:
-                    kinds[number] = payloads.NULL
-                elif now != then:
-                    kinds[number] = payloads.NEXT_FD
-                    fds.append(above_streams(os.dup(number)))
-            inside.add(process, wire.STDIO, bytes(kinds), *fds)
-            fds.clear()
+        fds = []
+        for number, (now, then) in enumerate(zip(stdio, baseline.stdio, strict=True)):
+            if now is None:
+                kinds[number] = payloads.NULL
+            elif now != then:
+                kinds[number] = payloads.NEXT_FD
+                fds.append(owned(os.dup, number))
+        inside.add(process, wire.STDIO, bytes(kinds), fds)

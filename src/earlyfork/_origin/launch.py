@@ -14,12 +14,14 @@ import os
 import sys
 
 from earlyfork import _context
-from earlyfork._ground import frozen, marker, starters
+from earlyfork._ground import frozen, marker, stack, starters
 from earlyfork._ground.errors import LaunchError
-from earlyfork._ground.fds import above_streams, open_fds
+from earlyfork._ground.fds import is_open, open_fds
 from earlyfork._origin import child_text
+from earlyfork._owner.own import Own, lent, owned
+from earlyfork._owner.watch import Watch
 from earlyfork._shared.posix import is_replaced, posix_spawn
-from earlyfork._shared.sockets import Fds, comm_pair, stream_on, stream_pair
+from earlyfork._shared.sockets import comm_ends, status_ends
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -35,11 +37,11 @@ NEEDED = ("close", "read", "waitpid")
 class Launched:
     """The launching side's ends of a root template, and the process that was executed for it."""
 
-    __slots__ = ("baseline", "comm", "starter", "status")
+    __slots__ = ("baseline", "comm", "watch")
 
     def __init__(self) -> None:
         self.baseline = _context.Context()
-        self.starter = self.comm = self.status = -1
+        self.comm, self.watch = Own(), Watch()
 
 
 def launch(choice: Choice, env: dict[str, str] | None = None, *, alone: bool = False) -> Launched:
@@ -58,46 +60,37 @@ def launch(choice: Choice, env: dict[str, str] | None = None, *, alone: bool = F
     try:
         return _start(choice, env, alone=alone)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(error.errno, f"{choice} can't be launched: {reason}") from error
+        raise stack.named(error, f"{choice} can't be launched") from error.__cause__
 
 
 def _start(choice: Choice, env: dict[str, str] | None, *, alone: bool) -> Launched:
     result = Launched()
-    with Fds() as near, Fds() as far:
-        for make in (comm_pair, stream_pair):
-            ends = make()
-            near.append(above_streams(ends[0]))
-            far.append(above_streams(ends[1]))
-        for container in (near, far):
-            os.set_blocking(container[1], False)
-        environment = dict(os.environ) if env is None else dict(env)
-        own_directory = choice.frozen and frozen.wants_own_directory(environment)
-        boot = b""
-        if choice.frozen:
-            command = [choice.path]
-            environment = frozen.launch_environment(environment)
-            environment[marker.MARKER] = marker.make(*far, own_directory=own_directory)
-        else:
-            environment = frozen.plain_environment(environment)
-            boot, arguments = child_text.boot(*far)
-            command = [choice.path, *interpreter_flags(), *arguments]
-        pid = _execute(choice, command, environment, far)
-        if not own_directory:
-            result.starter = pid
-        else:  # the starter is the app's bootloader, which stays as long as the app's directory
-            starters.leave(pid)
-        far.close()
-        if boot:  # to be read when it has started
-            try:
-                raw = {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}
-                result.baseline.env = raw
-                _send_all(near[0], b"".join((boot, *child_text.modules(raw, alone=alone))))
-            except BaseException:  # no memory, Ctrl-C: the interpreter sees no more text, and ends
-                starters.leave(pid)
-                raise
-        result.comm, result.status = near
-        near.clear()
+    far = []
+    for near, make in ((result.comm, comm_ends), (result.watch, status_ends)):
+        ends = make()
+        near.make(ends[0].detach)
+        far.append(owned(ends[1].detach))
+    numbers = [end.fd for end in far]
+    environment = dict(os.environ) if env is None else dict(env)
+    own_directory = choice.frozen and frozen.wants_own_directory(environment)
+    boot = b""
+    if choice.frozen:
+        command = [choice.path]
+        environment = frozen.launch_environment(environment)
+        environment[marker.MARKER] = marker.make(*numbers, own_directory=own_directory)
+    else:
+        environment = frozen.plain_environment(environment)
+        boot, arguments = child_text.boot(*numbers)
+        command = [choice.path, *interpreter_flags(), *arguments]
+    pid = _execute(choice, command, environment, numbers)
+    if not own_directory:  # else it is its bootloader, which stays as long as the directory
+        result.watch.starter = pid
+    for end in far:
+        end.close()
+    if boot:  # to be read when it has started; who reads but the beginning sees its end, and ends
+        raw = {os.fsencode(k): os.fsencode(v) for k, v in environment.items()}
+        result.baseline.env = raw
+        _send_all(result.comm, b"".join((boot, *child_text.modules(raw, alone=alone))))
     return result
 
 
@@ -105,23 +98,29 @@ def _execute(choice: Choice, command: list[str], env: dict[str, str], fds: list[
     """Execute a command that inherits these fds; its pid, by which somebody must wait for it."""
     import subprocess  # here, since most programs never get here
 
+    # A stream that is close-on-exec (one that was closed and opened again) is passed on, too.
+    fds = [*filter(is_open, range(3)), *fds]
     try:
         # gevent's lets other greenlets run, who may want to launch as well; and its os.close does
         # not close before that, but `subprocess` waits for what it has closed.
         if is_replaced(subprocess, "Popen") or any(is_replaced(os, name) for name in NEEDED):
-            return _spawn(command, env, fds)
-        with _not_debugged():
-            process = subprocess.Popen(command, env=env, pass_fds=fds)
+            pid = _spawn(command, env, fds)
+        else:
+            with _not_debugged():
+                process = subprocess.Popen(command, env=env, pass_fds=fds)
+            pid = process.pid
+            process.returncode = 0  # so that nobody but `starters` waits for it
     except RuntimeError as error:  # in a subinterpreter that may not
         raise LaunchError(f"{choice} can't be executed: {error}") from error
     except OSError as error:
+        stack.pass_on(error)
         if error.filename is None:  # not the file's fault: no process, no memory, no fd
             raise
         raise LaunchError(
             f"{choice} can't be executed: {error.strerror} (errno {error.errno})"
         ) from error
-    process.returncode = 0  # so that nobody but `starters` waits for it
-    return process.pid
+    starters.began(pid)
+    return pid
 
 
 @contextlib.contextmanager
@@ -166,15 +165,13 @@ def interpreter_flags() -> list[str]:
     return flags
 
 
-def _send_all(fd: int, data: bytes) -> None:
+def _send_all(end: Own, data: bytes) -> None:
     """Send the child's text; an interpreter that is gone already is noticed elsewhere."""
-    sock = stream_on(fd)
+    sock = lent(end)
     try:
         # All of it must fit into the socket, or this would wait until the interpreter reads. Linux
         # doubles what is asked for, up to a limit: 426 kB where that was never changed.
         sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, len(data))
         sock.sendall(data, getattr(_socket, "MSG_NOSIGNAL", 0))
-    except (BrokenPipeError, ConnectionResetError):
-        return
-    finally:
-        sock.detach()
+    except (BrokenPipeError, ConnectionResetError) as error:
+        stack.pass_on(error)

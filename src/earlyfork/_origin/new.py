@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from earlyfork import _context
+from earlyfork._child.here import here
 from earlyfork._ground.errors import LaunchError, TemplateDied
-from earlyfork._ground.fds import open_directory
 from earlyfork._origin import default
 from earlyfork._origin.above import Above
 from earlyfork._origin.handover import checked_environment, hand_over
 from earlyfork._owner import inside
+from earlyfork._owner.own import open_directory
 from earlyfork._shared import wire
-from earlyfork._shared.posix import close
 from earlyfork._shared.quick import quick
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def new(
     From AnyEvent::Fork's `new`.
     """
     raw = _context.raw_environment() if env is None else checked_environment(env)
-    folder = -1 if cwd is None else open_directory(cwd)
+    folder = None if cwd is None else open_directory(cwd)
     while True:
         template = default.default_template()
         try:
@@ -60,14 +60,10 @@ def new(
         except TemplateDied:
             default.lose(template)
             continue
-        except BaseException:
-            if folder >= 0:
-                close(folder)
-            raise
         break
     baseline = template.baseline if isinstance(template, Above) else inside.baseline(template)
     assert baseline is not None
-    if folder >= 0 or not baseline.holds(raw):
+    if folder is not None or not baseline.holds(raw):
         hand_over(process, baseline, raw, folder)
     return process
 
@@ -101,14 +97,9 @@ def new_exec(
         return new(env=env, cwd=cwd)
     path = None if executable is None else default.launchable(executable)
     raw = _context.raw_environment() if env is None else checked_environment(env)
-    folder = -1 if cwd is None else open_directory(cwd)
-    try:
-        root = default.launch_root(path, None if env is None else dict(env), alone=True)
-        process = _first_of(root)
-    except BaseException:
-        if folder >= 0:
-            close(folder)
-        raise
+    folder = None if cwd is None else open_directory(cwd)
+    root = default.launch_root(path, None if env is None else dict(env), alone=True)
+    process = _first_of(root)
     hand_over(process, inside.baseline(root), raw, folder, is_forked=False)
     return process
 
@@ -135,6 +126,10 @@ def sibling() -> Process:
             gone.
         OSError: no fd to be had here.
     """
+    if not here.kind:
+        raise TemplateDied(
+            "this process was not made by earlyfork, so it has no forker to ask; use new()"
+        )
     return Above(None, wire.SIBLING).fork()
 
 
@@ -157,4 +152,4 @@ def new_from_fh(fh: socket.socket) -> Process:
         raise ValueError("new_from_fh was given a closed socket")
     if fh.family != socket.AF_UNIX or fh.type != socket.SOCK_STREAM:
         raise ValueError(f"new_from_fh takes the socket that to_fh() gave, not {fh!r}")
-    return inside.adopt(fh.detach())
+    return inside.adopt(fh.detach)

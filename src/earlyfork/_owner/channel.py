@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import _socket
 import _thread
-import contextlib
 import socket
+import weakref
 from typing import TYPE_CHECKING
 
+from earlyfork._ground import stack
 from earlyfork._ground.errors import ProcessStateError
+from earlyfork._owner.own import Own, Owns, closed_by_program, lent, socket_of
 from earlyfork._shared import wire
-from earlyfork._shared.posix import close
-from earlyfork._shared.quick import quick
-from earlyfork._shared.sockets import NOSIGNAL, Fds, rights, stream_on
+from earlyfork._shared.sockets import NOSIGNAL, rights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     from earlyfork._owner.watch import Watch
 
@@ -30,25 +30,39 @@ FLUSH_FDS = 64
 SENT_WHOLE = 4096
 
 
+def sends_whole() -> bool:
+    """Whether a batch may be sent by a socket of the program's own kind.
+
+    gevent's lets other greenlets run in the middle of a batch: their own could then begin in there,
+    and the lock that keeps others out knows threads. A default timeout would end one half way.
+    """
+    return socket.socket.__module__ == "socket" and socket.getdefaulttimeout() is None
+
+
 class Channel:
     """Comm as seen from the owner, and the state of the handle: it follows from what was sent."""
 
     # Defaults on the class, since making a process must cost little.
     _state = wire.OPEN
-    _sock: _socket.socket | None = None  # made of the fd when something is sent
-    _out: list[bytes] | None = None  # frames not sent yet, and their fds
-    _fds: Fds | None = None
-    #: Fds that are being sent: a child of the host that forks itself just then must close them.
-    _in_flight: tuple[Fds, ...] = ()
+    _out: list[tuple[bytes, Sequence[Own]]] | None = None  # frames not sent yet, and their fds
+    #: What is being sent: a child of the host that forks itself just then must close it.
+    _in_flight: tuple[weakref.ref[Owns], ...] = ()
     _size = 0
+    _files = 0  # of the fds in `_out`
     _generation = 0  # how many frames have changed the process
     _broken = False
+    _end = Own()  # of none yet, if an exception comes while this is made
 
-    def __init__(self, comm: int, watch: Watch) -> None:
+    def __init__(self, comm: Own, watch: Watch) -> None:
         """Own `comm`, the near end of the process's socket."""
-        self._comm = comm
+        self._end = comm
         self._watch = watch
         self._lock = _thread.RLock()  # a signal handler may make processes, too
+
+    @property
+    def _comm(self) -> int:
+        """The fd of the socket, or -1."""
+        return self._end.fd
 
     def _may(self, op: int) -> str:
         """The state after `op`, if that may be sent or done now."""
@@ -70,25 +84,23 @@ class Channel:
         what = "run again" if op == wire.RUN else "prepared or forked any more"
         return ProcessStateError(f"{self!r} can't be {what}")
 
-    def _add(self, op: int, payload: bytes, *fds: int) -> None:
+    def _add(self, op: int, payload: bytes, fds: Sequence[Own] = ()) -> None:
         """Queue one frame; its fds are owned from here on."""
-        try:
-            self._may(op)
-        except ProcessStateError:
-            Fds(fds).close()
-            raise
+        self._may(op)
         with self._lock:
-            if op in wire.CHANGES:
-                self._generation += 1
             bulk = b""
             if len(payload) >= wire.BULK_FROM:
                 payload, bulk = b"", payload
-            if self._out is None or self._fds is None:
-                self._out, self._fds, self._size = [], Fds(), 0
-            self._out.append(wire.frame(op, payload))
+            if self._out is None:
+                self._size = self._files = 0
+                self._out = []
             self._size += len(payload)
-            self._fds += fds
-            if bulk or self._size > FLUSH_FROM or len(self._fds) > FLUSH_FDS:
+            self._files += len(fds)
+            if op in wire.CHANGES:
+                # First: a standby too few is the better mistake, should an exception come between.
+                self._generation += 1
+            self._out.append((wire.frame(op, payload), fds))
+            if bulk or self._size > FLUSH_FROM or self._files > FLUSH_FDS:
                 self._flush_locked(bulk)
 
     def _flush(self) -> None:
@@ -96,84 +108,100 @@ class Channel:
             with self._lock:
                 self._flush_locked()
 
-    def _flush_locked(self, bulk: bytes = b"") -> None:
-        out, fds = self._out or [], self._fds or Fds()
-        self._out = self._fds = None
-        head = wire.batch(b"".join(out), len(fds), len(bulk))
-        if not fds:
-            self._send(head, fds, bulk)
-            return
-        with self._flight(fds):
-            self._send(head, fds, bulk)
+    def _flush_locked(
+        self,
+        bulk: bytes = b"",
+        last: tuple[tuple[bytes, Sequence[Own]], ...] = (),
+        sock: socket.socket | None = None,
+        into: list[int] | None = None,
+    ) -> None:
+        """Send what waits, and what was not queued before because it ends the conversation."""
+        out = self._out or []
+        sent = [] if into is None else into
+        fds = Owns([own for _, owns in (*out, *last) for own in owns])
+        try:
+            if fds:
+                self._in_flight += (weakref.ref(fds),)
+            self._out = None
+            if out or last:
+                body = b"".join([frame for frame, _ in (*out, *last)])
+                self._send(wire.batch(body, len(fds), len(bulk)), fds, bulk, sock, sent)
+        except BaseException:
+            if not sent:  # interrupted: it waits for the next occasion
+                self._out = [*out, *(self._out or ())]
+            raise
 
-    @contextlib.contextmanager
-    def _flight(self, fds: Fds | None = None) -> Iterator[Fds]:
-        """A container of fds that are being sent; at the end, what is still in it is closed.
+    def _send(
+        self,
+        head: bytes,
+        fds: Sequence[Own] = (),
+        bulk: bytes = b"",
+        sock: socket.socket | None = None,
+        into: list[int] | None = None,
+    ) -> None:
+        """Send one batch; a process that is gone misses it, and says elsewhere why it is gone.
 
-        A child of the host that forks itself meanwhile closes it as well (`inside.begin_anew`).
+        Args:
+            head: the batch up to its bulk.
+            fds: what goes with it; stays its owners'.
+            bulk: what comes after the head.
+            sock: the socket, if it was taken out of its owner already.
+            into: something is added here as soon as anything was sent.
+
+        Raises:
+            ProcessStateError: this program closed the socket, or one of the fds.
         """
-        fds = Fds() if fds is None else fds
-        self._in_flight += (fds,)
+        sent = [] if into is None else into
+        if sock is None:
+            self._check_end()
+        by = lent(self._end) if sock is None else sock
         try:
-            yield fds
-        finally:
-            self._in_flight = tuple(other for other in self._in_flight if other is not fds)
-            fds.close()
-
-    def _send(self, head: bytes, fds: list[int], bulk: bytes = b"") -> None:
-        """Send one batch; a process that is gone misses it, and says elsewhere why it is gone."""
-        sock = self._socket()
-        try:
+            # The number of bytes comes into the list in the same step in which they are sent.
             if fds or bulk:
-                sent = sock.sendmsg([head, bulk], rights(fds) if fds else (), NOSIGNAL)
+                numbers = self._numbers(fds)
+                sent.extend(map(by.sendmsg, ((head, bulk),), (numbers,), (NOSIGNAL,)))
             else:
-                sent = sock.send(head, NOSIGNAL)
-            if sent < len(head):
-                sock.sendall(head[sent:], NOSIGNAL)
-                sent = len(head)
-            if bulk and sent < len(head) + len(bulk):
-                sock.sendall(memoryview(bulk)[sent - len(head) :], NOSIGNAL)
-        except (BrokenPipeError, ConnectionResetError):
+                sent.extend(map(by.send, (head,), (NOSIGNAL,)))
+            done = sent[0]
+            if done < len(head):
+                by.sendall(head[done:], NOSIGNAL)
+                done = len(head)
+            if bulk and done < len(head) + len(bulk):
+                by.sendall(memoryview(bulk)[done - len(head) :], NOSIGNAL)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            stack.pass_on(error)
             self._broken = True
         except BaseException:
             # Interrupted. A small batch is sent whole or not at all; of a large one the other side
             # may have half, and would wait for the rest.
             if len(head) + len(bulk) > SENT_WHOLE:
                 self._broken = True
-                sock.shutdown(_socket.SHUT_RDWR)
+                by.shutdown(_socket.SHUT_RDWR)
             raise
+        if fds:
+            self._in_flight = ()
+
+    def _numbers(self, fds: Sequence[Own]) -> list[tuple[int, int, bytes]]:
+        """The ancillary data of fds that are still the same."""
+        if not all(own.is_own() for own in fds):
+            self._broken = True
+            raise closed_by_program(f"a file for {self!r}")
+        return rights([own.fd for own in fds]) if fds else []
+
+    def _is_ours(self) -> bool:
+        """Whether the socket is still its own: somebody may have closed all fds of the host."""
+        return self._end.is_own()
+
+    def _check_end(self) -> None:
+        if not self._end.is_own():
+            raise closed_by_program(f"the socket of {self!r}")
 
     def _give_sock(self) -> socket.socket:
         """The socket, which is its taker's from here on."""
-        sock = self._socket()
-        self._sock, self._comm = None, -1
-        if type(sock) is _socket.socket:
-            sock = socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, sock.detach())
-        return sock  # type: ignore[return-value]
-
-    def _socket(self) -> _socket.socket:
-        sock = self._sock
-        if sock is None:
-            if socket.socket.__module__ != "socket" or socket.getdefaulttimeout() is not None:
-                # gevent's lets other greenlets run in the middle of a batch. Its own batch could
-                # then begin in there, or in a fork: the lock that keeps others out knows threads.
-                # And a timeout would end a batch half way.
-                sock = stream_on(self._comm)
-            elif quick is None:
-                sock = socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, self._comm)
-            else:
-                sock = quick.open_socket(socket.socket, self._comm)
-            self._sock = sock
-        return sock
+        self._check_end()
+        return socket_of(socket.socket, self._end)
 
     def _release(self) -> None:
         """Close the socket, and drop what was not sent."""
-        sock, comm = self._sock, self._comm
-        self._sock, self._comm = None, -1
-        if sock is not None:
-            sock.close()
-        elif comm >= 0:
-            close(comm)
-        if self._fds:
-            self._fds.close()
         self._out = None
+        self._end.close()

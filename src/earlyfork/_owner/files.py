@@ -19,13 +19,11 @@ import gc
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from earlyfork._ground.fds import above_streams
+from earlyfork._ground import stack
+from earlyfork._owner.own import Own, owned
 from earlyfork._shared import payloads
-
-if TYPE_CHECKING:
-    from earlyfork._shared.sockets import Fds
 
 #: The layers of a file, as the other side is told them.
 BUFFERED = {
@@ -36,8 +34,8 @@ BUFFERED = {
 NEWLINES = ("", "\n", "\r", "\r\n")
 
 
-def describe(file: object, into: Fds) -> bytes:
-    """What a file is, in words that travel; a duplicate of its fd is added to `into`.
+def describe(file: object) -> tuple[bytes, Own]:
+    """What a file is, in words that travel, and a duplicate of its fd.
 
     Raises:
         TypeError: this has no fd, or keeps state in this process that can't travel.
@@ -47,17 +45,17 @@ def describe(file: object, into: Fds) -> bytes:
     fd, words = _fd_and_words(file)
     try:
         # F_DUPFD_CLOEXEC, and never one of the standard streams
-        duplicate = os.dup(fd)
+        duplicate = owned(os.dup, fd)
     except OSError as error:
         import errno
 
+        stack.pass_on(error)
         if error.errno == errno.EBADF:
             raise ValueError(f"{file!r} can't be sent: fd {fd} is not open") from error
-        raise OSError(error.errno, f"{file!r} can't be sent: {error.strerror}") from error
+        raise stack.named(error, f"{file!r} can't be sent") from error.__cause__
     except OverflowError as error:
         raise ValueError(f"{file!r} is no fd") from error
-    into.append(above_streams(duplicate))
-    return payloads.pack_words(words)
+    return payloads.pack_words(words), duplicate
 
 
 def _fd_and_words(file: Any) -> tuple[int, tuple[str, ...]]:
@@ -107,12 +105,14 @@ def _fd_of(file: Any) -> int:
     try:
         fd = file.fileno()
     except (OSError, ValueError) as error:
+        stack.pass_on(error)
         raise ValueError(f"{file!r} can't be sent: {error}") from error
     if not isinstance(fd, int) or fd < 0:
         raise ValueError(f"{file!r} can't be sent: it is closed")
     try:
         os.fstat(fd)
     except OSError as error:
+        stack.pass_on(error)
         raise ValueError(f"{file!r} can't be sent: {error}") from error
     return fd
 
@@ -167,6 +167,7 @@ def _position(file: Any, buffered: Any) -> str:
             file.seek(place)  # a text file lets go of text that it has read ahead
             return str(place)
         except OSError as error:
+            stack.pass_on(error)
             raise ValueError(
                 f"{file!r} can't be sent: {error}; read lines with readline(), not in a loop"
             ) from error

@@ -9,21 +9,24 @@ from __future__ import annotations
 import _thread
 from typing import TYPE_CHECKING
 
-from earlyfork._ground.fds import above_streams
+from earlyfork._owner.own import owned
 from earlyfork._owner.process import Process, handles
-from earlyfork._owner.watch import Watch
+from earlyfork._owner.taken_up import TakenUp
 from earlyfork._shared import wire
-from earlyfork._shared.sockets import Fds, status_pair
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from earlyfork._context import Context
+    from earlyfork._owner.own import Own
+    from earlyfork._owner.watch import Watch
 
 
 # -- making one -----------------------------------------------------------------------------------
 
 
 def root(
-    comm: int,
+    comm: Own,
     watch: Watch,
     origin: str,
     baseline: Context,
@@ -32,7 +35,7 @@ def root(
     """The handle on a root template.
 
     Args:
-        comm: the near end of its socket, which the handle owns from here on.
+        comm: the near end of its socket, which the handle owns from here on, if there is one.
         watch: what sees it end.
         origin: "early", "exec" or "snapshot".
         baseline: the surroundings that it was made with.
@@ -60,30 +63,28 @@ def only_one_of(template: Process) -> Process:
     return process
 
 
-def adopt(comm: int) -> Process:
+def adopt(detach: Callable[[], int]) -> Process:
     """The handle on a prepared process that another process handed over.
 
     Args:
-        comm: the near end of its socket, which the handle owns from here on.
+        detach: gives the near end of its socket up, which the handle owns from here on.
 
     Raises:
         OSError: no fd to be had here.
     """
-    with Fds((comm,)) as near, Fds() as far:
-        near_status, far_status = map(above_streams, status_pair())
-        near.append(near_status)
-        far.append(far_status)
-        process = Process(near.take(), Watch(near.take(), None, None), "taken up")
-        # Whether it has clones can't be known here; if so, one more clone must run in its stead.
-        process._cloned = True
-        process._add(wire.ADOPT, b"", far.take())
-        process._flush()
+    watch = TakenUp()
+    status = watch.begin()
+    process = Process(owned(detach), watch, "taken up")
+    # Whether it has clones can't be known here; if so, one more clone must run in its stead.
+    process._cloned = True
+    process._add(wire.ADOPT, b"", (status,))
+    process._flush()
     return process
 
 
-def add(process: Process, op: int, payload: bytes, *fds: int) -> None:
+def add(process: Process, op: int, payload: bytes, fds: Sequence[Own] = ()) -> None:
     """Queue a frame; its fds are owned from here on."""
-    process._add(op, payload, *fds)
+    process._add(op, payload, fds)
 
 
 # -- asking ---------------------------------------------------------------------------------------
@@ -98,6 +99,11 @@ def living() -> list[Process]:
 def comm_fd(process: Process) -> int:
     """The fd of the process's socket, which stays the handle's; -1 if it has none any more."""
     return process._comm
+
+
+def is_ours(process: Process) -> bool:
+    """Whether the process's socket is still its own: somebody may have closed all fds."""
+    return process._is_ours()
 
 
 def baseline(process: Process) -> Context:
@@ -121,8 +127,8 @@ def serves(process: Process) -> bool:
 
 def own_fds(process: Process) -> set[int]:
     """Fds that are this handle's, and nobody's leak."""
-    found = {process._comm, *(process._fds or ())}
-    found.update(*process._in_flight)
+    found = {process._comm}
+    found.update(own.fd for _, owns in process._out or () for own in owns)
     if process._standbys is not None:
         found |= process._standbys.own_fds()
     return found | process._watch.own_fds()
@@ -140,24 +146,26 @@ def begin_anew(process: Process, parent: int) -> None:
     if process._standbys is not None:
         process._standbys.begin_anew()
     process._watch.foreign = process._watch.foreign or parent
-    for fds in process._in_flight:
-        fds.close()
+    for reference in process._in_flight:
+        for own in reference() or ():
+            own.close()
     process._in_flight = ()
     if process._state != wire.ROOT:
+        for _, owns in process._out or ():
+            for own in owns:
+                own.close()
         process._release()
-        process._fds = None
 
 
 def disown(process: Process) -> None:
     """Forget fds that somebody else closed, whose numbers may be other files by now."""
-    if process._sock is not None:
-        process._sock.detach()
+    process._end.release()
     if process._standbys is not None:
         process._standbys.detach()
-    process._sock = process._standbys = process._out = None
-    if process._fds is not None:
-        process._fds = Fds()
-    process._comm = -1
+    for _, owns in process._out or ():
+        for own in owns:
+            own.release()
+    process._standbys = process._out = None
     process._watch.disown()
     process._state = wire.NEXT[process._state, wire.CLOSE]
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from earlyfork._ground import platform
-from earlyfork._ground.fds import above_streams
+from earlyfork._ground import platform, stack
+from earlyfork._owner.own import Own, open_pidfd, stream_ends
 from earlyfork._shared import payloads
-from earlyfork._shared.sockets import stream_pair
 
 if TYPE_CHECKING:
     from earlyfork._owner.watch import Watch
-    from earlyfork._shared.sockets import Fds
 
 #: The watches of all linked processes that may live.
 watches: set[Watch] = set()
@@ -24,7 +22,7 @@ watches: set[Watch] = set()
 _dropped: set[Watch] = set()
 
 
-def link(watch: Watch, fds: Fds) -> bytes:
+def link(watch: Watch, fds: list[Own]) -> bytes:
     """How a process is to be linked; the fds by which others see our end are added to `fds`.
 
     Raises:
@@ -33,14 +31,15 @@ def link(watch: Watch, fds: Fds) -> bytes:
     kind = payloads.LINKED
     try:
         if platform.has_deadly_sockets:
-            fds += map(above_streams, stream_pair())
-            watch.line = above_streams(os.dup(fds[1]))
+            fds += stream_ends()
+            watch.hold_line(fds[1])
             kind = payloads.SECOND_LINE
+        watches.add(watch)  # now, since a child of the host must let go of it
+        pidfd = Own()
+        open_pidfd(pidfd, os.getpid())
     except OSError as error:
-        raise OSError(error.errno, f"nothing linked can be run: {error.strerror}") from error
-    watches.add(watch)  # now, since a child of the host must let go of it
-    pidfd = platform.pidfd(os.getpid())
-    if pidfd >= 0:
+        raise stack.named(error, "nothing linked can be run") from error.__cause__
+    if pidfd.fd >= 0:
         fds.append(pidfd)
     return kind
 

@@ -10,6 +10,7 @@ import signal
 import sys
 from types import ModuleType
 
+from earlyfork._ground import stack
 from earlyfork._shared import payloads, wire
 
 
@@ -110,7 +111,7 @@ def pack_argument(value: object) -> tuple[int, bytes]:
     try:
         op, data = payloads.pack_value(value)
     except Exception as error:
-        if not _says_no_pickle(error):
+        if stack.from_handler(error) or not _says_no_pickle(error):
             raise  # out of a signal handler, or out of the value's own code
         hint = "; files and sockets go with send_fh()" if hasattr(value, "fileno") else ""
         raise TypeError(

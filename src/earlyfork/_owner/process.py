@@ -18,7 +18,7 @@ from earlyfork._ground import platform, stack
 from earlyfork._ground.errors import ProcessStateError, RemoteError
 from earlyfork._owner import linked as links
 from earlyfork._owner import standbys
-from earlyfork._owner.channel import Channel
+from earlyfork._owner.channel import Channel, sends_whole
 from earlyfork._owner.files import describe
 from earlyfork._owner.names import (
     check_dotted,
@@ -28,11 +28,11 @@ from earlyfork._owner.names import (
     signal_number,
     target_name,
 )
+from earlyfork._owner.own import Owns
 from earlyfork._owner.standbys import Standbys
 from earlyfork._owner.watch import Watch
 from earlyfork._shared import payloads, wire
 from earlyfork._shared.posix import Clock
-from earlyfork._shared.sockets import Fds
 
 if TYPE_CHECKING:
     import socket
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from earlyfork._context import Context
+    from earlyfork._owner.own import Own
 
 _tokens = itertools.count(1)
 #: The batch that runs a function by its name and nothing else, for names seen before.
@@ -73,7 +74,7 @@ class Process(Channel):
     #: The main program's own names, if they are there.
     _main: dict[str, object] | None = None
 
-    def __init__(self, comm: int, watch: Watch, origin: str) -> None:
+    def __init__(self, comm: Own, watch: Watch, origin: str) -> None:
         """Own `comm`, the near end of the process's socket."""
         super().__init__(comm, watch)
         #: "early", "exec", "snapshot" or "taken up".
@@ -180,9 +181,8 @@ class Process(Channel):
         self._may(wire.FD)
         if not platform.can_send_fds:
             raise NotImplementedError("file handles can't be passed on this system")
-        with Fds() as unsent:
-            for words in [describe(file, unsent) for file in files]:
-                self._add(wire.FD, words, unsent.take())
+        for words, duplicate in [describe(file) for file in files]:
+            self._add(wire.FD, words, (duplicate,))
         return self
 
     def send_arg(self, *values: object) -> Process:
@@ -236,9 +236,11 @@ class Process(Channel):
         return self._standbys
 
     def _close_standbys(self) -> None:
-        found, self._standbys = self._standbys, None
+        found = self._standbys
         if found is not None:
-            found.close()
+            if not self._is_ours():
+                found.detach()  # a pidfd can't tell whether it is still its own
+            self._standbys = None
 
     def _release(self) -> None:
         self._close_standbys()
@@ -316,37 +318,57 @@ class Process(Channel):
         after = self._may(wire.RUN)
         if self._cloned:
             return self._run_clone(name, linked=linked, alone=alone)
-        if linked or alone or self._out:
-            self._run_with_frames(name, linked=linked, alone=alone)
-        else:
-            self._send(run_batch(name), [])
-        self._state = after
-        self._target = name
-        return self._give_sock()
+        sent: list[int] = []
+        sock = self._give_sock() if sends_whole() else None
+        try:
+            if linked or alone or self._out:
+                self._run_with_frames(name, sock, sent, linked=linked, alone=alone)
+            else:
+                self._send(run_batch(name), sock=sock, into=sent)
+            if sock is None:
+                sock = self._give_sock()
+            self._state = after
+            self._target = name
+            return sock
+        except BaseException:
+            if sent or self._broken:  # interrupted: it runs, and sees the end of its socket
+                self._state = after
+                self._target = name
+                if sock is not None:
+                    sock.close()
+                self._end.close()
+            elif sock is not None:
+                self._end.make(sock.detach)
+            raise
 
-    def _run_with_frames(self, name: str, *, linked: bool, alone: bool) -> None:
-        if not linked:
-            self._add(wire.RUN, payloads.pack_run(name, alone=alone))
-            self._flush()
-            return
-        with self._flight() as fds:
-            kind = links.link(self._watch, fds)
-            try:
-                self._add(wire.RUN, payloads.pack_run(name, kind, alone=alone), *fds)
-                fds.clear()
-                self._flush()
-            except BaseException:
+    def _run_with_frames(
+        self, name: str, sock: socket.socket | None, sent: list[int], *, linked: bool, alone: bool
+    ) -> None:
+        fds = Owns()
+        kind = payloads.UNLINKED
+        try:
+            with self._lock:
+                if linked:
+                    self._in_flight += (weakref.ref(fds),)
+                    kind = links.link(self._watch, fds)
+                run = wire.frame(wire.RUN, payloads.pack_run(name, kind, alone=alone))
+                self._flush_locked(b"", ((run, fds),), sock, sent)
+        finally:
+            for end in fds:
+                end.close()
+            if linked and sent:
+                self._is_linked = True
+            elif linked:
                 links.unlink(self._watch)
-                raise
-        self._is_linked = True
-        links.forget_dropped()
+        if linked:
+            links.forget_dropped()
 
     def _run_clone(self, name: str, *, linked: bool, alone: bool) -> socket.socket:
         """Run in one more clone: the process itself stays, since only it can reap its clones."""
         clone = self.fork()
         sock = clone.run(name, linked=linked, alone=alone)
         self._close_standbys()
-        self._give_sock().close()
+        self._release()
         self._watch, self._state, self._target = clone._watch, clone._state, clone._target
         self._is_linked, clone._is_linked = clone._is_linked, False
         handles[self._watch.fd] = weakref.ref(self)
@@ -367,7 +389,7 @@ class Process(Channel):
         """
         after = self._may(wire.PARK)
         # What keeps the forker interested travels with the process, in the process itself.
-        self._add(wire.PARK, b"", self._watch.take_fd())
+        self._add(wire.PARK, b"", (self._watch.give_fd(),))
         self._flush()
         self._state = after
         self._close_standbys()
@@ -476,14 +498,13 @@ class Process(Channel):
         """Send a signal; does nothing if the process is gone. Never reaches a recycled pid.
 
         Raises:
-            ProcessLost: the template was killed, so the pid may be anybody's.
+            ProcessLost: nobody speaks for it any more, and the pid may be anybody's.
+            ProtocolError: it was taken up, and the pid that was told is somebody else's.
         """
         number = signal_number(number)
         watch = self._watched()
-        if not watch.over:
+        if watch.lost or not watch.over:
             watch.signal(number)
-        elif watch.lost:
-            raise watch.failure()
 
     def terminate(self) -> None:
         """Send SIGTERM."""
@@ -498,7 +519,8 @@ class Process(Channel):
         self._release()
         if self._is_linked and self._watch.may_live():
             links.drop(self._watch)
-            self._watch = Watch(-1, self._watch.known_pid(), None)
+            self._watch = Watch()
+            self._watch.disown()
         links.forget(self._watch)
         self._watch.close()
         self._state = wire.NEXT[self._state, wire.CLOSE]
@@ -506,13 +528,18 @@ class Process(Channel):
     def __del__(self, _down: Callable[[], bool] = sys.is_finalizing) -> None:
         if not _down():
             self._release()
-            if self._is_linked:
-                links.drop(self._watch)
+            # Not there if an exception came while it was made. And no look at `__dict__`: where
+            # the collector calls this, a new dict would keep everything until it comes again.
+            watch = getattr(self, "_watch", None)
+            if watch is not None:
+                if self._is_linked:
+                    links.drop(watch)
+                else:
+                    watch.let_go()
             return
         # At the interpreter's end the modules may be gone, and the kernel closes everything.
-        for holder in (self._sock, self._standbys):
-            if holder is not None:
-                holder.detach()
+        if self._standbys is not None:
+            self._standbys.detach()
 
     @property
     def standby(self) -> int:

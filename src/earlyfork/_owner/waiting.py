@@ -10,6 +10,7 @@ import _thread
 import select
 
 from earlyfork._ground.errors import ProcessStateError
+from earlyfork._owner.own import Own
 from earlyfork._shared.posix import Clock, is_replaced, own
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
@@ -56,7 +57,7 @@ def readable(fd: int, seconds: float | None) -> bool:
     return bool(poll.poll(max(0, int(min(seconds, LONGEST) * 1000 + 0.999))))
 
 
-class Waiting:
+class Waiting(Own):
     """An fd that threads wait at. A subclass says what is done with what can be read."""
 
     #: In the child of a host that forked itself: the process that this belongs to.
@@ -66,10 +67,6 @@ class Waiting:
     _polled = False
     _reading = False
     _gates: tuple[_thread.LockType, ...] = ()
-
-    def __init__(self, fd: int) -> None:
-        """Own `fd`, which does not block."""
-        self.fd = fd
 
     def _read_all(self) -> None:
         """Read what there is, and set `_ended` when nothing more will come."""
@@ -144,8 +141,8 @@ class Waiting:
     def _read(self) -> None:
         if self._reading:  # the reading goes on further up this thread's stack
             return
-        self._reading = True
         try:
+            self._reading = True
             self._read_all()
         finally:
             self._reading = False

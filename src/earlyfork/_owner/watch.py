@@ -1,7 +1,4 @@
-"""The owner's side of a status socket: what is known of one process, and its end.
-
-How threads wait at that socket is in `waiting`.
-"""
+"""The owner's side of a status socket: what is known of one process (how it waits: `waiting`)."""
 
 from __future__ import annotations
 
@@ -10,28 +7,32 @@ import contextlib
 import os
 import select
 
-from earlyfork._ground import platform, starters
-from earlyfork._ground.errors import ProcessLost, ProcessStateError, RemoteError, TemplateDied
-from earlyfork._owner.waiting import Host, Waiting
+from earlyfork._ground import platform, stack, starters
+from earlyfork._ground.errors import (
+    EarlyForkError,
+    ProcessLost,
+    ProcessStateError,
+    RemoteError,
+    TemplateDied,
+)
+from earlyfork._owner.own import Own, boot_time, closed_by_program, open_pidfd, owned
+from earlyfork._owner.waiting import Host, Waiting, readable
 from earlyfork._shared import payloads, wire
-from earlyfork._shared.posix import Clock, close, own, read
+from earlyfork._shared.posix import Clock, own
 from earlyfork._shared.sockets import hung_up, stream_on
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_close = close  # in the class below that is another
 #: `select.epoll`, which gevent takes away; None where there is none.
 new_epoll: type[select.epoll] | None = own(select, "epoll")
+#: How often one look reads: who never stops talking is not listened to for ever.
+MOST_READS = 4
 
 
 class Watch(Waiting):
-    """One process as seen from its owner.
-
-    `forker` is the watch of the process that forked this one. When this one never came to be, the
-    reason is found there.
-    """
+    """One process as seen from its owner."""
 
     # Defaults on the class, since making a process must cost little.
     returncode: int | None = None
@@ -49,51 +50,83 @@ class Watch(Waiting):
     suspect = False
     #: The far end of a linked process's second line: when nobody holds a copy any more, the kernel
     #: kills that process. So it is kept until that is known to be dead, even if it is lost.
-    line = -1
-    _buffer = b""
+    _line: Own | None = None
+    #: What was read, and not understood yet.
+    _chunks: list[bytes] | None = None
+    #: Why nothing that is read can be relied on any more, if so.
+    _breach: EarlyForkError | None = None
     _is_sentinel = False
-    _epoll: select.epoll | None = None
-
-    def __init__(self, fd: int, pid: int | None, forker: Watch | None) -> None:
-        self.fd = fd  # not by way of the base: making a process must cost little
-        self._pid = pid
-        self._forker = forker
+    _is_killed = False  # while it was lost
+    _lived_at = 0.0  # the last time that its pid was its own for sure
+    _sentinel: Own | None = None
+    _pid: int | None = None
+    #: Of the process that forked this one. When this one never came to be, the reason is there.
+    _forker: Watch | None = None
+    # No __init__, and no fd at first: it is owned in the same step in which it comes to be.
 
     # -- reading ------------------------------------------------------------------------------
 
     def _read_all(self) -> None:
-        while not self._ended:
-            try:
-                data = read(self.fd, 1 << 16)
-            except BlockingIOError:
+        chunks = self._chunks
+        if chunks is None:
+            chunks = self._chunks = []
+        for _ in range(MOST_READS):
+            if self._ended:
                 return
-            except ConnectionResetError:
-                data = b""
-            if not data:
+            try:
+                more = self._receive(chunks)
+                if more is None:
+                    if self._pid is not None:
+                        self._lived_at = boot_time()
+                    return
+                self._take(chunks)
+            except wire.ProtocolError as error:
+                self._fail(error)
+                return
+            except OSError as error:
+                stack.pass_on(error)
+                self._fail(closed_by_program("this process's status socket"))
+                return
+            if not more:
                 self._ended = True
                 self._end_of_starter()
                 if self._forker is not None and self.returncode is None:
                     self._forker.suspect = True
-            self._take(self._buffer + data)
 
-    def _take(self, buffer: bytes) -> None:
+    def _receive(self, chunks: list[bytes]) -> bool | None:
+        return self.read(chunks)
+
+    def _fail(self, why: EarlyForkError) -> None:
+        """Believe and read nothing more."""
+        self._breach = why
+        self._ended = True
+
+    def _take(self, chunks: list[bytes]) -> None:
+        # What is interrupted is done again: each of these may be told twice.
+        buffer = b"".join(chunks)
         while len(buffer) >= wire.FRAME.size:
             op, size = wire.FRAME.unpack_from(buffer)
+            if op not in TOLD or size > wire.MAX_TEXT:
+                raise wire.ProtocolError(f"a frame {op} of {size} bytes is none of a status socket")
             end = wire.FRAME.size + size
             if len(buffer) < end:
                 break
             payload, buffer = buffer[wire.FRAME.size : end], buffer[end:]
-            if op not in TOLD:
-                raise wire.ProtocolError(f"op {op} is none that a status socket carries")
             TOLD[op](self, payload)
-        self._buffer = buffer
+        chunks[:] = (buffer,)
 
     def _told_pid(self, payload: bytes) -> None:
-        self._pid = payloads.unpack_number(payload)
+        pid = payloads.unpack_number(payload)
+        if pid < 2 or self._pid not in (None, pid):
+            raise wire.ProtocolError(f"{pid} is not the pid of this process")
+        self._pid = pid
         self._end_of_starter()
 
     def _told_exit(self, payload: bytes) -> None:
-        self.returncode = payloads.unpack_number(payload)
+        code = payloads.unpack_number(payload)
+        if not -128 < code < 256:
+            raise wire.ProtocolError(f"{code} is no status of a process")
+        self.returncode = code
         self._ended = True
         self.drop_line()
         if self._is_sentinel:  # pragma: no cover - systems without epoll
@@ -101,6 +134,8 @@ class Watch(Waiting):
 
     def _told_refusal(self, payload: bytes) -> None:
         number = payloads.unpack_number(payload)
+        if not 0 < number < 4096:
+            raise wire.ProtocolError(f"{number} is no errno")
         why = os.strerror(number) if self.error is None else self.error.args[0]
         self.refused = OSError(number, f"the template could not fork a process: {why}")
         self.refused.__cause__ = self.error
@@ -121,9 +156,12 @@ class Watch(Waiting):
         root = self._forker or self
         if root.starter > 0:
             starter, root.starter = root.starter, -1
-            code = starters.collect(starter, block=True)
+            code = starters.collect(starter)
             if code:
-                root.started_by += f", which ended with status {code} before it could serve"
+                root.started_by += (
+                    f", which ended with status {code} before it could serve (is it a Python, and "
+                    "3.10 or later?)"
+                )
 
     # -- what is known ------------------------------------------------------------------------
 
@@ -139,20 +177,30 @@ class Watch(Waiting):
 
     def may_live(self) -> bool:
         """Whether a linked process may need this watch: closing it would be the process's end."""
-        if self._ended and self.line >= 0 and hung_up(self.line):
+        line = self._line
+        if self._ended and line is not None and not (line.is_own() and not hung_up(line.fd)):
             self.drop_line()
-        return not self._ended or self.line >= 0
+        return not self._ended or self._line is not None
+
+    @property
+    def line(self) -> int:
+        """The fd of the second line, or -1."""
+        return -1 if self._line is None else self._line.fd
+
+    def hold_line(self, far: Own) -> None:
+        """Hold a copy of the second line's far end."""
+        self._line = owned(os.dup, far.fd)
 
     def drop_line(self) -> None:
         """Let go of the second line."""
-        line, self.line = self.line, -1
-        if line >= 0:
-            close(line)
+        self._line = None
 
     @property
     def lost(self) -> bool:
         """Whether the end of the process can't be known any more."""
-        return self._ended and self.returncode is None and self.refused is None and self.fd >= 0
+        if not self._ended or self.returncode is not None or self.refused is not None:
+            return False
+        return self.fd >= 0 or self._breach is not None
 
     def known_pid(self) -> int | None:
         """The pid if it has arrived."""
@@ -175,9 +223,12 @@ class Watch(Waiting):
         """Why nothing more will be heard of a process that has no exit status."""
         if self.refused is not None:
             return self.refused
+        if self._breach is not None:
+            return self._breach.with_traceback(None)
         if self._pid is not None:
             lost = ProcessLost(
-                f"nobody knows how process {self._pid} ended or will end: its template was killed",
+                f"nobody knows how process {self._pid} ended or will end: its template was killed, "
+                "or does not speak for it any more",
                 self._pid,
             )
             lost.__cause__ = self.error
@@ -210,24 +261,40 @@ class Watch(Waiting):
             ProcessLost, TemplateDied, OSError: it can't be known, or there never was a process.
         """
         self.look()
+        deadline = None if timeout is None else Clock.monotonic() + timeout
         if not self._ended and timeout != 0:
-            deadline = None if timeout is None else Clock.monotonic() + timeout
             self.until(lambda: False, deadline)
         if self.returncode is not None:
             return True
-        if self._ended:
-            raise self.failure()
-        return False
+        if not self._ended or (timeout != 0 and not self._outlived(deadline)):
+            return False
+        raise self.failure()
+
+    def _outlived(self, deadline: float | None) -> bool:
+        """Wait until a lost process that was killed here is gone; False at the deadline.
+
+        True at once if it was not killed, or can't be waited for.
+        """
+        pidfd = Own()
+        if self._is_killed and self.lost and self._pid is not None:
+            open_pidfd(pidfd, self._pid)
+        if pidfd.fd < 0 or not self._is_that_old():
+            return True
+        while not readable(pidfd.fd, None if deadline is None else deadline - Clock.monotonic()):
+            if deadline is not None and Clock.monotonic() >= deadline:
+                return False
+        return True
 
     def as_sentinel(self) -> int:
         """An fd that becomes readable when the process is gone."""
         if new_epoll is not None:
             # Asked for nothing, it still tells when the forker closes the socket, and only that.
             with Host.lock:
-                if self._epoll is None:
-                    self._epoll = new_epoll()
-                    self._epoll.register(self.fd, 0)
-                return self._epoll.fileno()
+                if self._sentinel is None:
+                    epoll = new_epoll()
+                    epoll.register(self.fd, 0)
+                    self._sentinel = owned(os.dup, epoll.fileno())
+                return self._sentinel.fd
         self.pid()  # takes this out of the socket, so that only the end (or an error) is left
         self._is_sentinel = True
         if self._ended:
@@ -242,57 +309,82 @@ class Watch(Waiting):
         sock.detach()
 
     def signal(self, number: int) -> bool:
-        """Send a signal to this very process; False if it is gone."""
-        return platform.send_signal(self.pid(), number, self._unreaped)
+        """Send a signal to this very process; False if it is gone.
 
-    def _unreaped(self) -> bool:
+        Raises:
+            ProcessLost: it can't be told whether the pid is still its own.
+            ProtocolError: the pid is one that who said it has no say about.
+        """
+        return platform.send_signal(self.pid(), number, self._is_same)
+
+    def _is_same(self) -> bool:
         # A forker tells the exit before it reaps. So while no exit (and no end of a root's own
         # socket) has arrived, the pid has not been given to anybody else.
         self.look()
         if self.lost:
-            raise self.failure()
-        return not self._ended
+            if self._breach is not None or not self._is_that_old():
+                raise self.failure()
+            self._is_killed = True
+            return True
+        if self._ended:
+            return False
+        teller, pid = self.told_by(), self.pid()
+        if teller is not None and not platform.descends(pid, teller):
+            raise wire.ProtocolError(
+                f"process {pid} is no descendant of {teller or 'anybody'}, who says that it is the "
+                "process that was taken up: it is not signalled"
+            )
+        return True
+
+    def _is_that_old(self) -> bool:
+        """Whether the process that has the pid now had it when this one was last known to live.
+
+        Nobody tells any more whether it was reaped. Who gets its pid after that was started later,
+        but for the 10 ms in which start times are told. One that was never looked at is granted a
+        second, since a template may be busy when it is asked.
+        """
+        found = None if self._pid is None else platform.parent_and_start(self._pid)
+        lived_at = self._lived_at or self.born + 1
+        return found is not None and found[1] <= lived_at and self.told_by() is None
+
+    def told_by(self) -> int | None:
+        """The stranger who says what is known of this process; None if that is no stranger."""
+        return None if self._forker is None else self._forker.told_by()
 
     # -- the fd -------------------------------------------------------------------------------
 
     def own_fds(self) -> set[int]:
         """All fds that this object owns: who looks for leaks passes over them."""
         found = {self.fd, self.line}
-        if self._epoll is not None:
-            found.add(self._epoll.fileno())
+        if self._sentinel is not None:
+            found.add(self._sentinel.fd)
         return found
 
-    def take_fd(self) -> int:
+    def give_fd(self) -> Own:
         """Give the fd to the caller and stop watching."""
-        fd, self.fd = self.fd, -1
         self._ended = True
-        return fd
+        return owned(self.release)
 
     def disown(self) -> None:
         """Forget fds that somebody else closed."""
-        self.take_fd()
-        self.line = -1
+        self._ended = True
+        for end in (self, self._line, self._sentinel):
+            if end is not None:
+                end.release()
+        self._line = self._sentinel = None
+
+    def let_go(self) -> None:
+        """Before the handle goes: the sentinel can't tell whether it is still its own."""
+        if self._sentinel is not None and not self.is_own():
+            self.disown()
 
     def close(self) -> None:
         """Stop watching."""
-        starter, self.starter = self.starter, -1
-        if starter > 0 and not self.foreign:
-            starters.leave(starter)
-        if self._epoll is not None:
-            self._epoll.close()
+        self._ended = True
+        self.let_go()
+        self._sentinel = None
         self.drop_line()
-        fd = self.take_fd()
-        if fd >= 0:
-            close(fd)
-
-    def __del__(self, _close: object = _close) -> None:
-        # At the interpreter's end the modules may be gone: what is needed is bound here.
-        assert callable(_close)
-        if self.starter > 0 and not self.foreign and starters is not None:
-            starters.leave(self.starter)
-        for fd in (self.line, self.take_fd()):
-            if fd >= 0:
-                _close(fd)
+        super().close()
 
 
 #: What each frame on a status socket does, by its op.

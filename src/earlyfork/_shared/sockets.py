@@ -80,12 +80,19 @@ class Fds(list[int]):
 # the fd's own mode.
 
 
-def socket_on(fd: int, family: int = -1, kind: int = -1, protocol: int = -1) -> _socket.socket:
+def socket_on(
+    fd: int,
+    family: int = -1,
+    kind: int = -1,
+    protocol: int = -1,
+    *,
+    kind_of: type[_socket.socket] = _socket.socket,
+) -> _socket.socket:
     """A socket object that owns this fd, and leaves the fd's mode as it is."""
     if _socket.getdefaulttimeout() is None:
-        return _socket.socket(family, kind, protocol, fd)
+        return kind_of(family, kind, protocol, fd)
     mode = os.get_blocking(fd)
-    sock = _socket.socket(family, kind, protocol, fd)
+    sock = kind_of(family, kind, protocol, fd)
     sock.setblocking(True)
     os.set_blocking(fd, mode)
     return sock
@@ -114,10 +121,16 @@ def stream_pair() -> tuple[int, int]:
     return near.detach(), far.detach()
 
 
-def comm_pair() -> tuple[int, int]:
+def comm_ends() -> tuple[_socket.socket, _socket.socket]:
     """The two ends of a process's comm: its owner's, and its own, which is told who sends."""
     near, far = pair(STREAM)
     name_senders(far, on=True)
+    return near, far
+
+
+def comm_pair() -> tuple[int, int]:
+    """The same as two fds."""
+    near, far = comm_ends()
     return near.detach(), far.detach()
 
 
@@ -145,12 +158,18 @@ def up_pair() -> tuple[int, int]:
     return hears.detach(), speaks.detach()
 
 
-def status_pair() -> tuple[int, int]:
-    """A status socketpair as two fds, neither of which blocks."""
+def status_ends() -> tuple[_socket.socket, _socket.socket]:
+    """A status socketpair, neither of whose ends blocks."""
     ours, theirs = pair(STREAM | NONBLOCK)
     if not NONBLOCK:  # macOS
         ours.setblocking(False)
         theirs.setblocking(False)
+    return ours, theirs
+
+
+def status_pair() -> tuple[int, int]:
+    """The same as two fds."""
+    ours, theirs = status_ends()
     return ours.detach(), theirs.detach()
 
 

@@ -32,7 +32,7 @@ ENDS = [sum(len(data) for data, _ in BATCHES[:n]) for n in range(len(BATCHES) + 
 
 def write(process, size):
     """The first `size` bytes of the session; the near ends of what was forked in it."""
-    near, sock = [], process._socket()
+    near, sock = [], socket.socket(fileno=os.dup(process._comm))
     for data, count in BATCHES:
         part, size = data[:size], max(0, size - len(data))
         if not part:
@@ -49,10 +49,11 @@ def write(process, size):
             if sent < len(part):
                 sock.sendall(part[sent:])
         except (BrokenPipeError, ConnectionResetError):
-            return near
+            break
         finally:
             for _, far in pairs:
                 far.close()
+    sock.close()
     return near
 
 

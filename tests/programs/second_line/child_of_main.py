@@ -25,15 +25,16 @@ def fork_a_child():
     os._exit(0)
 
 
-def forks_first(self, head, fds, bulk=b""):
+def forks_first(self, head, fds, *rest):
     assert len(fds) == 3
     type(self)._send = send
+    numbers = [own.fd for own in fds]
     if not (pid := os.fork()):
-        still_open = [fd for fd in fds if os.path.exists(f"/proc/self/fd/{fd}")]
+        still_open = [fd for fd in numbers if os.path.exists(f"/proc/self/fd/{fd}")]
         os._exit(len(still_open))
     assert os.waitpid(pid, 0)[1] == 0
     fork_a_child()
-    return send(self, head, fds, bulk)
+    return send(self, head, fds, *rest)
 
 
 send = type(worker)._send

@@ -9,7 +9,7 @@ from programs.second_line.kit import Workers, fds
 workers = Workers()
 
 
-def interrupted(self, head, fds, bulk=b""):
+def interrupted(self, *_):
     raise KeyboardInterrupt
 
 

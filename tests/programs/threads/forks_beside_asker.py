@@ -5,15 +5,17 @@ import os
 import support
 import threading
 import warnings
+import weakref
 import work
 from earlyfork._origin import default
-from earlyfork._shared.sockets import Fds
+from earlyfork._owner.own import Owns, owned
 
 warnings.simplefilter("ignore")  # 3.12 and later warn of any fork beside threads
 assert work.got(earlyfork.new().run(work.echo)) == ()
 template = default._now.template
 here, far = os.pipe()
-template._in_flight += (Fds([far]),)
+sent = Owns([owned(int, far)])
+template._in_flight += (weakref.ref(sent),)
 template._watch.suspect = True
 thread = threading.Thread(target=template._standbys.gone, args=(template,))  # polls for a second
 thread.start()

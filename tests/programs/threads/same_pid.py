@@ -4,6 +4,7 @@ import earlyfork
 import os
 import signal
 import support
+import time
 import work
 
 
@@ -94,6 +95,8 @@ def reaped():
 
 
 support.wait_until(reaped)
+began = time.monotonic()
+support.wait_until(lambda: time.monotonic() > began + 0.02)  # as exact as start times are
 writer = take(pid)
 signals(process)
 assert len(lost) == 3
