@@ -52,3 +52,17 @@ def test_all_is_loaded_before_it_is_out_of_reach(run_program: Run, tmp_path: Pat
 @pytest.mark.root
 def test_the_functions_that_give_up_rights_are_themselves_again(run_program: Run) -> None:
     run_program("rights/replaced_for_a_moment.py")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    "how", ["ends", "executes a setuid program", "makes a namespace of users", "does nothing"]
+)
+def test_what_a_sender_gets_later_is_not_its_own(run_program: Run, how: str) -> None:
+    """Its batch waits in a socket; when it is obeyed, the system says other things of the sender."""
+    run_program("rights/attacked.py", how)
+
+
+@pytest.mark.root
+def test_what_a_jail_calls_proc_is_not_believed(run_program: Run, tmp_path: Path) -> None:
+    run_program("rights/forged_proc.py", str(tmp_path))
