@@ -14,6 +14,7 @@ UNITS = [
     "src/quick/surroundings.c",
     "src/quick/loop_state.c",
     "src/quick/ending.c",
+    "src/quick/rights.c",
     "src/quick/child.c",
     "src/quick/children.c",
     "src/quick/forker.c",

@@ -7,12 +7,10 @@
 #include "quick.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* What a new process knows of itself until its first batch has come, and that batch. They lie side
@@ -158,75 +156,6 @@ job_for(int comm, const char *name, Py_ssize_t length)
 
 /* -- its life up to the first batch ------------------------------------------------------------ */
 
-/* Moves `*known` behind a text if it goes on with that. */
-static int
-goes_on(const char **known, const char *end, const char *text, size_t size)
-{
-    if ((size_t)(end - *known) < size || memcmp(*known, text, size))
-        return 0;
-    *known += size;
-    return 1;
-}
-
-/* The first number of the next line that is known, which begins with `name`; -1 if it does not. */
-static long
-number_of(const char *line, const char *end, const char *name)
-{
-    long number = 0;
-    if (!goes_on(&line, end, name, 5) || line == end)
-        return -1;
-    for (; line < end && *line >= '0' && *line <= '9'; line++)
-        number = number * 10 + (*line - '0');
-    return number;
-}
-
-/* Whether the sender has what _child/rights.py knows: that this process has no more rights. `of`
- * there says what that text consists of. Reads into `room`, which is on a page that is this
- * process's own already, and calls little, since each page of a library that is touched costs as
- * much as one of memory. */
-static int
-rights_are_known(char *room, size_t size)
-{
-    const char *known = PyBytes_AS_STRING(born.rights);
-    const char *known_end = known + PyBytes_GET_SIZE(born.rights), *second = known;
-    struct stat file;
-    if (known == known_end || born.sender.pid <= 0 || size < 2048 || born.sender.pid == getpid())
-        return 0;
-    while (second < known_end && *second++ != '\n')
-        ;
-    if (number_of(known, known_end, "Uid:\t") != (long)born.sender.uid
-        || number_of(second, known_end, "Gid:\t") != (long)born.sender.gid)
-        return 0;
-    memcpy(room, "/proc/", 6);
-    int length = 6 + put_decimal(room + 6, (unsigned long)born.sender.pid);
-    char *name = room + size - 64;  /* behind what is read */
-    memcpy(name, room, (size_t)length);
-    memcpy(room + length, "/status", 8);
-    int fd = open(room, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    ssize_t got = fstat(fd, &file) < 0 ? -1 : read(fd, room, size - 64);
-    close(fd);
-    const char *at = room, *end = room + (got > 0 ? got : 0);
-    while (at < end && known < known_end) {
-        const char *wanted = known;
-        while (at < end && wanted < known_end && *at == *wanted && *at != '\n')
-            at++, wanted++;
-        if (at < end && wanted < known_end && *at == *wanted)
-            known = wanted + 1;
-        while (at < end && *at++ != '\n')
-            ;
-    }
-    memcpy(name + length, "/ns/user", 9);
-    ssize_t linked = readlink(name, room, 64);
-    if (linked <= 0 || linked >= 64)
-        return 0;
-    room[linked++] = '\n';
-    linked += put_decimal(room + linked, (unsigned long)file.st_dev);
-    room[linked++] = '\n';
-    return goes_on(&known, known_end, room, (size_t)linked) && known == known_end;
-}
-
 /* In a standby: do once all that a run does. The pages that a run touches are this process's own
  * after that. */
 static int
@@ -243,7 +172,7 @@ rehearse(void)
         return 0;
     }
     born.sender = (struct ucred){born.forker, getuid(), getgid()};
-    rights_are_known(born.batch, sizeof born.batch);
+    rights_are_known(born.rights, &born.sender, born.batch, sizeof born.batch);
     static const char name[] = "earlyfork._child.here.rehearsal";
     PyObject *job = job_for(ends[0], name, sizeof name - 1);
     int failed = job == NULL || run_job(job) < 0;
@@ -381,7 +310,7 @@ first_job(void)
     PyObject *pending = *at_slot(here, here_slots.pending);
     if (run == NULL || *at_slot(here, here_slots.spoke) == Py_True || pending == NULL
         || !PyList_Check(pending) || PyList_GET_SIZE(pending)
-        || !rights_are_known(born.batch + got, (size_t)(LARGE - got)))
+        || !rights_are_known(born.rights, &born.sender, born.batch + got, (size_t)(LARGE - got)))
         return bytes_and_fds(CHILD, comm, batch, got, born.fds, count, &born.sender);
     if (run > batch + HEAD && apply_surroundings(batch + HEAD, run, born.fds, count) < 0)
         return NULL;

@@ -16,6 +16,7 @@
  *   surroundings.c  a new process gets its variables and path
  *   loop_state.c    what the loop is given, and what it leaves
  *   ending.c        the end of a process, after the function that it ran
+ *   rights.c        whether a sender has the rights that are known
  *   child.c         a new process, from its birth to the function that it runs
  *   children.c      a forker's children: forking, noting and reaping them
  *   forker.c        the loop
@@ -252,6 +253,12 @@ int run_job(PyObject *job);
  * socket would warn that nobody closed it. */
 int run_last(PyObject *job);
 
+/* -- rights.c ---------------------------------------------------------------------------------- */
+
+/* Whether a sender has the very rights that are known: the text of `of` in _child/rights.py. What
+ * /proc says is read into `room`, which is best on a page that is this process's own already. */
+int rights_are_known(PyObject *rights, const struct ucred *sender, char *room, size_t size_of_room);
+
 /* -- child.c ----------------------------------------------------------------------------------- */
 
 int set_up_child(void);
@@ -263,7 +270,7 @@ int child_knows(const Known *known);
 void be_born(const Forker *f, int comm, int up, int standby);
 
 /* The life of a new process up to its first batch. Returns what is to be called; or, when that
- * batch is not usual, (CHILD, comm, data, fds), in which the data may be an exception; or NULL when
+ * batch is not usual, (CHILD, comm, data, fds, sender), in which the data may be an exception; or NULL when
  * there is no memory even for that. */
 PyObject *live(void);
 
