@@ -72,7 +72,7 @@ sanitize: $(VENV)/installed $(VENV)/extra-test
 	CFLAGS="-g -O1 -fno-omit-frame-pointer $(SANITIZERS)" LDFLAGS="$(SANITIZERS)" \
 	  $(BIN)/python setup.py --quiet build --build-base .sanitize/build --build-lib .sanitize/lib
 	nm -D .sanitize/lib/earlyfork/_quick*.so | grep -q __asan_init
-	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
+	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:handle_segv=0 \
 	  UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PYTHONPATH=.sanitize/lib \
 	  $(BIN)/python -m pytest -q --timeout=300 $(SANITIZED) \
 	  -W "ignore:the environment differs in LD_PRELOAD" $(PYTEST_ARGS)
