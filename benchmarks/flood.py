@@ -11,7 +11,12 @@ import statistics
 import sys
 import time
 
-KINDS = {"nothing": 0, "what is refused": 1, "what is no message": 2, "numbers, before it runs": 3}
+KINDS = {
+    "nothing": 0,
+    "requests, which are granted": 1,
+    "what is no message": 2,
+    "numbers, before it runs": 3,
+}
 TALKER = """
 import os, socket, time
 import earlyfork._child.here
