@@ -24,7 +24,7 @@ TICK = 0.002
 _do_nothing = _operator.is_
 
 
-class Clock:
+class Timer:
     """While this context is open, a wait that a signal can end takes one tick at most."""
 
     def __enter__(self) -> None:
@@ -40,7 +40,7 @@ class Clock:
 
 def close(fds: Iterable[int]) -> None:
     """Close fds that a stranger may hold as well."""
-    with Clock():
+    with Timer():
         for fd in fds:
             try:
                 close_fd(fd)
@@ -50,7 +50,7 @@ def close(fds: Iterable[int]) -> None:
 
 def discard(sock: _socket.socket) -> None:
     """Read one message away, without the fds that came with it."""
-    with Clock():
+    with Timer():
         sock.recv(1, DONTWAIT)
 
 

@@ -11,6 +11,7 @@ import errno
 
 from earlyfork._child import foreign
 from earlyfork._child.here import here, tell
+from earlyfork._child.nursery import NURSERY
 from earlyfork._child.rights import has_our_rights, is_in_our_namespaces
 from earlyfork._shared import payloads, wire
 from earlyfork._shared.sockets import (
@@ -46,8 +47,6 @@ MOST_REFUSALS = 8
 
 #: This is noted of a child that has sent RUNS.
 RUNS = "runs"
-#: What is noted of a nursery by its template.
-NURSERY = "nursery"
 
 
 class Rule:
@@ -150,7 +149,7 @@ def _take(sock: _socket.socket, rule: Rule) -> tuple[Fds, Sender]:
     if rule.fds == (0,):
         foreign.discard(sock)
         return Fds(), None
-    with foreign.Clock():
+    with foreign.Timer():
         _, fds, sender = receive(sock, 1, DONTWAIT, most=max(rule.fds))
     if len(fds) not in rule.fds:
         foreign.close(fds)

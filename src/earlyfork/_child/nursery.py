@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Sequence
 
+#: What a template notes of a child that is its nursery: only such a child may say that it is full.
+NURSERY = "nursery"
+
 
 class Nursery:
     """A nursery as seen from its template: the socket to it, and its pid."""

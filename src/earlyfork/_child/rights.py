@@ -27,6 +27,8 @@ _LINES = (
 )
 #: Stands for a namespace that may not be looked at.
 UNSEEN = b"user:?"
+#: The modules that a process needs later.
+LATE = ("fcntl", "linecache", "pickle", "traceback")
 _CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 # From linux/prctl.h and linux/capability.h, which no module of the stdlib has.
 _KEEPCAPS, _CAPBSET_DROP, _NO_NEW_PRIVS, _CAP_AMBIENT = 8, 24, 38, 47
@@ -158,8 +160,7 @@ def _settle(pid: int, uid: int, gid: int, known: bytes) -> bytes:
     if not known:
         _settle_by_ids(uid, gid)
         return known
-    start = _parsed(known)
-    as_ever = (uid, gid) == (start["Uid"][0], start["Gid"][0])
+    as_ever = known.startswith(b"Uid:\t%d\t" % uid) and b"\nGid:\t%d\t" % gid in known
     # This process's own pid can have been the sender's, who is gone then.
     theirs = b"" if pid == os.getpid() else of(pid)
     if not theirs:
@@ -291,15 +292,13 @@ def enter_root(directory: str | int) -> None:
 
 
 def load_what_comes_later() -> None:
-    """Load what a process needs later: the files may be out of reach then.
+    """Load LATE: the files may be out of reach when they are needed.
 
     A main program that gives up its rights by the functions of `os` has its template load all of
     it before (`_origin/whole`), so that no process has to.
     """
-    import fcntl  # noqa: F401
-    import linecache  # noqa: F401
-    import pickle  # noqa: F401
-    import traceback  # noqa: F401
+    for name in LATE:
+        __import__(name)
 
 
 def _bits(number: int) -> list[int]:

@@ -18,7 +18,7 @@ from earlyfork._child.children import NEVER, REFILL_AFTER, Children
 from earlyfork._child.ending import conclude, drain, flush, forget_exit_functions, reseed
 from earlyfork._child.guard import BLOCKED
 from earlyfork._child.here import here, set_name, tell
-from earlyfork._child.nursery import Nursery
+from earlyfork._child.nursery import NURSERY, Nursery
 from earlyfork._child.rights import settle
 from earlyfork._shared import payloads, wire
 from earlyfork._shared.posix import close, read
@@ -329,7 +329,7 @@ class Server:
                 return False
             ends.remove(near)
             self.nursery = Nursery(socket_on(near), made.pop())
-            kids.said.setdefault(self.nursery.pid, set()).add("nursery")
+            kids.said.setdefault(self.nursery.pid, set()).add(NURSERY)
         if kids.queue is not None and kids.standby:
             self.pass_on(wire.QUEUE, payloads.pack_number(abs(kids.standby)), [kids.queue.fileno()])
         return True

@@ -53,12 +53,6 @@ def above_streams(fd: int) -> int:
         close(fd)
 
 
-def own_fd(fd: int) -> int:
-    """A received fd as it must be here: close-on-exec, and none of the standard streams."""
-    os.set_inheritable(fd, False)
-    return above_streams(fd)
-
-
 def target(fd: int) -> str:
     """What the system calls an open file: its path, or `socket:[4711]`; empty without /proc."""
     try:

@@ -21,6 +21,7 @@ import threading  # noqa: F401
 import warnings  # noqa: F401
 import zlib  # noqa: F401
 
+from earlyfork._child.rights import LATE
 from earlyfork._ground import fds, marker, platform, stack, starters  # noqa: F401
 from earlyfork._origin import (  # noqa: F401
     above,
@@ -41,4 +42,4 @@ sysconfig.get_config_vars()  # which loads a module of its own
 
 def load_there() -> None:
     """Have the template load what a process of its own loads late: its files go out of reach."""
-    default.load_ahead("fcntl", "linecache", "pickle", "socket", "traceback")
+    default.load_ahead(*LATE, "socket")
