@@ -84,7 +84,10 @@ def serve_root(
     here.lifeline = status
     if default >= 0:
         server.default = stream_on(default)
-    late_socket.socket_class()  # loaded now, if it is to be, and not when somebody waits
+    try:
+        late_socket.socket_class()  # loaded now, if it is to be, and not when somebody waits
+    except Exception:  # by 3.13.0 in a directory that was removed, say: then by each one itself
+        late_socket.put_off()
     first = None
     if launched:
         try:

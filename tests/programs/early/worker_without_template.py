@@ -35,6 +35,7 @@ def asks(sock):
 if __name__ == "__main__":
     from earlyfork.template import TEMPLATE
 
+    earlyfork.new().ready(10).close()  # so that the pid of the default template is known, too
     process = TEMPLATE.fork()
     sock = process.run(asks)
     assert sock.recv(1) == b"!"

@@ -8,6 +8,7 @@ is repeated with the seed and the burst that were printed last.
 
 import earlyfork
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -28,6 +29,8 @@ CONFINEMENTS = ("nobody", "no new privileges", "not at all")
 #: Two are kept forked ahead; who asks just then gets one more.
 MOST = 4
 PATIENCE = 10
+#: What the owner of a process is told that has broken its own status socket, or said nonsense there.
+LIED = (earlyfork.ProcessLost, earlyfork.TemplateDied, earlyfork.ProtocolError)
 
 
 def until(predicate):
@@ -106,16 +109,19 @@ def liar(forker, rng, how):
 
 
 def ends(process):
-    """The liar ends, in whatever way: it may have given its status away, or broken its comm."""
+    """The liar ends, in whatever way: it may have given its status away, or lied about itself."""
     try:
         process.wait(PATIENCE)
-    except (earlyfork.ProcessLost, earlyfork.TemplateDied):
+    except LIED:
         return
     except TimeoutError:  # it waits for itself, but is not dead without anybody's knowledge
         print("still there:", support.describe(process.pid), flush=True)
         assert support.alive(process.pid)
-        process.kill()
-        process.wait(PATIENCE)
+        with contextlib.suppress(LIED):
+            process.kill()
+            process.wait(PATIENCE)
+    finally:
+        process.close()
 
 
 def runs(process, rng, target="lies", **how):
@@ -197,8 +203,24 @@ def burst(victims, forker, rng, state, how):
         end()
     forker.check()
     bystanders.pop().end()
+    end_all(victims)
     until(forker.is_settled)
-    until(lambda: not support.left_in_session({victim.pid for victim in victims}))
+
+
+def left(victims):
+    """What lives of the liars: all others have been waited for."""
+    return support.left_in_session({victim.pid for victim in victims})
+
+
+def end_all(victims):
+    """Who took its own messages away may wait for them for ever: that is no concern of the others'."""
+    try:
+        support.wait_until(lambda: not left(victims), PATIENCE / 4)
+    except AssertionError:
+        for pid in left(victims):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        until(lambda: not left(victims))
 
 
 def forkers():
