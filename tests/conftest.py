@@ -81,6 +81,9 @@ def _recording(spawn: Callable[..., int]) -> Callable[..., int]:
 
 def pytest_configure() -> None:
     """Have orphans come home, and learn which children are our own."""
+    # A shell without job control has its background jobs ignore it, and so would all programs here.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not LINUX:
         return
     libc = ctypes.CDLL(None, use_errno=True)
@@ -167,7 +170,8 @@ def signal_masks() -> dict[str, str]:
     masks = {name: int(mask, 16) for name, mask in pairs if name in {"SigBlk", "SigIgn", "SigCgt"}}
     # glibc catches its own two signals from the first thread on.
     for number in (TIMEOUT_SIGNAL, 32, 33):
-        masks["SigCgt"] &= ~(1 << number - 1)
+        for name in masks:  # whoever started pytest may have ignored them
+            masks[name] &= ~(1 << number - 1)
     return {name: f"{mask:016x}" for name, mask in masks.items()}
 
 

@@ -38,6 +38,7 @@ CASES: list[tuple[str, tuple[object, ...], bytes]] = [
     ("up", (96, 1), b"\x60\x00\x00\x00\x01"),
     ("queued", (7, 4711), b"\0\0\0\7\0\0\x12\x67"),
     ("value", (b"\0\xff",), b"\0\xff"),
+    ("value", (None,), b"N"),
     ("value", ("w\xf6rd \udcff",), b"w\xc3\xb6rd \xed\xb3\xbf"),
 ]
 

@@ -21,8 +21,8 @@ from earlyfork import _context
 from earlyfork._child import guard, quick_loop
 from earlyfork._child.here import Here
 from earlyfork._owner import own
+from earlyfork._shared import payloads, wire
 from earlyfork._shared import quick as part
-from earlyfork._shared import wire
 
 if TYPE_CHECKING:
     from typing import Any
@@ -51,10 +51,21 @@ def test_the_numbers_in_c_are_those_of_the_protocol() -> None:
     assert known.pop("PAD") == str(wire.PAD)
     assert known.pop("HEAD") == str(wire.HEAD.size)
     assert known.pop("FRAME") == str(wire.FRAME.size)
+    assert known.pop("UP_HEAD") == str(payloads.UP_HEAD.size)
     assert int(known.pop("LARGE")) < wire.BULK_FROM
     assert len(known) >= 6
     assert "MAX_FDS" in known
     assert known == {name: str(getattr(wire, name)) for name in known}
+
+
+def test_the_letters_in_c_are_those_of_the_protocol() -> None:
+    letters = dict(re.findall(r"\b([A-Z_]+) = '(.)'", HEADER.read_text(encoding="utf-8")))
+    links = (payloads.UNLINKED, payloads.LINKED, payloads.SECOND_LINE)
+    names = ("UNLINKED", "LINKED", "SECOND_LINE")
+    wanted = {name: link.decode() for name, link in zip(names, links, strict=True)}
+    for name, link in zip(names, links, strict=True):
+        wanted[f"{name}_ALONE"] = chr(payloads.pack_run("", link, alone=True)[0])
+    assert letters == wanted | {"NEXT_FD": chr(payloads.NEXT_FD)}
 
 
 def test_every_unit_is_built() -> None:
@@ -193,7 +204,8 @@ def raise_it(said: BaseException) -> None:
 
 def know(here: object, loop_state: type) -> None:
     text, file = quick_loop._io.TextIOWrapper, quick_loop._io._IOBase
-    quick.know(here, quick_loop.resolve, int, list, repr, text, file, {}, loop_state)
+    functions = (quick_loop.resolve, int, list, repr)
+    quick.know(here, *functions, text, file, repr, repr, repr, {}, loop_state)
 
 
 @BUILT
@@ -208,7 +220,13 @@ def test_each_slot_of_the_loop_is_known_by_its_name_when_it_is_loaded(name: str)
 
 
 @BUILT
-@pytest.mark.parametrize("name", ["up", "forker", "spoke", "lifeline", "kind", "doing", "pending"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("up", "forker", "spoke", "lifeline", "kind", "doing", "pending", "line", "job"),
+        "files",
+    ],
+)
 def test_each_slot_of_a_process_is_known_by_its_name_when_it_is_loaded(name: str) -> None:
     others = [other for other in Here.__slots__ if other != name]
     with pytest.raises(AttributeError, match=f"'{name}'"):
@@ -235,7 +253,9 @@ def test_what_the_loop_is_given_must_be_all_there(name: str) -> None:
             ("ends", None),
             ("waiting", {}),
             ("others", []),
-            ("watched", []),
+            ("watched", ()),
+            ("said", []),
+            ("held", []),
         ),
         *(("births", None), ("rights", "text"), ("fork_batch", "text"), ("fork_batch", b"short")),
     ],
@@ -254,7 +274,8 @@ def filled() -> Any:
         setattr(state, name, 0)
     state.status, state.ups, state.ends = {}, {}, {}
     state.waiting, state.fork_batch, state.rights = set(), bytes(wire.PAD), b""
-    state.others = state.watched = state.births = ()
+    state.said, state.held, state.watched = {}, {}, {}
+    state.others = state.births = ()
     state.socket_class = socket.socket
     return state
 

@@ -36,6 +36,8 @@ OPS = {
     "ADOPT": 15,
     "PARK": 16,
     "QUEUE": 17,
+    "ARG_PLAIN": 19,
+    "UNPICKLER": 22,
     "PID": 64,
     "IS_READY": 65,
     "ERROR": 66,
@@ -125,7 +127,8 @@ def test_golden_bytes_of_a_bulk_batch() -> None:
 
 def test_golden_bytes_of_values() -> None:
     assert payloads.pack_values((b"\0", "ä")) == b"\5\0\0\0\1\0" + b"\6\0\0\0\2\xc3\xa4"
-    assert payloads.pack_value(7)[0] == OPS["ARG_PICKLE"]
+    assert payloads.pack_value(7)[0] == OPS["ARG_PLAIN"]
+    assert payloads.pack_value(range(7))[0] == OPS["ARG_PICKLE"]
 
 
 # -- splits --------------------------------------------------------------------------------------
@@ -379,5 +382,6 @@ def test_nothing_but_the_end_follows_the_last_states() -> None:
 
 def test_what_changes_a_process_voids_its_standbys() -> None:
     """Everything but what leaves it as it was."""
-    keeps = {OPS[name] for name in ("FORK", "READY", "RUN", "ADOPT", "PARK", "QUEUE")}
+    names = ("FORK", "READY", "RUN", "ADOPT", "PARK", "QUEUE", "UNPICKLER")
+    keeps = {OPS[name] for name in names}
     assert COMMAND_OPS - keeps == wire.CHANGES

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import pickle
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import socket
@@ -427,3 +428,70 @@ def asks(sock: socket.socket, *_: object) -> None:
         except Exception as error:
             answers.append((type(error).__name__, str(error)))
     give(sock, answers)
+
+
+# -- values and files: contract/test_values.py ------------------------------------------------------
+
+
+class Colour(enum.Enum):
+    """Pickled by its name."""
+
+    RED = 1
+
+    @staticmethod
+    def named(sock: socket.socket, name: str) -> None:
+        give(sock, f"named {name}")
+
+
+class Point(NamedTuple):
+    """A tuple of a class of its own."""
+
+    x: int
+    y: int
+
+
+class Text(str):
+    """A str of a class of its own."""
+
+    __slots__ = ()
+
+
+class Unmade:
+    """What can be pickled, and not unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return refuse, ("never made",)
+
+
+def refuse(text: str) -> None:
+    raise LookupError(text)
+
+
+def _last(value: Any) -> Any:
+    while type(value) is dict:
+        value = value["again"]
+    return value
+
+
+def first_and_last(sock: socket.socket, value: Any) -> None:
+    """Whether they are one and the same object."""
+    give(sock, value[0] is _last(value[-1]))
+
+
+def contains_itself(sock: socket.socket, value: Any) -> None:
+    give(sock, value[0][1] is value[0])
+
+
+def describe_all(sock: socket.socket, *values: object) -> None:
+    """Each value; of files, what they are."""
+    found: list[object] = []
+    for value in values:
+        if hasattr(value, "gettimeout"):
+            found.append((type(value).__name__, value.gettimeout()))
+            value.close()
+        elif isinstance(value, int) and value > 2:
+            os.fstat(value)
+            found.append("int")
+        else:
+            found.append(repr(value))
+    give(sock, found)

@@ -1,4 +1,4 @@
-/* A new process: from its birth to the function that it runs, as long as all of that is usual.
+/* A new process: from its birth to its first batch, as long as all of that is usual.
  *
  * The process closes what is its forker's. If it is a standby that was told nothing yet, it
  * rehearses. It reads its first batch, and what that says to run is called with no frame of Python
@@ -25,42 +25,20 @@ static struct {
     char batch[LARGE];
 } born;
 
-static PyObject *here, *resolve;
-/* Where the slots of `here` are. */
-typedef struct {
-    Py_ssize_t up, forker, spoke, lifeline, kind, doing, pending;
-} HereSlots;
-static HereSlots here_slots;
-static PyObject *s_worker, *s_prepared, *s_nothing;
-static PyObject *minus_one;
+static PyObject *s_prepared, *s_nothing, *minus_one;
+/* A value that standbys rehearse with, as it travels. */
+static PyObject *rehearsed;
 
 int
 set_up_child(void)
 {
-    static const struct { PyObject **object; const char *text; } names[] = {
-        {&s_worker, "worker"}, {&s_prepared, "prepared"}, {&s_nothing, ""},
-    };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if ((*names[i].object = PyUnicode_InternFromString(names[i].text)) == NULL)
-            return -1;
-    }
-    return (minus_one = PyLong_FromLong(-1)) ? 0 : -1;
-}
-
-int
-child_knows(const Known *known)
-{
-    PyObject *class = (PyObject *)Py_TYPE(known->here);
-    HereSlots found;
-    if (!(found.up = slot(class, "up")) || !(found.forker = slot(class, "forker"))
-        || !(found.spoke = slot(class, "spoke")) || !(found.lifeline = slot(class, "lifeline"))
-        || !(found.kind = slot(class, "kind")) || !(found.doing = slot(class, "doing"))
-        || !(found.pending = slot(class, "pending")))
-        return -1;
-    here_slots = found;
-    here = Py_NewRef(known->here);
-    resolve = Py_NewRef(known->resolve);
-    return 0;
+    PyObject *value = Py_BuildValue("(is[d]{sO})", 1, "value", 0.5, "key", Py_None);
+    rehearsed = value == NULL ? NULL : plain(NULL, value);
+    Py_XDECREF(value);
+    s_prepared = PyUnicode_InternFromString("prepared");
+    s_nothing = PyUnicode_InternFromString("");
+    minus_one = PyLong_FromLong(-1);
+    return rehearsed && s_prepared && s_nothing && minus_one ? 0 : -1;
 }
 
 /* -- its birth --------------------------------------------------------------------------------- */
@@ -81,6 +59,17 @@ close_fds_in(PyObject *tuple)
         close((int)PyLong_AsLong(PyTuple_GET_ITEM(tuple, i)));
 }
 
+static void
+close_held(PyObject *dict)
+{
+    Py_ssize_t entry = 0;
+    PyObject *pid, *fds;
+    while (PyDict_Next(dict, &entry, &pid, &fds)) {
+        for (Py_ssize_t i = 0; i < PyList_GET_SIZE(fds); i++)
+            close((int)PyLong_AsLong(PyList_GET_ITEM(fds, i)));
+    }
+}
+
 /* Does to the system what Children.forget and Server.become do. */
 void
 be_born(const Forker *f, int comm, int up, int standby)
@@ -94,6 +83,7 @@ be_born(const Forker *f, int comm, int up, int standby)
     close_fds_of(f->ups);
     close_fds_of(f->ends);
     close_fds_in(f->others);
+    close_held(f->held);
     hear_deaths(-1);
     if (f->root) {
         sigset_t term;
@@ -113,48 +103,38 @@ be_born(const Forker *f, int comm, int up, int standby)
     memcpy(born.fork_batch, PyBytes_AS_STRING(f->fork_batch), PAD);
 }
 
-/* -- what it runs ------------------------------------------------------------------------------ */
-
-/* The same as resolve() of _child/here.py, but quick for `module.name` of a loaded module. */
-static PyObject *
-find(const char *name, Py_ssize_t length)
-{
-    const char *dot = memrchr(name, '.', (size_t)length);
-    if (dot != NULL && memchr(name, ':', (size_t)length) == NULL) {
-        PyObject *found = global_of(name, dot - name, dot + 1, name + length - dot - 1);
-        if (found != NULL || PyErr_Occurred())
-            return found;
-    }
-    return PyObject_CallFunction(resolve, "s#", name, length);
-}
-
-/* Obeys the frame RUN as _child/commands.py does: returns what is to be called. Owns comm. */
-static PyObject *
-job_for(int comm, const char *name, Py_ssize_t length)
-{
-    char shown[16] = {0};
-    memcpy(shown, name, (size_t)(length < 15 ? length : 15));
-    prctl(PR_SET_NAME, shown);
-    PyObject *doing = PyUnicode_DecodeUTF8(name, length, "replace");
-    if (doing == NULL)
-        return NULL;
-    set_slot(here, here_slots.doing, doing);
-    PyObject *function = find(name, length);
-    if (function == NULL)
-        return NULL;
-    PyObject *sock = socket_of(born.socket_class, comm);
-    if (sock == NULL) {
-        Py_DECREF(function);
-        return NULL;
-    }
-    set_slot(here, here_slots.kind, Py_NewRef(s_worker));
-    PyObject *job = PyMethod_New(function, sock);  /* job() is function(sock) */
-    Py_DECREF(function);
-    Py_DECREF(sock);
-    return job;
-}
-
 /* -- its life up to the first batch ------------------------------------------------------------ */
+
+/* Take a value and run a function that does next to nothing. Owns comm. */
+static int
+run_rehearsal(int comm)
+{
+    static const char name[] = "earlyfork._child.here.rehearsal";
+    PyObject *none = PyList_New(0), *values = PyList_New(0), *function = NULL, *job = NULL;
+    PyObject *sock = socket_of(born.socket_class, AF_UNIX, SOCK_STREAM, 0, comm);
+    int done = -1;
+    if (sock != NULL && none != NULL && values != NULL
+        && take_value(values, ARG_PLAIN, PyBytes_AS_STRING(rehearsed), PyBytes_GET_SIZE(rehearsed),
+                      born.socket_class, none) == 0
+        && (function = function_for(name, sizeof name - 1)) != NULL
+        && (job = job_of(function, sock, values)) != NULL) {
+        Py_SETREF(job, job_of(function, sock, none));
+        done = job == NULL ? -1 : run_job(job);
+    }
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (sock == NULL)
+        close(comm);
+    else  /* a socket that is dropped open warns of that */
+        close_socket(sock);
+    Py_XDECREF(sock);
+    Py_XDECREF(none);
+    Py_XDECREF(values);
+    Py_XDECREF(function);
+    Py_XDECREF(job);
+    PyErr_Restore(type, value, traceback);
+    return done;
+}
 
 /* In a standby: do once all that a run does. The pages that a run touches are this process's own
  * after that. */
@@ -173,68 +153,17 @@ rehearse(void)
     }
     born.sender = (struct ucred){born.forker, getuid(), getgid()};
     rights_are_known(born.rights, &born.sender, born.batch, sizeof born.batch);
-    static const char name[] = "earlyfork._child.here.rehearsal";
-    PyObject *job = job_for(ends[0], name, sizeof name - 1);
-    int failed = job == NULL || run_job(job) < 0;
+    int failed = run_rehearsal(ends[0]) < 0;
     if (failed && PyErr_ExceptionMatches(PyExc_OSError)) {
         PyErr_Clear();
         failed = 0;
     }
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    if (job == NULL)
-        close(ends[0]);
-    else  /* a socket that is dropped open warns of that */
-        close_socket(PyMethod_GET_SELF(job));
     close(ends[1]);
-    Py_XDECREF(job);
-    PyErr_Restore(type, value, traceback);
     prctl(PR_SET_NAME, "ef-standby");
     if (failed)
         return -1;
-    set_slot(here, here_slots.doing, Py_NewRef(s_nothing));
-    set_slot(here, here_slots.kind, Py_NewRef(s_prepared));
+    set_here(HERE_DOING, Py_NewRef(s_nothing));
     return 0;
-}
-
-/* Does what discard_pending of _child/commands.py does, then unblocks all signals. */
-static void
-unblock_signals(void)
-{
-    sigset_t signals;
-    if (sigpending(&signals) == 0 && !sigisemptyset(&signals)) {
-        struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
-        for (int number = 1; number < NSIG; number++) {
-            if (sigismember(&signals, number) == 1 && sigaction(number, &ignore, &before) == 0)
-                sigaction(number, &before, NULL);
-        }
-    }
-    sigemptyset(&signals);
-    pthread_sigmask(SIG_SETMASK, &signals, NULL);
-}
-
-/* Where the frame RUN starts in a usual first batch: one that says to run something, neither linked
- * nor alone, with nothing before it but frames about the surroundings. NULL for any other batch. */
-static const char *
-run_frame(const char *batch, ssize_t size, int fds)
-{
-    const unsigned char *frame = (const unsigned char *)batch, *end;
-    if (size < PAD || memcmp(frame, born.fork_batch, 3) || frame[3] != fds
-        || number_at(frame + 8) || number_at(frame + 4) > size - HEAD)
-        return NULL;
-    end = frame + HEAD + number_at(frame + 4);
-    for (frame += HEAD; end - frame > FRAME; frame += FRAME + number_at(frame + 1)) {
-        if (number_at(frame + 1) > end - frame - FRAME)
-            return NULL;
-        if (frame[0] == RUN) {
-            int last = frame + FRAME + number_at(frame + 1) == end;
-            int unlinked = end - frame > FRAME + 1 && frame[FRAME] == '-';
-            return last && unlinked ? (const char *)frame : NULL;
-        }
-        if (!is_surrounding(frame[0]))
-            return NULL;
-    }
-    return NULL;
 }
 
 /* The first thing that a new process does: put right what `here` says of it. */
@@ -250,12 +179,12 @@ begin(void)
     PyObject *up = PyLong_FromLong(born.up), *forker = PyLong_FromLong(born.forker);
     if (up == NULL || forker == NULL)
         return -1;
-    set_slot(here, here_slots.up, up);
-    set_slot(here, here_slots.forker, forker);
-    set_slot(here, here_slots.spoke, Py_NewRef(Py_False));
+    set_here(HERE_UP, up);
+    set_here(HERE_FORKER, forker);
+    set_here(HERE_SPOKE, Py_NewRef(Py_False));
     if (born.root)
-        set_slot(here, here_slots.lifeline, Py_NewRef(minus_one));
-    set_slot(here, here_slots.kind, Py_NewRef(s_prepared));
+        set_here(HERE_LIFELINE, Py_NewRef(minus_one));
+    set_here(HERE_KIND, Py_NewRef(s_prepared));
     return 0;
 }
 
@@ -306,19 +235,13 @@ first_job(void)
     ssize_t got = first_batch(&count);
     if (got < 0)
         return got == -1 ? not_read(CHILD, comm) : NULL;
-    const char *batch = born.batch, *run = run_frame(batch, got, count);
-    PyObject *pending = *at_slot(here, here_slots.pending);
-    if (run == NULL || *at_slot(here, here_slots.spoke) == Py_True || pending == NULL
-        || !PyList_Check(pending) || PyList_GET_SIZE(pending)
+    PyObject *pending = *here_at(HERE_PENDING);
+    if (!are_usual(born.batch, got, born.fork_batch, count) || *here_at(HERE_SPOKE) == Py_True
+        || pending == NULL || !PyList_Check(pending)
         || !rights_are_known(born.rights, &born.sender, born.batch + got, (size_t)(LARGE - got)))
-        return bytes_and_fds(CHILD, comm, batch, got, born.fds, count, &born.sender);
-    if (run > batch + HEAD && apply_surroundings(batch + HEAD, run, born.fds, count) < 0)
-        return NULL;
-    unblock_signals();
-    int on = 1;  /* the mark that take_to_work of _child/here.py sets */
-    setsockopt(born.up, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof on);
-    name_senders(comm, 0);
-    return job_for(comm, run + FRAME + 1, number_at((const unsigned char *)run + 1) - 1);
+        return bytes_and_fds(CHILD, comm, born.batch, got, born.fds, count, &born.sender);
+    Orders orders = {comm, born.up, born.socket_class, born.batch, born.fds, count};
+    return obey(&orders);
 }
 
 PyObject *

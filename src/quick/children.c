@@ -179,8 +179,8 @@ reap(Forker *f)
         /* What the dead child said has arrived by now, and is heard before its death is told. What
          * its owner wrote to status is left to the server: to drop a file that somebody sent may
          * mean to wait (_child/foreign.py). */
-        if (status < 0 || up < 0 || info.si_pid == f->nursery || PyTuple_GET_SIZE(f->watched)
-            || holds_message(up) || holds_bytes(status)) {
+        if (status < 0 || up < 0 || info.si_pid == f->nursery || holds_message(up)
+            || holds_bytes(status) || !may_forget(f, pid)) {
             Py_DECREF(pid);
             return PyErr_Occurred() ? -1 : 1;
         }
@@ -191,7 +191,8 @@ reap(Forker *f)
         close(up);
         close(end);
         int failed = PyDict_DelItem(f->status, pid) < 0 || PyDict_DelItem(f->ups, pid) < 0
-                     || PyDict_DelItem(f->ends, pid) < 0 || PySet_Discard(f->waiting, pid) < 0;
+                     || PyDict_DelItem(f->ends, pid) < 0 || PySet_Discard(f->waiting, pid) < 0
+                     || forget_said(f, pid, status) < 0;
         Py_DECREF(pid);
         if (failed)
             return -1;

@@ -4,9 +4,8 @@
  */
 #include "quick.h"
 
-static PyObject *here, *count_callbacks, *get_objects, *refuse_unfinished;
+static PyObject *count_callbacks, *get_objects, *refuse_unfinished;
 static PyObject *text_class, *file_class;
-static Py_ssize_t files_slot, job_slot;
 static PyObject *s_flush, *s_closed_stream, *s_threading;
 
 int
@@ -18,22 +17,14 @@ set_up_ending(void)
     return s_flush && s_closed_stream && s_threading ? 0 : -1;
 }
 
-int
+void
 ending_knows(const Known *known)
 {
-    PyObject *class = (PyObject *)Py_TYPE(known->here);
-    Py_ssize_t files = slot(class, "files"), job = files ? slot(class, "job") : 0;
-    if (!job)
-        return -1;
-    files_slot = files;
-    job_slot = job;
-    here = Py_NewRef(known->here);
     count_callbacks = Py_NewRef(known->count_callbacks);
     get_objects = Py_NewRef(known->get_objects);
     refuse_unfinished = Py_NewRef(known->refuse_unfinished);
     text_class = Py_NewRef(known->text_class);
     file_class = Py_NewRef(known->file_class);
-    return 0;
 }
 
 /* Returns 0; 1 when the stream could not be written; -1 and an exception that is not the stream's
@@ -67,7 +58,7 @@ flush_stream(PyObject *stream)
 static int
 has_loose_ends(void)
 {
-    PyObject *files = *at_slot(here, files_slot);
+    PyObject *files = *here_at(HERE_FILES);
     if (files == NULL || !PyList_Check(files) || PyList_GET_SIZE(files))
         return 1;
     PyObject *objects = PyObject_CallNoArgs(get_objects);
@@ -132,6 +123,6 @@ run_job(PyObject *job)
 int
 run_last(PyObject *job)
 {
-    set_slot(here, job_slot, Py_NewRef(job));
+    set_here(HERE_JOB, Py_NewRef(job));
     return run_job(job);
 }

@@ -12,20 +12,21 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* What is polled: the fixed ones first (the news of deaths, comm, what shows that owners end), then
- * the ways up of all children. */
+/* What is polled: the news of deaths and comm, what shows that owners end, and the ways up of all
+ * children. */
 typedef struct {
     struct pollfd *fds;
-    nfds_t fixed, count, room;
+    nfds_t owners, count, room;
 } Polled;
 
-/* Put the children there are now behind the fixed ones. On failure -1 and an exception. */
+/* Put down what there is to poll now. On failure -1 and an exception. */
 static int
-add_children(Polled *polled, PyObject *ups)
+collect(Polled *polled, const Forker *f)
 {
     Py_ssize_t entry = 0;
     PyObject *pid, *fd;
-    nfds_t needed = polled->fixed + (nfds_t)PyDict_GET_SIZE(ups);
+    nfds_t owners = (nfds_t)PyDict_GET_SIZE(f->watched);
+    nfds_t needed = 2 + owners + (nfds_t)PyDict_GET_SIZE(f->ups);
     if (needed > polled->room) {
         struct pollfd *more = PyMem_Resize(polled->fds, struct pollfd, needed + 16);
         if (more == NULL) {
@@ -35,31 +36,45 @@ add_children(Polled *polled, PyObject *ups)
         polled->fds = more;
         polled->room = needed + 16;
     }
-    polled->count = polled->fixed;
-    while (PyDict_Next(ups, &entry, &pid, &fd))
+    polled->fds[0] = (struct pollfd){f->wake_in, POLLIN, 0};
+    polled->fds[1] = (struct pollfd){f->comm, POLLIN, 0};
+    polled->owners = polled->count = 2;
+    while (PyDict_Next(f->watched, &entry, &fd, &pid)) {
+        /* Of a status socket only the end is of interest: what its owner writes there is nobody's. */
+        PyObject *status = PyDict_GetItemWithError(f->status, pid);
+        int number = (int)PyLong_AsLong(fd);
+        short events = status != NULL && PyLong_AsLong(status) == number ? 0 : POLLIN;
+        polled->fds[polled->owners++] = (struct pollfd){number, events, 0};
+    }
+    polled->count = polled->owners;
+    entry = 0;
+    while (PyDict_Next(f->ups, &entry, &pid, &fd))
         polled->fds[polled->count++] = (struct pollfd){(int)PyLong_AsLong(fd), POLLIN, 0};
-    return 0;
+    return PyErr_Occurred() ? -1 : 0;
 }
 
-/* The children that have said something, as (HEAR, died, pid, ...). NULL if none has; NULL and an
- * exception on failure. */
+/* Hear the children that have said something. What is more than a usual LINK is for the server:
+ * (HEAR, died, pid, ...). NULL if there is none such; NULL and an exception on failure. */
 static PyObject *
-talkers(const Polled *polled, PyObject *ups, int died)
+talkers(const Polled *polled, const Forker *f, int died)
 {
-    nfds_t at = polled->fixed;
-    Py_ssize_t entry = 0, count = 0;
-    PyObject *pid, *fd, *what;
-    for (nfds_t i = at; i < polled->count; i++)
-        count += polled->fds[i].revents != 0;
-    if (count == 0 || (what = PyTuple_New(2 + count)) == NULL)
-        return NULL;
-    PyTuple_SET_ITEM(what, 0, PyLong_FromLong(HEAR));
-    PyTuple_SET_ITEM(what, 1, PyLong_FromLong(died));
-    count = 2;
-    while (PyDict_Next(ups, &entry, &pid, &fd)) {
-        if (polled->fds[at++].revents)
-            PyTuple_SET_ITEM(what, count++, Py_NewRef(pid));
+    nfds_t at = polled->owners;
+    Py_ssize_t entry = 0;
+    PyObject *pid, *fd, *what = NULL;
+    for (; PyDict_Next(f->ups, &entry, &pid, &fd); at++) {
+        int heard = polled->fds[at].revents == 0 ? 1 : hear_link(f, pid, polled->fds[at].fd);
+        int failed = heard < 0;
+        if (heard == 0 && what == NULL)
+            failed = (what = Py_BuildValue("[ii]", HEAR, died)) == NULL;
+        if (heard == 0 && !failed)
+            failed = PyList_Append(what, pid) < 0;
+        if (failed) {
+            Py_CLEAR(what);
+            return NULL;
+        }
     }
+    if (what != NULL)
+        Py_SETREF(what, PyList_AsTuple(what));
     return what;
 }
 
@@ -74,7 +89,7 @@ loop(Forker *f, Polled *polled, int *is_born)
             double left = ceil((f->refill_at - now()) * 1000);
             patience = left < 0 ? 0 : (int)left;
         }
-        if (add_children(polled, f->ups) < 0)
+        if (collect(polled, f) < 0)
             return NULL;
         int ready = poll_now(polled->fds, polled->count, patience);
         if (ready == -1 && errno != EINTR)
@@ -88,12 +103,12 @@ loop(Forker *f, Polled *polled, int *is_born)
             char signs[256];
             died = read(f->wake_in, signs, sizeof signs) > 0;
         }
-        for (nfds_t i = 2; i < polled->fixed; i++) {
+        for (nfds_t i = 2; i < polled->owners; i++) {
             if (polled->fds[i].revents)
                 return Py_BuildValue("(ii)", MORE, died);
         }
         /* Heard first: what a child said comes before the news of its death. */
-        PyObject *said = talkers(polled, f->ups, died);
+        PyObject *said = talkers(polled, f, died);
         if (said == NULL && PyErr_Occurred())
             return NULL;
         /* Nobody is put off by a child that never stops talking. */
@@ -153,26 +168,11 @@ turn(PyObject *state)
     Forker f;
     if (take_apart(state, &f) < 0)
         return -1;
-    Polled polled = {.fixed = 2 + (nfds_t)PyTuple_GET_SIZE(f.watched)};
-    polled.room = polled.fixed + (nfds_t)PyDict_GET_SIZE(f.ups) + 16;
-    if ((polled.fds = PyMem_New(struct pollfd, polled.room)) == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    polled.fds[0] = (struct pollfd){f.wake_in, POLLIN, 0};
-    polled.fds[1] = (struct pollfd){f.comm, POLLIN, 0};
+    Polled polled = {.fds = NULL};
     PyObject *what = NULL;
     int is_born = 0;
-    if (is_plain(f.socket_class) < 0)  /* asked before any fork, so that no child must find out */
-        goto end;
-    for (nfds_t i = 2; i < polled.fixed; i++) {
-        int fd, events;
-        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(f.watched, (Py_ssize_t)i - 2), "ii", &fd, &events))
-            goto end;
-        polled.fds[i] = (struct pollfd){fd, (short)events, 0};
-    }
-    what = loop(&f, &polled, &is_born);
-end:
+    if (is_plain(f.socket_class) >= 0)  /* asked before any fork, so that no child must find out */
+        what = loop(&f, &polled, &is_born);
     if (is_born)
         return 1;  /* `polled.fds` is not freed: that would touch a page */
     PyMem_Free(polled.fds);

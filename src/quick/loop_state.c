@@ -19,7 +19,8 @@ static const struct {
 #define GIVEN(kind, name) {#name, kind, offsetof(Forker, name)}
     GIVEN(NUMBER, comm), GIVEN(NUMBER, wake_in), GIVEN(NUMBER, wake_out),
     GIVEN(NUMBER, queue), GIVEN(DICT, status), GIVEN(DICT, ups), GIVEN(DICT, ends),
-    GIVEN(SET, waiting), GIVEN(TUPLE, others), GIVEN(TUPLE, watched), GIVEN(TUPLE, births),
+    GIVEN(SET, waiting), GIVEN(TUPLE, others), GIVEN(DICT, said), GIVEN(DICT, held),
+    GIVEN(DICT, watched), GIVEN(TUPLE, births),
     GIVEN(ANY, socket_class), GIVEN(BATCH, fork_batch), GIVEN(BYTES, rights),
     GIVEN(NUMBER, standby), GIVEN(NUMBER, crowd), GIVEN(NUMBER, generation),
     GIVEN(SECONDS, refill_at), GIVEN(SECONDS, refill_after), GIVEN(NUMBER, nursery),

@@ -54,9 +54,12 @@ PyDoc_STRVAR(fall_with_doc,
 "fall_with(fd)\n\n"
 "Have the kernel kill this process when nobody holds the other end of a socket any more.");
 
+PyDoc_STRVAR(plain_doc,
+"plain(value)\n\nThe same as pack_plain of _shared/plain.py, for values of any size.");
+
 PyDoc_STRVAR(know_doc,
 "know(here, resolve, count_callbacks, get_objects, refuse_unfinished, text_class, file_class,\n"
-"     surround, loop_state)\n\n"
+"     partial, revive, unpack_value, surround, loop_state)\n\n"
 "Name the objects of Python that the part in C uses. It looks up the slots of `here` and of the\n"
 "class `loop_state` by name now: one that is missing is an error.");
 
@@ -66,14 +69,17 @@ know(PyObject *self, PyObject *args)
     PyObject *surround, *loop_state;
     Known known;
     (void)self;
-    if (!PyArg_ParseTuple(args, "OOOOOO!O!O!O!:know", &known.here, &known.resolve,
+    if (!PyArg_ParseTuple(args, "OOOOOO!O!OOOO!O!:know", &known.here, &known.resolve,
                           &known.count_callbacks, &known.get_objects, &known.refuse_unfinished,
                           &PyType_Type, &known.text_class, &PyType_Type, &known.file_class,
+                          &known.partial, &known.revive, &known.unpack_value,
                           &PyDict_Type, &surround, &PyType_Type, &loop_state))
         return NULL;
-    if (loop_knows(loop_state) < 0 || child_knows(&known) < 0
-        || ending_knows(&known) < 0)
+    if (loop_knows(loop_state) < 0 || here_knows(known.here) < 0)
         return NULL;
+    ending_knows(&known);
+    orders_know(&known);
+    values_know(&known);
     surroundings_know(surround);
     Py_RETURN_NONE;
 }
@@ -91,6 +97,7 @@ static PyMethodDef methods[] = {
     {"listen", listen_, METH_O, listen_doc},
     {"poll", poll_, METH_VARARGS, poll_doc},
     {"fall_with", fall_with, METH_O, fall_with_doc},
+    {"plain", plain, METH_O, plain_doc},
     {"know", know, METH_VARARGS, know_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -110,9 +117,11 @@ set_up(PyObject *module)
         if (PyModule_AddIntConstant(module, events[i].name, events[i].value) < 0)
             return -1;
     }
-    if (set_up_objects() < 0 || set_up_surroundings() < 0)
+    if (set_up_objects() < 0 || set_up_surroundings() < 0 || set_up_ending() < 0)
         return -1;
-    return set_up_child() < 0 ? -1 : set_up_ending();
+    if (set_up_values() < 0 || set_up_orders() < 0 || set_up_hearing() < 0)
+        return -1;
+    return set_up_child();
 }
 
 static PyModuleDef_Slot slots[] = {

@@ -5,11 +5,14 @@
 #include "quick.h"
 
 #include <errno.h>
+#include <string.h>
 #include <structmember.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 static PyObject *base_socket, *base_detach, *plain_socket;
+static PyObject *here;
+static Py_ssize_t here_slots[HERE_COUNT];
 /* Where the slots of a plain socket are. */
 static Py_ssize_t at_io_refs, at_closed;
 static PyObject *s_detach, *zero, *empty_tuple;
@@ -34,6 +37,37 @@ slot(PyObject *class, const char *name)
         PyErr_Format(PyExc_TypeError, "%s is no slot", name);
     Py_XDECREF(member);
     return at;
+}
+
+int
+here_knows(PyObject *object)
+{
+    static const char *const names[] = {
+        [HERE_DOING] = "doing", [HERE_FILES] = "files", [HERE_FORKER] = "forker",
+        [HERE_JOB] = "job", [HERE_KIND] = "kind", [HERE_LIFELINE] = "lifeline",
+        [HERE_LINE] = "line", [HERE_PENDING] = "pending", [HERE_SPOKE] = "spoke",
+        [HERE_UP] = "up",
+    };
+    Py_ssize_t found[HERE_COUNT];
+    for (int i = 0; i < HERE_COUNT; i++) {
+        if (!(found[i] = slot((PyObject *)Py_TYPE(object), names[i])))
+            return -1;
+    }
+    memcpy(here_slots, found, sizeof found);
+    here = Py_NewRef(object);
+    return 0;
+}
+
+PyObject **
+here_at(int which)
+{
+    return at_slot(here, here_slots[which]);
+}
+
+void
+set_here(int which, PyObject *value_to_own)
+{
+    set_slot(here, here_slots[which], value_to_own);
 }
 
 PyObject *
@@ -73,19 +107,19 @@ is_plain(PyObject *socket_class)
 }
 
 PyObject *
-socket_of(PyObject *socket_class, int fd)
+socket_of(PyObject *socket_class, int family, int type, int protocol, int fd)
 {
     int plain = is_plain(socket_class);
     if (plain < 0)
         return NULL;
     if (!plain)
-        return PyObject_CallFunction(socket_class, "iiii", AF_UNIX, SOCK_STREAM, 0, fd);
-    PyTypeObject *type = (PyTypeObject *)socket_class;
-    PyObject *made = type->tp_new(type, empty_tuple, NULL);
+        return PyObject_CallFunction(socket_class, "iiii", family, type, protocol, fd);
+    PyTypeObject *class = (PyTypeObject *)socket_class;
+    PyObject *made = class->tp_new(class, empty_tuple, NULL);
     if (made == NULL)
         return NULL;
-    PyObject *arguments = Py_BuildValue("(iiii)", AF_UNIX, SOCK_STREAM, 0, fd);
-    int failed = arguments == NULL || type->tp_base->tp_init(made, arguments, NULL) < 0;
+    PyObject *arguments = Py_BuildValue("(iiii)", family, type, protocol, fd);
+    int failed = arguments == NULL || class->tp_base->tp_init(made, arguments, NULL) < 0;
     Py_XDECREF(arguments);
     if (failed) {
         Py_DECREF(made);

@@ -7,9 +7,7 @@
 #include "quick.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -94,7 +92,7 @@ open_socket(PyObject *self, PyObject *args)
     (void)self;
     if (!PyArg_ParseTuple(args, "OO!:open_socket", &class, type_of_own(), &end))
         return NULL;
-    PyObject *sock = socket_of(class, own_fd(end));
+    PyObject *sock = socket_of(class, AF_UNIX, SOCK_STREAM, 0, own_fd(end));
     if (sock != NULL)
         give(end);
     return sock;
@@ -145,9 +143,7 @@ fall_with(PyObject *self, PyObject *number)
     (void)self;
     if (fd == -1 && PyErr_Occurred())
         return NULL;
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETOWN, getpid()) < 0 || fcntl(fd, F_SETSIG, SIGKILL) < 0
-        || fcntl(fd, F_SETFL, flags | O_ASYNC) < 0)
+    if (die_with(fd) < 0)
         return PyErr_SetFromErrno(PyExc_OSError);
     Py_RETURN_NONE;
 }

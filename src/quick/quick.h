@@ -17,7 +17,10 @@
  *   loop_state.c    what the loop is given, and what it leaves
  *   ending.c        the end of a process, after the function that it ran
  *   rights.c        whether a sender has the rights that are known
- *   child.c         a new process, from its birth to the function that it runs
+ *   values.c        values and files that were sent for a function
+ *   orders.c        what the first batch of a new process says
+ *   child.c         a new process, from its birth to its first batch
+ *   hearing.c       a child that says it is to be linked
  *   children.c      a forker's children: forking, noting and reaping them
  *   forker.c        the loop
  *   first_line.c    the double fork of a main program's first line
@@ -44,7 +47,14 @@
 
 /* _shared/wire.py's numbers; tests/test_quick.py holds the two together. */
 enum { PAD = 256, HEAD = 12, FRAME = 5 };
-enum { RUN = 10, ENV = 11, PATH = 13, PID = 64, EXIT = 67, NO_FORK = 68 };
+enum { FD = 4, ARG_BYTES = 5, ARG_STR = 6, ARG_PICKLE = 7, RUN = 10, ENV = 11, CWD = 12, PATH = 13,
+       STDIO = 14, CHROOT = 18, ARG_PLAIN = 19 };
+enum { PID = 64, EXIT = 67, NO_FORK = 68, LINK = 97 };
+/* Of _shared/payloads.py: how a frame RUN says that a process is linked and alone, the letter of a
+ * frame STDIO that stands for an fd, and the head of a message up. */
+enum { UNLINKED = '-', LINKED = 'L', SECOND_LINE = 'S' };
+enum { UNLINKED_ALONE = 'a', LINKED_ALONE = 'l', SECOND_LINE_ALONE = 's' };
+enum { NEXT_FD = 'f', UP_HEAD = 5 };
 /* As many fds as one message can carry: the kernel's SCM_MAX_FD. No header of the C library has it,
  * and it has stayed the same since Linux 2.6.38. */
 enum { MAX_FDS = 253 };
@@ -90,7 +100,11 @@ void tell_owner(int fd, int op, long number);
 ssize_t receive(int fd, void *data, size_t size, int flags, int *fds, int *count,
                 struct ucred *sender);
 
-/* Send one message with one fd or two; does not wait. On failure -1 and errno. */
+/* The same with so many fds at most. Where more came, or found no place, -1 and EMFILE, and there are
+ * none. */
+ssize_t receive_few(int fd, void *data, size_t size, int flags, int *fds, int *count, int most);
+
+/* Send one message with up to two fds; does not wait. On failure -1 and errno. */
 int send_with_fds(int fd, const void *data, size_t size, const int *fds, int count);
 
 /* From now on a byte is written to this fd whenever a child dies; with -1 no more. */
@@ -105,6 +119,10 @@ int comm_pair(int pair[2]);
 
 /* Have the kernel say with each message that arrives at this end who sent it, or not. */
 int name_senders(int fd, int on);
+
+/* Have the kernel kill this process when nobody holds the other end of a socket any more. On failure
+ * -1 and errno. */
+int die_with(int fd);
 
 /* Whether something is unread in a socket: bytes in a stream; a message in a way up, where an empty
  * one counts as well. Both first shut the socket for reading, so that nothing more comes. */
@@ -152,8 +170,18 @@ int is_plain(PyObject *socket_class);
 /* The class for which `is_plain` was true, borrowed; NULL before that. */
 PyObject *plain_socket_class(void);
 
-/* socket_class(AF_UNIX, SOCK_STREAM, 0, fd); owns the fd. */
-PyObject *socket_of(PyObject *socket_class, int fd);
+/* socket_class(family, type, protocol, fd); owns the fd. */
+PyObject *socket_of(PyObject *socket_class, int family, int type, int protocol, int fd);
+
+/* The slots of the object `here` of _child/here.py. */
+enum { HERE_DOING, HERE_FILES, HERE_FORKER, HERE_JOB, HERE_KIND, HERE_LIFELINE, HERE_LINE,
+       HERE_PENDING, HERE_SPOKE, HERE_UP, HERE_COUNT };
+
+/* Note that object. On failure -1 and an exception, and nothing has changed. */
+int here_knows(PyObject *object);
+
+PyObject **here_at(int which);
+void set_here(int which, PyObject *value_to_own);
 
 /* Close a socket without the frames of Python that its `close` and `detach` have. */
 void close_socket(PyObject *sock);
@@ -187,8 +215,9 @@ void surroundings_know(PyObject *surround);
 /* Whether an op is about the surroundings. */
 int is_surrounding(int op);
 
-/* Obey the frames that stand before RUN in a batch. On failure -1 and an exception. */
-int apply_surroundings(const char *at, const char *end, const int *fds, int count);
+/* Obey such a frame, whose fds are the first ones of the list: they are taken out. On failure -1 and
+ * an exception. */
+int apply_surrounding(int op, const char *payload, Py_ssize_t size, PyObject *fds);
 
 /* -- loop_state.c ------------------------------------------------------------------------------ */
 
@@ -202,7 +231,9 @@ typedef struct {
     PyObject *ends;             /* dict: pid -> a copy of its end of that */
     PyObject *waiting;          /* set: pids of standbys that may wait in the queue still */
     PyObject *others;           /* tuple: all other fds of the forker that a child closes */
-    PyObject *watched;          /* tuple of (fd, events): what happens there is for the server */
+    PyObject *said;             /* dict: pid -> set of what was heard of the child */
+    PyObject *held;             /* dict: pid -> list of fds that are held for a linked child */
+    PyObject *watched;          /* dict: fd that shows the end of an owner -> pid of its child */
     PyObject *births;           /* tuple of functions that a new process calls first */
     PyObject *socket_class;     /* of the socket that a worker's function gets */
     PyObject *fork_batch;       /* bytes: the batch that holds a FORK and nothing else */
@@ -233,16 +264,16 @@ void say_what(PyObject *state, PyObject *what);
 
 /* The objects of Python that a new process needs: `here` and `resolve` of _child/here.py,
  * atexit._ncallbacks, gc.get_objects, `refuse_unfinished` of _child/ending.py, io.TextIOWrapper,
- * and the class that all files have as a base. */
+ * the class that all files have as a base, functools.partial, `revive` of _child/files.py,
+ * `unpack_value` of _shared/payloads.py. */
 typedef struct {
     PyObject *here, *resolve, *count_callbacks, *get_objects, *refuse_unfinished;
-    PyObject *text_class, *file_class;
+    PyObject *text_class, *file_class, *partial, *revive, *unpack_value;
 } Known;
 
 int set_up_ending(void);
 
-/* On failure -1 and an exception, and nothing has changed. */
-int ending_knows(const Known *known);
+void ending_knows(const Known *known);
 
 /* Call `job` and do what is usual at the end of a process. Returns 0; 120 when a stream could not
  * be written; 1 when something is special about the end, which then is left to Python; -1 and an
@@ -259,12 +290,51 @@ int run_last(PyObject *job);
  * /proc says is read into `room`, which is best on a page that is this process's own already. */
 int rights_are_known(PyObject *rights, const struct ucred *sender, char *room, size_t size_of_room);
 
+/* -- values.c ---------------------------------------------------------------------------------- */
+
+int set_up_values(void);
+void values_know(const Known *known);
+
+/* What marshal makes of a plain value, as bytes; None for any other value. */
+PyObject *plain(PyObject *self, PyObject *value);
+
+/* Whether an op is one of values and files. */
+int is_value(int op);
+
+/* Add what a frame holds to the list of values. The fd of a frame FD is the first one of its list,
+ * which is not empty; it is taken out. On failure -1 and an exception. */
+int take_value(PyObject *values, int op, const char *data, Py_ssize_t size, PyObject *socket_class,
+               PyObject *fds);
+
+/* -- orders.c ---------------------------------------------------------------------------------- */
+
+int set_up_orders(void);
+void orders_know(const Known *known);
+
+/* Whether a first batch, with so many fds, says nothing but what `obey` does. */
+int are_usual(const char *batch, ssize_t size, const char *fork_batch, int fds);
+
+/* The function of that name. Puts the name where `ps` and error messages find it. */
+PyObject *function_for(const char *name, Py_ssize_t length);
+
+/* What is to be called: a function, with a socket and the values of a list. */
+PyObject *job_of(PyObject *function, PyObject *sock, PyObject *values);
+
+typedef struct {
+    int comm, up;
+    PyObject *socket_class;
+    const char *batch;
+    const int *fds;
+    int count;
+} Orders;
+
+/* Obey a usual first batch; returns what is to be called. Owns comm and the fds. NULL and an
+ * exception on failure. */
+PyObject *obey(const Orders *orders);
+
 /* -- child.c ----------------------------------------------------------------------------------- */
 
 int set_up_child(void);
-
-/* On failure -1 and an exception, and nothing has changed. */
-int child_knows(const Known *known);
 
 /* In a new process: close all fds of the forker, and note what the process needs of the forker. */
 void be_born(const Forker *f, int comm, int up, int standby);
@@ -273,6 +343,21 @@ void be_born(const Forker *f, int comm, int up, int standby);
  * batch is not usual, (CHILD, comm, data, fds, sender), in which the data may be an exception; or NULL when
  * there is no memory even for that. */
 PyObject *live(void);
+
+/* -- hearing.c --------------------------------------------------------------------------------- */
+
+int set_up_hearing(void);
+
+/* Take what a child has said, if that is a usual LINK. 0 if it is anything else, and is there still;
+ * -1 and an exception on failure. */
+int hear_link(const Forker *f, PyObject *pid, int up);
+
+/* Whether what is held for a dead child can be closed without a wait. */
+int may_forget(const Forker *f, PyObject *pid);
+
+/* Forget what was heard of a dead child, and close what is held for it; `status` was its status
+ * socket. On failure -1 and an exception. */
+int forget_said(const Forker *f, PyObject *pid, int status);
 
 /* -- children.c -------------------------------------------------------------------------------- */
 

@@ -123,27 +123,16 @@ apply_path(const char *at, const char *end)
 }
 
 int
-apply_surroundings(const char *at, const char *end, const int *fds, int count)
+apply_surrounding(int number, const char *payload, Py_ssize_t size, PyObject *fds)
 {
-    PyObject *list = list_of(fds, count);
-    int failed = list == NULL;
-    while (at < end && !failed) {
-        const char *payload = at + FRAME;
-        uint32_t size = number_at((const unsigned char *)at + 1);
-        int said = at[0] == ENV ? apply_env(payload, payload + size)
-                   : at[0] == PATH ? apply_path(payload, payload + size) : 1;
-        failed = said < 0;
-        if (said > 0) {
-            PyObject *op = PyLong_FromLong(at[0]);
-            PyObject *apply = op == NULL ? NULL : PyDict_GetItemWithError(surround, op);
-            PyObject *done = apply == NULL ? NULL : PyObject_CallFunction(
-                apply, "y#O", payload, (Py_ssize_t)size, list);
-            Py_XDECREF(op);
-            Py_XDECREF(done);
-            failed = done == NULL;
-        }
-        at = payload + size;
-    }
-    Py_XDECREF(list);
-    return failed ? -1 : 0;
+    int said = number == ENV ? apply_env(payload, payload + size)
+               : number == PATH ? apply_path(payload, payload + size) : 1;
+    if (said <= 0)
+        return said;
+    PyObject *op = PyLong_FromLong(number);
+    PyObject *apply = op == NULL ? NULL : PyDict_GetItemWithError(surround, op);
+    PyObject *done = apply == NULL ? NULL : PyObject_CallFunction(apply, "y#O", payload, size, fds);
+    Py_XDECREF(op);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
 }

@@ -7,6 +7,7 @@
 #include "quick.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -75,13 +76,15 @@ typedef union {
     char space[CMSG_SPACE(MAX_FDS * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
 } Ancillary;
 
-ssize_t
-receive(int fd, void *data, size_t size, int flags, int *fds, int *count, struct ucred *sender)
+static ssize_t
+receive_most(int fd, void *data, size_t size, int flags, int *fds, int *count, int most,
+             struct ucred *sender)
 {
     Ancillary ancillary;
     struct iovec vector = {data, size};
+    size_t room = CMSG_SPACE((size_t)most * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred));
     struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1,
-                             .msg_control = &ancillary, .msg_controllen = sizeof ancillary};
+                             .msg_control = &ancillary, .msg_controllen = room};
     *count = 0;
     if (sender != NULL)
         *sender = (struct ucred){0, (uid_t)-1, (gid_t)-1};
@@ -106,6 +109,18 @@ receive(int fd, void *data, size_t size, int flags, int *fds, int *count, struct
         return -1;
     }
     return got;
+}
+
+ssize_t
+receive(int fd, void *data, size_t size, int flags, int *fds, int *count, struct ucred *sender)
+{
+    return receive_most(fd, data, size, flags, fds, count, MAX_FDS, sender);
+}
+
+ssize_t
+receive_few(int fd, void *data, size_t size, int flags, int *fds, int *count, int most)
+{
+    return receive_most(fd, data, size, flags, fds, count, most, NULL);
 }
 
 int
@@ -151,6 +166,15 @@ int
 name_senders(int fd, int on)
 {
     return setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
+}
+
+int
+die_with(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETOWN, getpid()) < 0 || fcntl(fd, F_SETSIG, SIGKILL) < 0)
+        return -1;
+    return fcntl(fd, F_SETFL, flags | O_ASYNC);
 }
 
 /* A pair, at one end of which the kernel says who sends. */

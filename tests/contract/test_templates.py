@@ -270,3 +270,26 @@ def test_a_host_that_forks_can_go_on_on_both_sides(make: Make) -> None:
     os.close(reader)
     assert run(half_prepared) == ("mine",)
     assert run(earlyfork.new().send_arg("parent")) == ("parent",)
+
+
+NOTES = """
+import sys
+kids = sys._getframe(1).f_locals["server"].kids
+notes = (kids.said, kids.linked.held, kids.linked.watched, kids.ups, kids.ends, kids.status)
+assert not any(notes), notes
+"""
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_nothing_is_remembered_of_the_dead(linked: bool) -> None:
+    """What a child may say depends on what it has said. Another one may get its pid."""
+    template = earlyfork.new().require("work")
+    template.standby = 0
+    for _ in range(4):
+        process = template.fork()
+        work.got(process.run(work.asks, linked=linked))
+        assert process.wait(10) == 0
+        with template.fork().run(work.echo, linked=linked) as sock:
+            sock.recv(1)
+    wait_until(lambda: not children(template.pid))
+    template.eval(NOTES).ready(10)

@@ -97,6 +97,19 @@ def _value(op: int) -> Callable[[Server, bytes], None]:
     return take
 
 
+def _unpickler(server: Server, _payload: bytes) -> None:
+    """Load what unpickles values, so that the processes that are forked from here need not.
+
+    This is no change of what the process is: clones that were made before do the same by
+    themselves.
+    """
+    try:
+        payloads.pickling()
+    except Exception:  # it is not to be had here: who needs it says so
+        return
+    server.drop_nursery()
+
+
 def _fork(server: Server, payload: bytes) -> None:
     asked = Fds((server.fds.take(), server.fds.take()))
     if server.fds:
@@ -219,7 +232,7 @@ def _run(
     if alone:
         close_way_up()
         here.forker = -1
-    elif rehearses is None:
+    elif rehearses is None and link == payloads.UNLINKED:  # else LINK has said so
         take_to_work()
     name_senders(server.comm, on=False)
     comm = socket_class()(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, server.comm.detach())
@@ -233,9 +246,7 @@ OBEY: dict[int, Callable[..., Callable[[], object] | None]] = {
     wire.EVAL: _eval,
     wire.CALL: _call,
     wire.FD: _fd,
-    wire.ARG_BYTES: _value(wire.ARG_BYTES),
-    wire.ARG_STR: _value(wire.ARG_STR),
-    wire.ARG_PICKLE: _value(wire.ARG_PICKLE),
+    **{op: _value(op) for op in wire.ARGUMENTS},
     wire.FORK: _fork,
     wire.READY: _ready,
     wire.RUN: _run,
@@ -243,4 +254,5 @@ OBEY: dict[int, Callable[..., Callable[[], object] | None]] = {
     wire.ADOPT: _adopt,
     wire.PARK: _park,
     wire.QUEUE: _queue,
+    wire.UNPICKLER: _unpickler,
 }

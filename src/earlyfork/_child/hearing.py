@@ -45,7 +45,7 @@ MOST_ERRORS = 2
 #: How often a child may ask for what it is refused.
 MOST_REFUSALS = 8
 
-#: This is noted of a child that has sent RUNS.
+#: This is noted of a child that has sent RUNS or LINK.
 RUNS = "runs"
 
 
@@ -261,7 +261,7 @@ def _adopt(server: Server, pid: int, _payload: bytes, fds: Fds, _sender: Sender)
 
 
 def _link(server: Server, pid: int, payload: bytes, fds: Fds, _sender: Sender) -> None:
-    """A child shall end with its owner, whose end is seen at the fds."""
+    """A child shall end with its owner, whose end is seen at the fds; and it runs from here on."""
     lines, owner = Fds(), Fds()
     for fd in fds:
         if foreign.is_stream(fd) and payload == payloads.SECOND_LINE and not lines:
@@ -271,6 +271,7 @@ def _link(server: Server, pid: int, payload: bytes, fds: Fds, _sender: Sender) -
         else:
             raise Refused
     fds.clear()
+    server.kids.said[pid].add(RUNS)
     server.kids.linked.link(pid, server.kids.status[pid], owner, lines)
 
 

@@ -27,7 +27,7 @@ class Linked:
 
     def __init__(self) -> None:
         self.watched: dict[int, int] = {}  # fd whose end is the end of an owner -> linked pid
-        self.held: dict[int, Fds] = {}  # linked pid -> fds that are held until it is reaped
+        self.held: dict[int, list[int]] = {}  # linked pid -> fds that are held until it is reaped
         self.doomed: dict[int, float] = {}  # pid -> when SIGKILL follows SIGTERM
         self.trees: dict[int, Tree] = {}  # doomed pid -> its descendants
 
@@ -45,7 +45,7 @@ class Linked:
             lines: far ends of the child's line. They are held until the child is reaped; as long as
                 they are, the kernel does not kill the child.
         """
-        self.held.setdefault(pid, Fds()).extend((*owner, *lines))
+        self.held.setdefault(pid, []).extend((*owner, *lines))
         for fd in owner:
             self.watched[fd] = pid
         self.watched[status] = pid
@@ -83,13 +83,13 @@ class Linked:
                 self.doomed[pid] = now + 3600  # done with; what is left is to reap it
             descendants.send(tree, _signal.SIGKILL)
 
-    def forget(self, pid: int) -> Fds:
+    def forget(self, pid: int) -> list[int]:
         """Forget a child that is reaped, or that nobody waits for; returns the fds held for it."""
         self._unwatch(pid)
         if not self.trees.get(pid):
             self.trees.pop(pid, None)
             self.doomed.pop(pid, None)
-        return self.held.pop(pid, Fds())
+        return self.held.pop(pid, [])
 
 
 def _grab(pid: int) -> Tree:

@@ -15,18 +15,23 @@ from earlyfork._child.calm import Calm
 from earlyfork._child.children import REFILL_AFTER
 from earlyfork._child.commands import SURROUND
 from earlyfork._child.ending import forget_exit_functions, refuse_unfinished, reseed
+from earlyfork._child.files import revive
 from earlyfork._child.here import here, resolve
 from earlyfork._child.late_socket import socket_class
 from earlyfork._shared import wire
+from earlyfork._shared.payloads import unpack_value
 from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import Fds
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from functools import partial
     from typing import Any
 
     from earlyfork._child.server import Server
+else:
+    from _functools import partial  # `functools` would load `collections` and more
 
 
 def _of_a_list(apply: Callable[[bytes, Fds], None]) -> Callable[[bytes, list[int]], None]:
@@ -56,7 +61,7 @@ class LoopState:
 
     __slots__ = (
         *("births", "careful", "comm", "crowd", "ends", "fork_batch", "generation", "nursery"),
-        *("others", "rights"),
+        *("held", "others", "rights", "said"),
         *("queue", "refill_after", "refill_at", "root", "socket_class", "standby"),
         *("status", "ups", "waiting", "wake_in", "wake_out", "watched", "what"),
     )
@@ -71,8 +76,10 @@ class LoopState:
         self.queue = -1 if kids.queue is None else kids.queue.fileno()
         self.status = kids.status
         self.waiting = kids.waiting
-        self.others = (*server.others(), *kids.linked.fds())
-        self.watched = tuple(kids.owners())
+        self.others = tuple(server.others())
+        self.said = kids.said
+        self.held = kids.linked.held
+        self.watched = kids.linked.watched
         self.births = births
         self.socket_class = socket_class()
         self.fork_batch = PLAIN_FORK
@@ -93,7 +100,7 @@ if quick is not None:
     surround = {op: _of_a_list(apply) for op, apply in SURROUND.items()}
     quick.know(
         *(here, resolve, atexit._ncallbacks, gc.get_objects, refuse_unfinished),
-        *(_io.TextIOWrapper, _io._IOBase, surround, LoopState),
+        *(_io.TextIOWrapper, _io._IOBase, partial, revive, unpack_value, surround, LoopState),
     )
 
 

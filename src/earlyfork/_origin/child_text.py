@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 #: The child's text, in the order of its imports.
 TEXTS = (
-    *("_shared.wire", "_shared.payloads", "_shared.quick", "_context", "_shared.posix"),
+    *("_shared.wire", "_shared.quick", "_shared.plain", "_shared.payloads", "_context"),
+    "_shared.posix",
     *("_shared.sockets", "_shared.surroundings", "_child.rights", "_child.foreign", "_child.calm"),
     *("_child.descendants", "_child.linked", "_child.children", "_child.here"),
     *(

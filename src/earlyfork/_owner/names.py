@@ -131,10 +131,9 @@ def _says_no_pickle(error: Exception) -> bool:
     return isinstance(error, (TypeError, AttributeError, ValueError, RecursionError, own))
 
 
-def pack_arguments(values: tuple[object, ...]) -> bytes:
+def join_arguments(packed: list[tuple[int, bytes]]) -> bytes:
     """The arguments of `eval` and `call`, as they travel."""
-    packed = [pack_argument(value) for value in values]
-    body = b"".join(wire.frame(op, data) for op, data in packed)
+    body = b"".join([wire.frame(op, data) for op, data in packed])
     if len(body) > wire.MAX_BULK:
         raise ValueError(f"arguments of {len(body)} bytes are more than {wire.MAX_BULK}")
     return body

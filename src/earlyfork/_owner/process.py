@@ -22,8 +22,8 @@ from earlyfork._owner.channel import Channel, sends_whole
 from earlyfork._owner.files import describe
 from earlyfork._owner.names import (
     check_dotted,
+    join_arguments,
     pack_argument,
-    pack_arguments,
     signal_name,
     signal_number,
     target_name,
@@ -67,6 +67,7 @@ class Process(Channel):
     _cloned = False
     _standbys: Standbys | None = None  # made at the first fork
     _is_linked = False
+    _knows_pickles = False  # whether this template was told to load its unpickler
     #: This must live as long as this handle: the root that a `new_exec` process came from.
     _keep: Process | None = None
     #: Of a root template: the surroundings that it was made with.
@@ -147,7 +148,8 @@ class Process(Channel):
         file, line = stack.caller(1)
         place = f"<eval from {os.path.basename(file)}:{line}>"
         compile(code, place, "exec", dont_inherit=True)
-        self._add(wire.EVAL, payloads.pack_values((place, code)) + pack_arguments(args))
+        sent = join_arguments(self._packed(args))
+        self._add(wire.EVAL, payloads.pack_values((place, code)) + sent)
         self._flush()
         return self
 
@@ -160,7 +162,8 @@ class Process(Channel):
             ProcessStateError: the process runs already, or is closed.
         """
         name = target_name(function, self._main)
-        self._add(wire.CALL, payloads.pack_values((name,)) + pack_arguments(args))
+        sent = join_arguments(self._packed(args))
+        self._add(wire.CALL, payloads.pack_values((name,)) + sent)
         self._flush()
         return self
 
@@ -188,7 +191,8 @@ class Process(Channel):
     def send_arg(self, *values: object) -> Process:
         """Pass values to the function that will run, in the order sent.
 
-        bytes and str travel as they are, anything else pickled.
+        Values of Python's own types, and containers of them, are as fast as bytes. Anything else is
+        pickled; a template whose clones are sent such a value twice has the unpickler loaded.
 
         Raises:
             TypeError: a value can't be pickled; nothing was sent.
@@ -198,9 +202,17 @@ class Process(Channel):
         From AnyEvent::Fork's `send_arg`.
         """
         self._may(wire.ARG_BYTES)
-        for op, data in [pack_argument(value) for value in values]:
+        for op, data in self._packed(values):
             self._add(op, data)
         return self
+
+    def _packed(self, values: tuple[object, ...]) -> list[tuple[int, bytes]]:
+        """The values as they travel; notes whether they have to be unpickled."""
+        packed = [pack_argument(value) for value in values]
+        forker = self._watch._forker
+        if forker is not None and any(op == wire.ARG_PICKLE for op, _ in packed):
+            forker.unpickles = True
+        return packed
 
     def fork(self) -> Process:
         """A new process that is a clone of this one, with all that was prepared in it so far.
@@ -218,6 +230,9 @@ class Process(Channel):
         with self._lock:
             if self._state != wire.ROOT:  # which the children of the host may fork as well
                 self._may(wire.FORK)
+            if self._watch.unpickles and not (self._knows_pickles or self._watch.foreign):
+                self._knows_pickles = True
+                self._add(wire.UNPICKLER, b"")
             if self._out:
                 self._flush_locked()
             found = self._standbys

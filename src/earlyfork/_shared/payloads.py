@@ -9,6 +9,11 @@ from __future__ import annotations
 from _struct import Struct  # `struct` itself is one file more to find
 
 from earlyfork._shared import wire
+from earlyfork._shared.plain import pack_plain, unpack_plain
+
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # -- a number: FORK and QUEUE (standbys), READY and IS_READY (a token), PID, EXIT, NO_FORK (errno) -
 
@@ -157,7 +162,7 @@ def unpack_queued(message: bytes) -> tuple[int, int]:
     return generation, pid
 
 
-# -- values: ARG_BYTES, ARG_STR, ARG_PICKLE; EVAL and CALL hold a row of them ---------------------
+# -- values: ARG_BYTES, ARG_STR, ARG_PLAIN, ARG_PICKLE; EVAL and CALL hold a row of them -----------
 
 
 def pack_value(value: object) -> tuple[int, bytes]:
@@ -166,9 +171,23 @@ def pack_value(value: object) -> tuple[int, bytes]:
         return wire.ARG_BYTES, value
     if type(value) is str:
         return wire.ARG_STR, value.encode("utf-8", "surrogatepass")
-    import pickle  # only when a value needs it: it pulls in a dozen modules
+    plain = pack_plain(value)
+    if plain is not None:
+        return wire.ARG_PLAIN, plain
+    dumps, _ = pickling()
+    return wire.ARG_PICKLE, dumps(value)
 
-    return wire.ARG_PICKLE, pickle.dumps(value)
+
+def pickling() -> tuple[Callable[[object], bytes], Callable[[bytes], object]]:
+    """`dumps` and `loads` of pickle, without the modules that `pickle.py` loads.
+
+    Imported only when a value needs them: the part in C of pickle loads half a dozen modules, too.
+    """
+    try:
+        from _pickle import dumps, loads
+    except ImportError:
+        from pickle import dumps, loads
+    return dumps, loads
 
 
 def unpack_value(op: int, data: bytes) -> object:
@@ -181,15 +200,16 @@ def unpack_value(op: int, data: bytes) -> object:
         return data
     if op == wire.ARG_STR:
         return data.decode("utf-8", "surrogatepass")
+    if op == wire.ARG_PLAIN:
+        return unpack_plain(data)
     if op == wire.ARG_PICKLE:
-        import pickle
-
-        return pickle.loads(data)
+        _, loads = pickling()
+        return loads(data)
     raise wire.ProtocolError(f"op {op} is no value")
 
 
 def pack_values(values: tuple[object, ...]) -> bytes:
-    """Values for `eval` and `call`: bytes and str as they are, all else pickled."""
+    """Values for `eval` and `call`."""
     return b"".join(wire.frame(*pack_value(value)) for value in values)
 
 

@@ -44,6 +44,8 @@ ADOPT = 15
 PARK = 16
 QUEUE = 17
 CHROOT = 18
+ARG_PLAIN = 19
+UNPICKLER = 22
 
 # Forker to owner, on status.
 PID = 64
@@ -66,6 +68,8 @@ ROOT, OPEN, RUNNING, HANDED, CLOSED = "template", "open", "running", "handed ove
 #: The owner lets go of the process. This is the number of no op, so that no frame can say it.
 CLOSE = -1
 
+#: The frames that hold a value for the function that will run.
+ARGUMENTS = (ARG_BYTES, ARG_STR, ARG_PLAIN, ARG_PICKLE)
 #: What may be sent or done in which state, and the state after that. This table alone changes the
 #: state of an owner's handle. A process itself is always open: it obeys what may be sent in `OPEN`.
 NEXT = {
@@ -73,8 +77,8 @@ NEXT = {
         (state, op): state
         for state in (ROOT, OPEN)
         for op in (
-            *(REQUIRE, EVAL, CALL, FD, ARG_BYTES, ARG_STR, ARG_PICKLE, FORK, READY),
-            *(ENV, CHROOT, CWD, PATH, STDIO, QUEUE),
+            *(REQUIRE, EVAL, CALL, FD, *ARGUMENTS, FORK, READY),
+            *(ENV, CHROOT, CWD, PATH, STDIO, QUEUE, UNPICKLER),
         )
     },
     (OPEN, ADOPT): OPEN,
@@ -83,9 +87,7 @@ NEXT = {
     **{(state, CLOSE): CLOSED for state in (ROOT, OPEN, RUNNING, HANDED, CLOSED)},
 }
 #: Frames after which a process differs from what was forked off it before.
-CHANGES = frozenset(
-    (*(REQUIRE, EVAL, CALL, FD, ARG_BYTES, ARG_STR, ARG_PICKLE), *(ENV, CHROOT, CWD, PATH, STDIO))
-)
+CHANGES = frozenset((*(REQUIRE, EVAL, CALL, FD, *ARGUMENTS), *(ENV, CHROOT, CWD, PATH, STDIO)))
 #: Frames that use the rights of the process that obeys them: first it gives up what their sender
 #: has not.
 USE_RIGHTS = CHANGES | {RUN}

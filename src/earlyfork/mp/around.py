@@ -107,8 +107,8 @@ def apply(wanted: bytes, found: bytes) -> None:
     """
     if wanted == found:
         return
-    umask, nice, limits, affinity, policy = marshal.loads(wanted)  # noqa: S302 - from our own caller
-    had_umask, had_nice, had_limits, had_affinity, had_policy = marshal.loads(found)  # noqa: S302
+    umask, nice, limits, affinity, policy = marshal.loads(wanted)
+    had_umask, had_nice, had_limits, had_affinity, had_policy = marshal.loads(found)
     if umask != had_umask:
         os.umask(umask)
     for number, limit, had in zip(LIMITS, limits, had_limits, strict=True):

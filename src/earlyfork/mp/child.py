@@ -218,7 +218,7 @@ def _code_of_script(path: str) -> tuple[types.CodeType, dict[str, object]]:
 
 
 def _code_of_frozen(data: bytes) -> tuple[types.CodeType, dict[str, object]]:
-    code = marshal.loads(data)  # noqa: S302 - from the process that this one belongs to
+    code = marshal.loads(data)
     return code, {FROZEN_CODE: code}
 
 
