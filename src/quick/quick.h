@@ -28,7 +28,8 @@
  *   owner.c         what an owner asks of the system, and the second line of a linked worker
  *   module.c        the module
  *
- * What a single unit uses is static in that unit, and is not in this file.
+ * What a single unit uses is static in that unit, and is not in this file. It is longer than others
+ * all the same, since each function that two units share is described here.
  */
 #ifndef EARLYFORK_QUICK_H
 #define EARLYFORK_QUICK_H
