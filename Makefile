@@ -99,10 +99,12 @@ MEASURE = $(BIN)/python -m coverage run -m pytest -q --timeout=300
 # What is there only with the part in C.
 WITH_C := $(addprefix tests/,contract test_quick.py test_up_socket.py test_scale.py lifelines/test_second_line.py)
 
-# The figures, and the README's picture of them. Wants an idle machine.
+# The figures, the README's picture of them and the tables of docs/performance.md. Wants an idle
+# machine. Beside it: Perl's AnyEvent::Fork, where it is (Debian: libanyevent-fork-perl libev-perl).
 bench: $(VENV)/installed $(VENV)/extra-bench
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/picture.py
+	$(BIN)/python benchmarks/page.py
 
 # Every system call of every party fails once, and each party is killed after each byte.
 faults: $(VENV)/installed $(VENV)/extra-test

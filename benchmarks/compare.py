@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from run import mid, spread
+from show import mid, spread
 from stage import ROOT, Stage, base_python
 
 if TYPE_CHECKING:

@@ -1,53 +1,66 @@
 """All figures of earlyfork against all peers found here, in alternating rounds, as one table.
 
-    python benchmarks/run.py            everything but --scale and --count (some minutes)
-    python benchmarks/run.py --quick    fewer rounds, fewer peers (about a minute)
-    python benchmarks/run.py --scale    also 10 000 live workers (needs some 10 GB, and 10 500 fds)
-    python benchmarks/run.py --count    also system calls and page faults of one creation
+    python benchmarks/run.py                        everything but --scale and --count
+    python benchmarks/run.py --quick                fewer rounds, fewer peers
+    python benchmarks/run.py --only road --rounds 3 what users send, and large templates: a minute
+    python benchmarks/run.py --only int,socket      two lines of the road
+    python benchmarks/run.py --pure                 without the part in C
+    python benchmarks/run.py --scale                also 10 000 live workers (10 GB, 10 500 fds)
+    python benchmarks/run.py --count                also system calls and page faults of a creation
 
 Each figure comes from its own process in a bare venv that is made for it and removed again; each
 ratio is between neighbours of one round, and the table shows the median of the rounds with the
-middle half of them ("calmest": between the best rounds of both sides). Results go to
-benchmarks/results/latest.json. The machine should have nothing else to do: with more to run than
-CPUs, every hand-over between two processes waits its turn, and only a bare fork has none.
+middle half of them ("calmest": between the best rounds of both sides). Results of a whole run go to
+benchmarks/results/latest.json, of a part to part.json, without the part in C to pure.json. The
+machine should have nothing else to do: with more to run than CPUs, every hand-over between two
+processes waits its turn, and only a bare fork has none.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import importlib.util
 import json
 import os
-import platform
-import shutil
-import statistics
-import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import budgets
 import count
-from stage import HERE, ROOT, ProbeError, Stage, base_python
+from show import mid, peer_table, rows, surroundings, table
+from stage import HERE, ProbeError, Stage, base_python
 
-RESULTS = HERE / "results" / "latest.json"
+RESULTS = HERE / "results"
 BARE = ("-I", "-S")
 PACE = 0.001  # between requests, in seconds: so that standbys are there again
+STEADY = 0.004  # the same on the road
 #: Parent sizes in MB, and the ballast that makes an interpreter as large.
 SIZES = {20: 10, 200: 190, 2000: 1990}
 LARGER = {"200 MB": 200, "2 GB": 2000}
+#: The parts of a run, and how many rounds from one time to the next.
+PARTS = {
+    "core": 1,
+    "rates": 1,
+    "road": 2,
+    "rhythm": 3,
+    "launches": 3,
+    "others": 3,
+    "sizes": 3,
+    "curves": 3,
+}
+LOADS = [load.carry for load in budgets.ROAD]
 
 
 class Bench:
     """One run: what was measured, and the ratios of each round."""
 
-    def __init__(self, stage: Stage, *, quick: bool, quiet: bool) -> None:
+    def __init__(self, stage: Stage, *, quick: bool, quiet: bool, only: list[str]) -> None:
         self.stage = stage
         self.quick = quick
         self.quiet = quiet
+        self.only = only
         self.absolute: dict[str, list[float]] = {}
         self.bases: dict[str, list[float]] = {}
         self.ratios: dict[str, list[float]] = {}
@@ -63,12 +76,14 @@ class Bench:
         if not self.quiet:
             print(f"[{time.monotonic() - self.begin:5.0f} s] {text}", file=sys.stderr, flush=True)
 
-    def ours(self, figure: str, *, standby: str | None = None, **wish: object) -> dict[str, Any]:
+    def ours(
+        self, figure: str, *, script: str = "ours", standby: str | None = None, **wish: object
+    ) -> dict[str, Any]:
         """A probe of earlyfork."""
         env = {} if standby is None else {"EARLYFORK_STANDBY": standby}
         if figure == "launch":
             env["EARLYFORK"] = "0"
-        found = self.stage.probe("ours", figure, env=env, **wish)
+        found = self.stage.probe(script, figure, env=env, **wish)
         self.modules["earlyfork"] = found["modules"]
         return found
 
@@ -132,6 +147,53 @@ class Bench:
             aef = self.stage.probe("aef.pl", "new", count=many)
             self.keep("AEF new", aef["rate"][0])
             self.keep("rate, AEF", mine, aef["rate"][0])
+
+    def road(self, number: int) -> None:
+        """One round of what is sent, and of large templates: R, earlyfork and Perl in turn."""
+        for load in budgets.ROAD:
+            if not self.only or "road" in self.only or load.carry in self.only:
+                try:
+                    self.carry(load, number)
+                except ProbeError as error:
+                    self.missing[load.title] = str(error)
+        if not self.only or "road" in self.only or "int" in self.only:
+            for size in self.ours("memory", script="road", carry="int", count=8)["private"]:
+                self.keep("memory, int", size)
+
+    def carry(self, load: budgets.Load, number: int) -> None:
+        """One line of the road; who begins changes from round to round."""
+        heavy = load.carry in ("buffer", "objects")
+        many = 30 if heavy or self.quick else 60
+        wish = {"count": many, "gap": STEADY, "carry": load.carry}
+        ask = {
+            "R": lambda: self.bare("cycle+rate", count=many, gap=STEADY),
+            "earlyfork": lambda: self.ours("first+rate", script="road", **wish),
+        }
+        if load.aef is not None and "AnyEvent::Fork" not in self.missing:
+            warm = 3 if heavy else 20
+            ask["AEF"] = lambda: self.stage.probe("aef.pl", "road", warm=warm, **wish)
+        order = sorted(ask, reverse=bool(number % 2))
+        found = {name: ask[name]() for name in order}
+        cycle, rate = mid(found["R"]["cycle"]), found["R"]["rate"][0]
+        mine = found["earlyfork"]["rate"][0]
+        self.keep(f"{load.carry}: R", cycle)
+        self.keep(f"{load.carry}: R, as rate", rate)
+        self.keep(f"{load.carry}: first", mid(found["earlyfork"]["first"]), cycle)
+        self.keep(f"{load.carry}: rate", mine, rate)
+        if "AEF" in found:
+            self.keep(f"{load.carry}: AEF first", mid(found["AEF"]["first"]))
+            self.keep(f"{load.carry}: AEF rate", found["AEF"]["rate"][0])
+            self.keep(f"{load.carry}: rate, AEF", mine, found["AEF"]["rate"][0])
+
+    def rhythm(self) -> None:
+        """One round of the rhythms in which a template is asked, R in the same ones."""
+        for key, gap, number in (("no pause", 0, 100), ("4 ms", STEADY, 60), ("1 s", 1, 4)):
+            base = mid(self.bare("cycle", count=number, gap=gap)["cycle"])
+            found = self.ours("first", script="road", carry="nothing", count=number, gap=gap)
+            self.keep(key, mid(found["first"]), base)
+        base = mid(self.bare("burst", count=3)["burst"])
+        found = self.ours("burst", script="road", carry="nothing", count=3)
+        self.keep("burst", mid(found["burst"]), base)
 
     def sizes(self) -> None:
         """One round of the same from larger parents: the small one beside each."""
@@ -252,182 +314,39 @@ class Bench:
         return {**steps, **extra}
 
 
-def mid(samples: list[float]) -> float:
-    """The median."""
-    return statistics.median(samples)
-
-
-def spread(values: list[float]) -> tuple[float, float]:
-    """The ends of the middle half."""
-    if len(values) < 2:
-        return values[0], values[0]
-    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, high
-
-
-# -- what the run was made on --------------------------------------------------------------------
-
-
-def surroundings(bench: Bench) -> dict[str, Any]:
-    """Machine, versions, date."""
-    output = subprocess.run(
-        [bench.stage.python, "-c", "import platform;print(platform.python_version())"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    result: dict[str, Any] = {
-        "date": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
-        "quick": bench.quick,
-        "machine": platform.machine(),
-        "processor": processor(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": output.stdout.strip(),
-        "earlyfork": package_version(),
-        "revision": revision(),
-        "load": [round(bench.load, 2), round(os.getloadavg()[0], 2)],
-        "modules": bench.modules,
-    }
-    for name in ("loky", "trio-parallel"):
-        if name not in bench.missing:
-            result[name] = version(name)
-    return result
-
-
-def processor() -> str:
-    """What the processor calls itself."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor()
-    lines = [line for line in text.splitlines() if line.startswith("model name")]
-    return lines[0].partition(":")[2].strip() if lines else platform.processor()
-
-
-def package_version() -> str:
-    """Of the tree that is measured."""
-    text = (ROOT / "src" / "earlyfork" / "__init__.py").read_text()
-    line = next(line for line in text.splitlines() if line.startswith("__version__"))
-    return line.split('"')[1]
-
-
-def revision() -> str:
-    """The commit, and whether the tree differs from it."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip()
-
-    if shutil.which("git") is None or not git("rev-parse", "--short", "HEAD"):
-        return "unknown"
-    changed = " and changes" if git("status", "--porcelain", "--", "src") else ""
-    return git("rev-parse", "--short", "HEAD") + changed
-
-
-# -- what is shown -------------------------------------------------------------------------------
-
-
-def rows(bench: Bench) -> list[dict[str, Any]]:
-    """The lines of the table."""
-    result = []
-    for budget in budgets.BUDGETS:
-        values = bench.absolute.get(budget.key)
-        row: dict[str, Any] = {"key": budget.key, "figure": budget.title, "must": budget.must}
-        row |= {"goal": budget.goal, "measure": budget.measure}
-        if not values:
-            if budget.must is not None:
-                result.append({**row, "verdict": "not measured"})
-            continue
-        scale = budgets.SCALE[budget.unit]
-        absolute = 1 / mid(values) if budget.unit == "/s" else mid(values) * scale
-        # The least disturbed rounds of both sides: all that a busy machine leaves to be known.
-        calm = min(values) * scale
-        if budget.measure == "x":
-            measured = bench.ratios[budget.key]
-            pair = (min(values), min(bench.bases[budget.key]))
-            calm = pair[1] / pair[0] if budget.at_least else pair[0] / pair[1]
-        else:
-            measured = [value * scale for value in values]
-        low, high = spread(measured)
-        row |= {"measured": mid(measured), "low": low, "high": high, "rounds": len(measured)}
-        row |= {"absolute": absolute, "unit": budget.unit, "calm": calm}
-        row["verdict"] = budgets.verdict(budget, row["measured"])
-        result.append(row)
-    return result
-
-
-def table(lines: list[dict[str, Any]]) -> list[str]:
-    """As text."""
-    head = f"{'figure':50} {'must':>9} {'goal':>7} {'measured':>9}"
-    out = [f"{head}  {'middle half':14} {'calmest':>7} {'absolute':>11}"]
-    sign = {budget.key: ">=" if budget.at_least else "<=" for budget in budgets.BUDGETS}
-    for row in lines:
-        unit = "" if row["measure"] == "x" else f" {row['measure']}"
-        must = goal = ""
-        if row["must"] is not None:
-            must, goal = f"{sign[row['key']]} {row['must']:g}{unit}", f"{row['goal']:g}"
-        line = f"{row['figure']:50} {must:>9} {goal:>7} "
-        if "measured" in row:
-            half = f"{row['low']:.2f} .. {row['high']:.2f}"
-            absolute = f"{row['absolute']:.{0 if row['absolute'] >= 100 else 2}f} {row['unit']}"
-            line += f"{row['measured']:9.2f}  {half:14} {row['calm']:7.2f} {absolute:>11} "
-        else:
-            line += " " * 45
-        out.append(f"{line} {row['verdict']}")
-    return out
-
-
-def peer_table(bench: Bench) -> list[str]:
-    """The peers and ourselves, in absolute numbers."""
-    out = [f"{'':26} {'first byte':>12} {'blocked':>12} {'create, exit seen':>18} {'private':>9}"]
-
-    def line(
-        name: str, first: list[float], blocked: list[float], rate: list[float], size: float = 0
-    ) -> str:
-        memory = f"{size / 1e6:.2f} MB" if size else ""
-        held = f"{mid(blocked) * 1e6:.0f} us" if blocked and mid(blocked) else ""
-        return (
-            f"{name:26} {mid(first) * 1e6:9.0f} us {held:>12} {1 / mid(rate):16.0f}/s {memory:>9}"
-        )
-
-    kept = bench.absolute
-    if "first" in kept:
-        size = mid(kept["memory"]) if "memory" in kept else 0
-        out.append(line("earlyfork", kept["first"], kept["blocked"], kept["rate"], size))
-        rate = kept.get("rate, none", kept["rate"])
-        out.append(line("earlyfork, no standby", kept["first, none"], kept["blocked, none"], rate))
-        first = kept.get("R's first byte", kept["R"])
-        out.append(line("os.fork (R)", first, kept["R's fork()"], kept["R, as rate"]))
-    for name, row in sorted(bench.peers.items()):
-        size = mid(row["private"]) if "private" in row else 0
-        out.append(line(name, row["first"], row["blocked"], row["rate"], size))
-    return out
-
-
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds, about a minute")
-    parser.add_argument("--rounds", type=int, help="of the core figures")
+    parser.add_argument("--rounds", type=int, help="of the core figures; of all with --only")
+    words = [*PARTS, "scale", *LOADS]
+    parser.add_argument("--only", default="", help="parts, by commas: " + ", ".join(words))
+    parser.add_argument("--pure", action="store_true", help="without the part in C")
     parser.add_argument("--scale", action="store_true", help="10 000 live workers")
     parser.add_argument("--count", action="store_true", help="system calls and page faults")
     parser.add_argument("--python", default=base_python(), help="the interpreter to measure")
     parser.add_argument("--source", type=Path, help="take earlyfork from this folder, not a wheel")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="where the results go")
+    parser.add_argument("--output", type=Path, help="where the results go")
     parser.add_argument("--quiet", action="store_true", help="the tables only")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.only = [word for word in options.only.split(",") if word]
+    for word in options.only:
+        if word not in words:
+            parser.error(f"--only: there is no part {word!r}; there are {', '.join(words)}")
+    if options.output is None:
+        name = "part" if options.only else "pure" if options.pure else "latest"
+        options.output = RESULTS / f"{name}.json"
+    return options
 
 
 def main() -> None:
     """Measure and show. A benchmark and no test: a missed must is shown and no failure."""
     options = parse()
     stage = Stage(options.python, options.source)
-    bench = Bench(stage, quick=options.quick, quiet=options.quiet)
-    extra: dict[str, Any] = {}
+    if options.pure:
+        stage.env["EARLYFORK_PURE"] = "1"
+    bench = Bench(stage, quick=options.quick, quiet=options.quiet, only=options.only)
+    extra: dict[str, Any] = {"pure": options.pure}
     try:
         measure(bench, options, extra)
         facts = surroundings(bench)
@@ -435,14 +354,15 @@ def main() -> None:
         stage.close()
     lines = rows(bench)
     print("\n".join(table(lines)), end="\n\n")
-    print("\n".join(peer_table(bench)), end="\n\n")
+    print("\n".join(peer_table(bench)))
     for name, why in bench.missing.items():
         print(f"not measured: {name}: {why}")
     if "count" in extra:
         print("\n".join(count.show(extra["count"])))
     print(
         f"{facts['date']}, {facts['processor']}, {facts['cpus']} CPUs, {facts['system']}, "
-        f"CPython {facts['python']}, earlyfork {facts['earlyfork']} ({facts['revision']}), "
+        f"CPython {facts['python']}, earlyfork {facts['earlyfork']} ({facts['revision']}"
+        f"{', without the part in C' if options.pure else ''}), "
         f"modules loaded: {facts['modules']}, load {facts['load'][0]} .. {facts['load'][1]}"
     )
     if facts["load"][0] > facts["cpus"] / 2:
@@ -465,27 +385,37 @@ def measure(bench: Bench, options: argparse.Namespace, extra: dict[str, Any]) ->
     try:
         extra["AnyEvent::Fork"] = bench.stage.probe("aef.pl", "new", count=1)["version"]
     except ProbeError:
-        bench.missing["AnyEvent::Fork"] = "Perl or its module is not here"
-    rounds = options.rounds or (3 if bench.quick else 10)
+        bench.missing["AnyEvent::Fork"] = (
+            "Perl or its module is not here (Debian: libanyevent-fork-perl libev-perl)"
+        )
+    parts = {
+        "core": bench.core,
+        "rates": bench.rates,
+        "rhythm": bench.rhythm,
+        "launches": bench.launches,
+        "others": bench.others,
+        "sizes": bench.sizes,
+        "curves": bench.pictured,
+    }
+    only = set(options.only)
+    if only.intersection(LOADS):
+        only.add("road")
+    rounds = options.rounds or (3 if bench.quick or only else 10)
     for number in range(rounds):
         bench.say(f"round {number + 1} of {rounds}")
-        bench.core()
-        bench.rates()
-        if number % 3 == 1:
-            bench.say("peers")
-            bench.others()
-        if number % 3 == 0:
-            bench.launches()
-    for number in range(1 if bench.quick else 4):
-        bench.say(f"large parents {number + 1}")
-        bench.sizes()
-    for number in range(1 if bench.quick else 3):
-        bench.say(f"curves {number + 1}")
-        bench.pictured()
-    most = 10_000 if options.scale else 300 if bench.quick else 1000
-    bench.say(f"{most} live workers")
-    rounds = 1 if bench.quick else 3 if options.scale else 2
-    extra["scale"] = [bench.scale(most) for _ in range(rounds)]
+        for name, pause in PARTS.items():
+            if name not in only if only else number % pause:
+                continue
+            bench.say(name)
+            if name == "road":
+                bench.road(number // (1 if only else pause))
+            else:
+                parts[name]()
+    if not only or "scale" in only:
+        most = 10_000 if options.scale else 300 if bench.quick else 1000
+        bench.say(f"{most} live workers")
+        times = 1 if bench.quick else 3 if options.scale else 2
+        extra["scale"] = [bench.scale(most) for _ in range(times)]
     if options.count:
         bench.say("counting")
         extra["count"] = count.count(bench.stage)

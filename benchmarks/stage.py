@@ -38,6 +38,7 @@ class Stage:
             root: the checkout to build the wheel of.
         """
         self.root = root
+        self.env: dict[str, str] = {}  # for every probe
         self.base = Path(tempfile.mkdtemp(prefix="earlyfork-bench-"))
         self.probes = self.base / "probes"
         shutil.copytree(PROBES, self.probes, ignore=shutil.ignore_patterns("__pycache__"))
@@ -97,7 +98,7 @@ class Stage:
         try:
             done = subprocess.run(
                 command,
-                env={**clean, **(env or {})},
+                env={**clean, **self.env, **(env or {})},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

@@ -18,6 +18,8 @@ def cycle(wish: report.Wish) -> dict[str, object]:
     """Create, exit, seen; and how long fork() itself takes to return."""
     whole, returns = [], []
     for _ in range(wish.count):
+        if wish.gap:
+            sleep(wish.gap)
         start = perf_counter()
         near, far = socketpair()
         before = perf_counter()
@@ -31,8 +33,6 @@ def cycle(wish: report.Wish) -> dict[str, object]:
         far.close()
         whole.append(end - start)
         returns.append(after - before)
-        if wish.gap:
-            sleep(wish.gap)
     return {"cycle": whole, "blocked": returns}
 
 
@@ -89,6 +89,30 @@ def flight(wish: report.Wish) -> dict[str, object]:
     return {"flight": [(perf_counter() - start) / wish.count]}
 
 
+def burst(wish: report.Wish) -> dict[str, object]:
+    """`width` at once after a second of silence: until all have answered, for each of them."""
+    samples = []
+    for _ in range(wish.count):
+        sleep(1)
+        start = perf_counter()
+        row = []
+        for _ in range(wish.width):
+            near, far = socketpair()
+            pid = fork()
+            if not pid:
+                write(far.fileno(), b"x")
+                _exit(0)
+            far.close()
+            row.append((pid, near))
+        for _, near in row:
+            near.recv(1)
+        samples.append((perf_counter() - start) / wish.width)
+        for pid, near in row:
+            waitpid(pid, 0)
+            near.close()
+    return {"burst": samples}
+
+
 def live(wish: report.Wish) -> dict[str, object]:
     """Create, first byte, exit, seen: with 10 and with `count` children alive."""
     found: dict[str, object] = {}
@@ -142,5 +166,5 @@ def faults(wish: report.Wish) -> dict[str, object]:
 
 if __name__ == "__main__":
     figures = {"cycle": cycle, "first": first, "rate": rate, "flight": flight, "faults": faults}
-    figures["live"] = live
-    report.main(figures)
+    figures |= {"live": live, "burst": burst}
+    report.main(figures, warm=1 if sys.argv[1] == "burst" else 5)

@@ -24,6 +24,7 @@ class Wish:
     megabytes = 0
     width = 16
     method = ""
+    carry = ""
 
 
 def wish() -> Wish:
@@ -56,6 +57,7 @@ def main(figures: dict[str, Callable[[Wish], dict[str, object]]], warm: int = 5)
     modules = len(sys.modules)
     first = wish()
     first.count = warm
+    first.gap = min(first.gap, 0.004)
     found: dict[str, object] = {}
     for name in sys.argv[1].split("+"):
         if warm:
