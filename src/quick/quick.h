@@ -1,4 +1,5 @@
-/* What the units of earlyfork._quick share; read this first.
+/* What the units of earlyfork._quick share; read this first. It is longer than other files, since
+ * each function that two units use is described here.
  *
  * The part in C is optional: Python does the same without it. After a fork each page that is
  * written to is copied first, on both sides, and Python writes to every object that it looks at: a
@@ -28,8 +29,7 @@
  *   owner.c         what an owner asks of the system, and the second line of a linked worker
  *   module.c        the module
  *
- * What a single unit uses is static in that unit, and is not in this file. It is longer than others
- * all the same, since each function that two units share is described here.
+ * What a single unit uses is static in that unit, and is not in this file.
  */
 #ifndef EARLYFORK_QUICK_H
 #define EARLYFORK_QUICK_H
