@@ -37,7 +37,7 @@ OPS = {
     "PARK": 16,
     "QUEUE": 17,
     "ARG_PLAIN": 19,
-    "UNPICKLER": 22,
+    "HABITS": 22,
     "PID": 64,
     "IS_READY": 65,
     "ERROR": 66,
@@ -382,6 +382,6 @@ def test_nothing_but_the_end_follows_the_last_states() -> None:
 
 def test_what_changes_a_process_voids_its_standbys() -> None:
     """Everything but what leaves it as it was."""
-    names = ("FORK", "READY", "RUN", "ADOPT", "PARK", "QUEUE", "UNPICKLER")
+    names = ("FORK", "READY", "RUN", "ADOPT", "PARK", "QUEUE", "HABITS")
     keeps = {OPS[name] for name in names}
     assert COMMAND_OPS - keeps == wire.CHANGES

@@ -7,6 +7,7 @@
 #include "quick.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -25,6 +26,8 @@ static struct {
     char batch[LARGE];
 } born;
 
+/* For how long, in milliseconds; as in _child/rehearsal.py. */
+enum { PAUSE = 3 };
 static PyObject *s_prepared, *s_nothing, *minus_one;
 /* A value that standbys rehearse with, as it travels. */
 static PyObject *rehearsed;
@@ -166,6 +169,20 @@ rehearse(void)
     return 0;
 }
 
+/* In a standby that has waited for a moment: do what `here.also` says, if anything. Where one is
+ * taken as soon as it is there, that would take the time of those that follow. */
+static int
+rehearse_more(void)
+{
+    struct pollfd comm = {.fd = born.comm, .events = POLLIN};
+    PyObject *also = *here_at(HERE_ALSO);
+    if (also == NULL || also == Py_None || poll(&comm, 1, PAUSE) != 0)
+        return 0;
+    PyObject *done = PyObject_CallNoArgs(also);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
 /* The first thing that a new process does: put right what `here` says of it. */
 static int
 begin(void)
@@ -198,7 +215,7 @@ first_batch(int *count)
     /* The batch may have been sent before this process was there: no time to rehearse then. */
     ssize_t got = receive(comm, batch, PAD, MSG_DONTWAIT, born.fds, count, &born.sender);
     int wait = got < 0 && (errno == EAGAIN || errno == EINTR);
-    if (wait && born.standby && rehearse() < 0)
+    if (wait && born.standby && (rehearse() < 0 || rehearse_more() < 0))
         return -2;
     while (wait) {
         Py_BEGIN_ALLOW_THREADS

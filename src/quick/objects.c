@@ -43,7 +43,7 @@ int
 here_knows(PyObject *object)
 {
     static const char *const names[] = {
-        [HERE_DOING] = "doing", [HERE_FILES] = "files", [HERE_FORKER] = "forker",
+        [HERE_ALSO] = "also", [HERE_DOING] = "doing", [HERE_FILES] = "files", [HERE_FORKER] = "forker",
         [HERE_JOB] = "job", [HERE_KIND] = "kind", [HERE_LIFELINE] = "lifeline",
         [HERE_LINE] = "line", [HERE_PENDING] = "pending", [HERE_SPOKE] = "spoke",
         [HERE_UP] = "up",

@@ -175,7 +175,7 @@ PyObject *plain_socket_class(void);
 PyObject *socket_of(PyObject *socket_class, int family, int type, int protocol, int fd);
 
 /* The slots of the object `here` of _child/here.py. */
-enum { HERE_DOING, HERE_FILES, HERE_FORKER, HERE_JOB, HERE_KIND, HERE_LIFELINE, HERE_LINE,
+enum { HERE_ALSO, HERE_DOING, HERE_FILES, HERE_FORKER, HERE_JOB, HERE_KIND, HERE_LIFELINE, HERE_LINE,
        HERE_PENDING, HERE_SPOKE, HERE_UP, HERE_COUNT };
 
 /* Note that object. On failure -1 and an exception, and nothing has changed. */

@@ -14,6 +14,7 @@ import sys
 from earlyfork._child import guard, open_files
 from earlyfork._child.ending import flush
 from earlyfork._child.files import revive
+from earlyfork._child.habits import load_unpickler, prepare, warm_finders
 from earlyfork._child.here import close_way_up, here, resolve, set_name, take_to_work, tell
 from earlyfork._child.late_socket import socket_class
 from earlyfork._child.rights import enter_root
@@ -97,16 +98,17 @@ def _value(op: int) -> Callable[[Server, bytes], None]:
     return take
 
 
-def _unpickler(server: Server, _payload: bytes) -> None:
-    """Load what unpickles values, so that the processes that are forked from here need not.
+def _habits(server: Server, payload: bytes) -> None:
+    """Do here, or have standbys do, what the processes that are forked from here will do anyway.
 
     This is no change of what the process is: clones that were made before do the same by
-    themselves.
+    themselves. And whatever fails here is for them to report.
     """
-    try:
-        payloads.pickling()
-    except Exception:  # it is not to be had here: who needs it says so
-        return
+    if payloads.UNPICKLE in payload:
+        load_unpickler()
+    if payloads.IMPORT in payload:
+        warm_finders()
+        here.also = partial(prepare, server)
     server.drop_nursery()
 
 
@@ -254,5 +256,5 @@ OBEY: dict[int, Callable[..., Callable[[], object] | None]] = {
     wire.ADOPT: _adopt,
     wire.PARK: _park,
     wire.QUEUE: _queue,
-    wire.UNPICKLER: _unpickler,
+    wire.HABITS: _habits,
 }

@@ -45,7 +45,18 @@ class Here:
     collect_by = ""
     # Slots, where the part in C finds them at once.
     __slots__ = (
-        *("baseline", "can_ask", "doing", "files", "forker", "job", "kind", "lifeline", "line"),
+        *(
+            "also",
+            "baseline",
+            "can_ask",
+            "doing",
+            "files",
+            "forker",
+            "job",
+            "kind",
+            "lifeline",
+            "line",
+        ),
         *("pending", "rights", "spoke", "up"),
     )
 
@@ -65,6 +76,8 @@ class Here:
         #: What this process was told to run, for its error messages.
         self.doing = ""
         self.pending: list[object] = []
+        #: In a template: what its standbys do when they have waited for a moment (`habits`).
+        self.also: Callable[[], None] | None = None
         #: What senders had of whom this process knew that it has no more rights than they.
         self.rights = b""
         self.baseline: _context.Context | None = None

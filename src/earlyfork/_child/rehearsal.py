@@ -10,7 +10,7 @@ from earlyfork._child.ending import flush
 from earlyfork._child.guard import BLOCKED
 from earlyfork._child.here import here
 from earlyfork._shared import payloads, wire
-from earlyfork._shared.sockets import STREAM, pair
+from earlyfork._shared.sockets import POLLIN, STREAM, pair, poll
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from earlyfork._child.server import Server
 
+#: How long a standby must have waited before it does more, in milliseconds: where one is taken as
+#: soon as it is there, that would take the time of those that follow.
+PAUSE = 3
 #: What it runs.
 NAME = "earlyfork._child.here:rehearsal"
 
@@ -44,3 +47,5 @@ def rehearse(server: Server) -> None:
         end.close()
     server.comm, here.pending = audience, pending
     here.kind, here.doing = "prepared", ""
+    if here.also is not None and not poll([(server.comm_fd, POLLIN)], PAUSE):
+        here.also()

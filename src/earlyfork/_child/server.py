@@ -257,6 +257,8 @@ class Server:
                 here.baseline = _context.Context()
             if not self.root:
                 late_socket.ahead()
+                if not self.is_nursery:
+                    here.also = None  # its own clones have habits of their own
             self.kids.arm()
             open_files.settle()
 

@@ -31,6 +31,7 @@ TEXTS = (
         "_child.guard",
         "_child.late_socket",
         "_child.files",
+        "_child.habits",
         "_child.nursery",
         "_child.rehearsal",
         "_child.server",

@@ -44,6 +44,7 @@ def root(
     process = Process(comm, watch, origin)
     process._state = wire.ROOT
     process._baseline = baseline
+    watch.is_bare = main is None
     if main is not None:
         process._main = main
     return process

@@ -67,7 +67,7 @@ class Process(Channel):
     _cloned = False
     _standbys: Standbys | None = None  # made at the first fork
     _is_linked = False
-    _knows_pickles = False  # whether this template was told to load its unpickler
+    _told: frozenset[int] = frozenset()  # the habits of its clones that this template knows
     #: This must live as long as this handle: the root that a `new_exec` process came from.
     _keep: Process | None = None
     #: Of a root template: the surroundings that it was made with.
@@ -128,6 +128,7 @@ class Process(Channel):
             check_dotted(name, "module name")
         for name in modules:
             self._add(wire.REQUIRE, name.encode())
+        self._note(payloads.IMPORT)
         self._flush()
         return self
 
@@ -150,6 +151,7 @@ class Process(Channel):
         compile(code, place, "exec", dont_inherit=True)
         sent = join_arguments(self._packed(args))
         self._add(wire.EVAL, payloads.pack_values((place, code)) + sent)
+        self._note(payloads.IMPORT)
         self._flush()
         return self
 
@@ -164,6 +166,7 @@ class Process(Channel):
         name = target_name(function, self._main)
         sent = join_arguments(self._packed(args))
         self._add(wire.CALL, payloads.pack_values((name,)) + sent)
+        self._note(payloads.IMPORT)
         self._flush()
         return self
 
@@ -209,10 +212,15 @@ class Process(Channel):
     def _packed(self, values: tuple[object, ...]) -> list[tuple[int, bytes]]:
         """The values as they travel; notes whether they have to be unpickled."""
         packed = [pack_argument(value) for value in values]
-        forker = self._watch._forker
-        if forker is not None and any(op == wire.ARG_PICKLE for op, _ in packed):
-            forker.unpickles = True
+        if any(op == wire.ARG_PICKLE for op, _ in packed):
+            self._note(payloads.UNPICKLE)
         return packed
+
+    def _note(self, habit: int) -> None:
+        """Note of this process's template what its clones do, if that is news."""
+        forker = self._watch._forker
+        if forker is not None and habit not in forker.habits:
+            forker.habits |= {habit}
 
     def fork(self) -> Process:
         """A new process that is a clone of this one, with all that was prepared in it so far.
@@ -230,9 +238,9 @@ class Process(Channel):
         with self._lock:
             if self._state != wire.ROOT:  # which the children of the host may fork as well
                 self._may(wire.FORK)
-            if self._watch.unpickles and not (self._knows_pickles or self._watch.foreign):
-                self._knows_pickles = True
-                self._add(wire.UNPICKLER, b"")
+            if self._watch.habits != self._told and not self._watch.foreign:
+                self._told = self._watch.habits
+                self._add(wire.HABITS, bytes(sorted(self._told)))
             if self._out:
                 self._flush_locked()
             found = self._standbys
@@ -331,6 +339,9 @@ class Process(Channel):
         else:
             name = target_name(function, self._main)
         after = self._may(wire.RUN)
+        forker = self._watch._forker
+        if forker is not None and forker.is_bare:
+            self._note(payloads.IMPORT)
         if self._cloned:
             return self._run_clone(name, linked=linked, alone=alone)
         sent: list[int] = []

@@ -46,8 +46,10 @@ class Watch(Waiting):
     #: and what was executed, for people.
     starter = -1
     started_by = ""
-    #: Of a template: whether its next processes will probably be sent what must be unpickled.
-    unpickles = False
+    #: Of a template: what its processes were told to do, as the letters of HABITS.
+    habits: frozenset[int] = frozenset()
+    #: Whether this is a root template that has none of the program's modules.
+    is_bare = False
     #: Whether a child of this template was lost: then the template itself is about to be gone.
     suspect = False
     #: The far end of a linked process's second line: when nobody holds a copy any more, the kernel

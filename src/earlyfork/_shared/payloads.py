@@ -109,6 +109,11 @@ def unpack_words(payload: bytes) -> list[str]:
 KEEP, NULL, NEXT_FD = b"-nf"
 
 
+# -- HABITS: a letter for each thing that the clones of a template usually do ----------------------
+
+#: They are sent what must be unpickled; they import modules or run code that they are sent.
+UNPICKLE, IMPORT = b"pi"
+
 # -- ERROR: what code in a process raised ---------------------------------------------------------
 
 

@@ -45,7 +45,7 @@ PARK = 16
 QUEUE = 17
 CHROOT = 18
 ARG_PLAIN = 19
-UNPICKLER = 22
+HABITS = 22
 
 # Forker to owner, on status.
 PID = 64
@@ -78,7 +78,7 @@ NEXT = {
         for state in (ROOT, OPEN)
         for op in (
             *(REQUIRE, EVAL, CALL, FD, *ARGUMENTS, FORK, READY),
-            *(ENV, CHROOT, CWD, PATH, STDIO, QUEUE, UNPICKLER),
+            *(ENV, CHROOT, CWD, PATH, STDIO, QUEUE, HABITS),
         )
     },
     (OPEN, ADOPT): OPEN,
