@@ -55,21 +55,22 @@ def test_a_rehearsal_leaves_no_trace(make: Make) -> None:
 
 
 def test_no_finder_of_the_program_sees_it(make: Make) -> None:
-    process = make().eval(
-        FINDER + REHEARSES + "assert not looked and not {*names} & {*habits.MODULES}"
+    process = (
+        make()
+        .require("signal")
+        .eval(FINDER + REHEARSES + "assert not looked and not {*names} & {*habits.MODULES}")
     )
     assert work.got(process.require("work").run(work.echo)) == ()
 
 
 def habits_of(process: earlyfork.Process) -> str:
     """What the process would have its standbys do, as the template that it came from has it."""
-    code = "from earlyfork._child.here import here\ndef tells(sock):\n sock.send(b'%r' % here.also)"
-    with (
-        process.eval(code.replace("b'%r' % here.also", "repr(here.also).encode()")).run(
-            "tells"
-        ) as sock,
-        sock.makefile() as file,
-    ):
+    code = (
+        "from earlyfork._child.here import here\n"
+        "def tells(sock):\n"
+        "    sock.sendall(repr(here.also).encode())\n"
+    )
+    with process.eval(code).run("tells") as sock, sock.makefile() as file:
         return file.read()
 
 
