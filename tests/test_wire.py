@@ -38,6 +38,7 @@ OPS = {
     "QUEUE": 17,
     "ARG_PLAIN": 19,
     "HABITS": 22,
+    "COMPACT": 21,
     "PID": 64,
     "IS_READY": 65,
     "ERROR": 66,
