@@ -24,6 +24,7 @@ UNITS = [
     "src/quick/first_line.c",
     "src/quick/own.c",
     "src/quick/owner.c",
+    "src/quick/huge.c",
     "src/quick/module.c",
 ]
 

@@ -47,7 +47,7 @@ HEAVY = {
 }  # fmt: skip
 #: Module: where it may be imported. Anything else about platforms is asked of `_ground`.
 IMPORTED_ONLY_BY = {
-    "ctypes": {"_ground", "_child"},  # there in `rights` alone
+    "ctypes": {"_ground", "_child", "_shared"},  # in `rights`; in `huge`, without the part in C
     "fcntl": {"_ground", "_child", "_origin"},  # in `guard` and `rights`; in `whole`
     "msvcrt": {"_ground"},
     "struct": {"_ground", "mp"},

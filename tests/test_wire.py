@@ -37,6 +37,7 @@ OPS = {
     "PARK": 16,
     "QUEUE": 17,
     "ARG_PLAIN": 19,
+    "COMPACT": 21,
     "HABITS": 22,
     "PID": 64,
     "IS_READY": 65,

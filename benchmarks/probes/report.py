@@ -25,6 +25,9 @@ class Wish:
     width = 16
     method = ""
     carry = ""
+    #: Of the template: how many megabytes it holds, and whether its memory is in huge pages.
+    holds = 0
+    compact = 0
 
 
 def wish() -> Wish:

@@ -57,6 +57,10 @@ PyDoc_STRVAR(fall_with_doc,
 PyDoc_STRVAR(plain_doc,
 "plain(value)\n\nThe same as pack_plain of _shared/plain.py, for values of any size.");
 
+PyDoc_STRVAR(collapse_doc,
+"collapse(address, size)\n\n"
+"Put memory of this process into huge pages (MADV_COLLAPSE). Returns 0, or the errno.");
+
 PyDoc_STRVAR(know_doc,
 "know(here, resolve, count_callbacks, get_objects, refuse_unfinished, text_class, file_class,\n"
 "     partial, revive, unpack_value, surround, loop_state)\n\n"
@@ -98,6 +102,7 @@ static PyMethodDef methods[] = {
     {"poll", poll_, METH_VARARGS, poll_doc},
     {"fall_with", fall_with, METH_O, fall_with_doc},
     {"plain", plain, METH_O, plain_doc},
+    {"collapse", collapse, METH_VARARGS, collapse_doc},
     {"know", know, METH_VARARGS, know_doc},
     {NULL, NULL, 0, NULL},
 };

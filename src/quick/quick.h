@@ -398,7 +398,7 @@ int above_streams(int fd);
 PyObject *identity(PyObject *self, PyObject *number);
 PyObject *own_class(PyObject *self, PyObject *ignored);
 
-/* -- forker.c, first_line.c and owner.c: functions of the module, described in module.c -------- */
+/* -- forker.c, first_line.c, owner.c, huge.c: functions of the module, described in module.c --- */
 
 PyObject *serve(PyObject *self, PyObject *args);
 PyObject *listen_(PyObject *self, PyObject *number);
@@ -412,6 +412,8 @@ PyObject *pairs(PyObject *self, PyObject *args);
 PyObject *open_socket(PyObject *self, PyObject *args);
 PyObject *same_place(PyObject *self, PyObject *args);
 PyObject *fall_with(PyObject *self, PyObject *number);
+
+PyObject *collapse(PyObject *self, PyObject *args);
 
 #pragma GCC visibility pop
 

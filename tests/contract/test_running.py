@@ -123,6 +123,7 @@ def test_preparing_after_run_is_refused(make: Make) -> None:
         lambda: process.call("os.getpid"),
         lambda: process.send_arg(1),
         lambda: process.send_fh(0),
+        process.compact,
         process.fork,
         process.ready,
         process.to_fh,

@@ -18,7 +18,7 @@ from earlyfork._child.habits import load_unpickler, prepare, warm_finders
 from earlyfork._child.here import close_way_up, here, resolve, set_name, take_to_work, tell
 from earlyfork._child.late_socket import socket_class
 from earlyfork._child.rights import enter_root
-from earlyfork._shared import payloads, wire
+from earlyfork._shared import huge, payloads, wire
 from earlyfork._shared.posix import close
 from earlyfork._shared.sockets import Fds, name_senders, socket_on
 from earlyfork._shared.surroundings import apply_env, apply_path, apply_stdio
@@ -40,7 +40,7 @@ def _guarded(server: Server) -> Callable[[], None]:
 
     def stop() -> None:
         end_guard()
-        server.kids.careful = True
+        server.kids.careful = server.grown = True
         flush()  # or each process that is forked from here would write the same again
         if server.kids.armed:
             open_files.settle()
@@ -85,6 +85,15 @@ def _call(server: Server, payload: bytes) -> None:
         resolve(str(name))(*args)
     finally:
         stop()
+
+
+def _compact(server: Server, _payload: bytes) -> None:
+    stop = _guarded(server)  # 1 GB takes a second or more
+    try:
+        huge.compact(shared=True)
+    finally:
+        stop()
+    server.grown = False
 
 
 def _fd(server: Server, payload: bytes) -> None:
@@ -256,5 +265,6 @@ OBEY: dict[int, Callable[..., Callable[[], object] | None]] = {
     wire.ADOPT: _adopt,
     wire.PARK: _park,
     wire.QUEUE: _queue,
+    wire.COMPACT: _compact,
     wire.HABITS: _habits,
 }

@@ -12,7 +12,7 @@ import _socket
 import os
 
 from earlyfork import _context
-from earlyfork._child import late_socket, open_files
+from earlyfork._child import compact, late_socket, open_files
 from earlyfork._child.calm import Calm
 from earlyfork._child.children import NEVER, REFILL_AFTER, Children
 from earlyfork._child.ending import conclude, drain, flush, forget_exit_functions, reseed
@@ -78,6 +78,8 @@ class Server:
         self.parked = Fds()
         #: The clone of this process that makes its children while it is crowded.
         self.nursery: Nursery | None = None
+        #: Whether code that was sent has run since this process last looked how large it is.
+        self.grown = False
         self.is_nursery = False
         self.is_full = False  # a nursery that has said so
         #: In a snapshot: the way to the default template that its main program had.
@@ -107,6 +109,8 @@ class Server:
                     if job is not None:
                         return job
                 elif not self.kids.armed:
+                    if self.grown:
+                        self.grown = compact.at_leisure(self.comm_fd)
                     self.read()
                 elif quick is not None and self.decoder.clean and not self.kids.unusual:
                     return None
@@ -242,7 +246,7 @@ class Server:
         here.kind = "prepared"
         self.comm = stream_on(comm)
         self.comm_fd = comm
-        self.root = self.is_nursery = self.is_full = False
+        self.root = self.is_nursery = self.is_full = self.grown = False
         self.default = self.nursery = None
         self.todo, self.fds, self.parked = [], Fds(), Fds()
         self.senders, self.askers = set(), set()

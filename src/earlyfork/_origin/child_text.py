@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 TEXTS = (
     *("_shared.wire", "_shared.quick", "_shared.plain", "_shared.payloads", "_context"),
     "_shared.posix",
-    *("_shared.sockets", "_shared.surroundings", "_child.rights", "_child.foreign", "_child.calm"),
+    *("_shared.sockets", "_shared.surroundings", "_shared.huge"),
+    *("_child.rights", "_child.foreign", "_child.calm", "_child.compact"),
     *("_child.descendants", "_child.linked", "_child.children", "_child.here"),
     *(
         "_child.open_files",

@@ -9,6 +9,7 @@ from earlyfork._ground import starters
 from earlyfork._ground.errors import LaunchError
 from earlyfork._origin import default
 from earlyfork._owner import inside, linked
+from earlyfork._shared import huge
 
 
 class Entry(NamedTuple):
@@ -29,6 +30,8 @@ class Status(NamedTuple):
         templates: the living root templates.
         processes: the living processes that were made here.
         inherited: per snapshot, what it inherited that may hurt, with advice.
+        huge_pages: "yes" if a template's memory can be put into them (`Process.compact`), or "no"
+            and the reason.
     """
 
     early: bool
@@ -37,11 +40,13 @@ class Status(NamedTuple):
     templates: tuple[Entry, ...]
     processes: tuple[Entry, ...]
     inherited: tuple[str, ...]
+    huge_pages: str
 
     def __str__(self) -> str:
         lines = [
             f"early template: {'yes' if self.early else 'no'} ({self.reason})",
             f"would launch:   {self.interpreter}",
+            f"huge pages:     {self.huge_pages}",
         ]
         for title, entries in (("templates", self.templates), ("processes", self.processes)):
             lines.append(f"{title}:{'' if entries else ' none'}")
@@ -63,6 +68,7 @@ def status() -> Status:
     except LaunchError as error:
         interpreter = str(error)
     early = default.early_template()
+    why_not = huge.missing()
     reason = default.reason()
     templates: list[Entry] = []
     processes: list[Entry] = []
@@ -81,4 +87,5 @@ def status() -> Status:
         tuple(templates),
         tuple(processes),
         default.inherited(),
+        f"no: {why_not}" if why_not else "yes",
     )

@@ -45,6 +45,7 @@ PARK = 16
 QUEUE = 17
 CHROOT = 18
 ARG_PLAIN = 19
+COMPACT = 21
 HABITS = 22
 
 # Forker to owner, on status.
@@ -78,7 +79,7 @@ NEXT = {
         for state in (ROOT, OPEN)
         for op in (
             *(REQUIRE, EVAL, CALL, FD, *ARGUMENTS, FORK, READY),
-            *(ENV, CHROOT, CWD, PATH, STDIO, QUEUE, HABITS),
+            *(ENV, CHROOT, CWD, PATH, STDIO, QUEUE, COMPACT, HABITS),
         )
     },
     (OPEN, ADOPT): OPEN,
@@ -87,7 +88,9 @@ NEXT = {
     **{(state, CLOSE): CLOSED for state in (ROOT, OPEN, RUNNING, HANDED, CLOSED)},
 }
 #: Frames after which a process differs from what was forked off it before.
-CHANGES = frozenset((*(REQUIRE, EVAL, CALL, FD, *ARGUMENTS), *(ENV, CHROOT, CWD, PATH, STDIO)))
+CHANGES = frozenset(
+    (*(REQUIRE, EVAL, CALL, FD, *ARGUMENTS), *(ENV, CHROOT, CWD, PATH, STDIO, COMPACT))
+)
 #: Frames that use the rights of the process that obeys them: first it gives up what their sender
 #: has not.
 USE_RIGHTS = CHANGES | {RUN}
