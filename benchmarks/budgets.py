@@ -77,8 +77,8 @@ ROAD = (
     Load("prefork", "socket, int, linked=True", (1.5, 0.8), (0.7, 0.95)),
     Load("module", 'new().run("module.f")', (2.0, 1.3), (0.7, 0.9)),
     Load("require", 'new().require("a", "b").run("a.f")', (3.0, 2.0), (0.5, None)),
-    Load("buffer", "template of 1 GB in one buffer", (2.0, 1.2), (0.4, 0.9)),
-    Load("objects", "template of 400 MB in small objects", (4.0, 2.0), (0.15, 0.4)),
+    Load("buffer", "template of 1 GB in one buffer, compact()", (2.0, 1.2), (0.4, 0.9)),
+    Load("objects", "template of 400 MB in objects, compact()", (4.0, 2.0), (0.15, 0.4)),
 )
 
 BUDGETS = (

@@ -66,6 +66,8 @@ def build(carry: str) -> Make:
         return lambda: earlyfork.new().require("small", "other")
     modules = ("small", "colours") if carry == "pickled" else ("small",)
     template = earlyfork.new().require(*modules).eval(DATA.get(carry, "")).ready(timeout=60)
+    if carry in DATA:
+        template.compact().ready(timeout=60)
     send = SEND.get(carry)
     if send is None:
         return template.fork

@@ -18,14 +18,16 @@ from earlyfork._shared.quick import quick
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
 _COLLAPSE = 25  # MADV_COLLAPSE, from linux/mman.h, which no module of the stdlib has
-_ENOMEM, _EBUSY, _EINVAL, _ENOSYS = 12, 16, 22, 38
+_EAGAIN, _ENOMEM, _EBUSY, _ENOSYS = 11, 12, 16, 38
 #: What stops the whole: no huge page is free, or the group may have no more memory. Any other error
-#: is about 2 MB alone: it is locked, say, or was given back meanwhile.
+#: is about 2 MB alone: it was given back meanwhile, say.
 _STOPS = (_ENOMEM, _EBUSY)
+#: How often a huge page is tried. EAGAIN comes while a child that shared it is ending.
+_TRIES = 3
 #: The highest byte of a page's entry in /proc/PID/pagemap: it is in memory; and in this process
 #: alone.
 _PRESENT, _ALONE = 0x80, 0x81
@@ -65,11 +67,18 @@ def compact(interrupted: Callable[[], bool] | None = None, *, shared: bool = Fal
     """
     try:
         size = _size()
-        for address in _candidates(size, shared=shared):
-            if interrupted is not None and interrupted():
-                return True
-            if _collapse(address, size) in _STOPS:
-                break
+        left: Iterable[int] = _candidates(size, shared=shared)
+        for _ in range(_TRIES):
+            busy = []
+            for address in left:
+                if interrupted is not None and interrupted():
+                    return True
+                error = _collapse(address, size)
+                if error in _STOPS:
+                    return False
+                if error == _EAGAIN:
+                    busy.append(address)
+            left = busy
     except (OSError, ValueError):  # no /proc, or not for this process: it was for speed only
         return False
     return False

@@ -41,5 +41,5 @@ def megabytes(pid, key):
 
 
 def huge(pid):
-    """Whether nearly all of the memory of a process lies in huge pages."""
-    return megabytes(pid, "AnonHugePages") > SIZE * 0.8
+    """Whether most of the memory of a process lies in huge pages: all that can."""
+    return megabytes(pid, "AnonHugePages") > SIZE * 0.7
