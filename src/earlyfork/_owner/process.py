@@ -239,6 +239,9 @@ class Process(Channel):
         """
         self._add(wire.COMPACT, b"")
         self._flush()
+        with self._lock:
+            if self._standbys is not None:  # they hold the old pages, and nobody will take them
+                self._standbys.close_queue()
         return self
 
     def fork(self) -> Process:

@@ -46,9 +46,8 @@ class Watch(Waiting):
     #: and what was executed, for people.
     starter = -1
     started_by = ""
-    #: Of a template: what its processes were told to do, as the letters of HABITS.
+    #: Of a template: what its clones were told to do (HABITS); whether it is as it was launched.
     habits: frozenset[int] = frozenset()
-    #: Whether this is a root template that has none of the program's modules.
     is_bare = False
     #: Whether a child of this template was lost: then the template itself is about to be gone.
     suspect = False

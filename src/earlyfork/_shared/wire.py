@@ -79,7 +79,7 @@ NEXT = {
         for state in (ROOT, OPEN)
         for op in (
             *(REQUIRE, EVAL, CALL, FD, *ARGUMENTS, FORK, READY),
-            *(ENV, CHROOT, CWD, PATH, STDIO, QUEUE, HABITS, COMPACT),
+            *(ENV, CHROOT, CWD, PATH, STDIO, QUEUE, COMPACT, HABITS),
         )
     },
     (OPEN, ADOPT): OPEN,

@@ -4,6 +4,7 @@ import sys
 
 import earlyfork
 import memory
+import support
 
 kind = sys.argv[1]
 template = earlyfork.new().eval(memory.MAKE[kind]).eval(memory.WORK)
@@ -19,12 +20,15 @@ def ask(name):
 
 before = ask("look")
 assert not memory.huge(template.pid)
-standing = template.fork()  # of what it was before, as the standbys are
+standing = template.fork().ready(30)  # of what it was before, as the standbys are
+support.wait_for_standby()
 template.compact()
+# The standbys are gone: nobody but this one has the old pages.
+support.wait_until(lambda: memory.megabytes(standing.pid, "Pss") > memory.SIZE * 0.9)
 after = template.fork().ready(30)  # in order: of what it is now, and no such standby
 assert memory.huge(template.pid), memory.megabytes(template.pid, "AnonHugePages")
 assert memory.huge(after.pid)
-assert not memory.huge(standing.ready(30).pid)
+assert not memory.huge(standing.pid)
 standing.close()
 after.close()
 assert ask("look") == before
