@@ -112,6 +112,8 @@ def test_workers_of_a_killed_template_are_lost_not_invented(make: Make) -> None:
     assert sock.recv(1) == b"!"
     template.kill()
     template.wait(10)
+    # A standby that was just being forked may hold copies of its template's fds a moment longer.
+    wait_until(lambda: worker.state == "lost")
     with pytest.raises(earlyfork.ProcessLost, match="template was killed") as caught:
         worker.poll()
     assert caught.value.pid == worker.pid
