@@ -300,3 +300,18 @@ class Api:
 
 
 api = Api()
+
+
+def send_on_eof(sock: Any) -> None:
+    """Wait for the end of the stream."""
+    while sock.recv(4096):
+        continue
+
+
+def shout(sock: Any) -> None:
+    while data := sock.recv(65536):
+        sock.sendall(data.upper())
+
+
+def spin_with_socket(_sock: Any) -> None:
+    spin()

@@ -157,3 +157,20 @@ def test_a_thread_is_cancelled_and_its_successor_is_not(new_client: New) -> None
         first = client.submit("time.sleep", 0)
         first.cancel()
         assert client.call(work.echo, 1) == 1
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_an_import_is_not_interrupted(new_client: New, concurrency: int, tmp_path: Path) -> None:
+    """Half of a module would stay; the call ends when the import has."""
+    began = tmp_path / "began"
+    support.write_files(
+        tmp_path,
+        slow_inside="import time\nend = time.monotonic() + 0.15\nwhile time.monotonic() < end: pass\n",
+        slow_module=f"open({str(began)!r}, 'w').close()\nimport slow_inside\ndef f(): return slow_inside.end\n",
+    )
+    client = new_client(concurrency=concurrency)
+    client.call("sys:path.append", str(tmp_path))
+    call = client.submit("slow_module.f")
+    support.wait_until(began.exists)
+    assert call.cancel()
+    assert client.call("slow_module.f")

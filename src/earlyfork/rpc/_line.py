@@ -57,7 +57,6 @@ class Items(Waiting):
     """A stream, and what has come of it."""
 
     is_stream = True
-    window = 16
 
     def __init__(self) -> None:
         self.items = deque()
@@ -140,6 +139,7 @@ class Line:
                 if slot.limit is not None or slot.is_stream:
                     before += self._prelude(slot, ident)
                 slot.function = fn
+                slot.ident = ident
             # First the packet, then its slot: when this is interrupted, nothing waits for a call
             # that is never sent.
             if buffers or fds:
@@ -172,8 +172,7 @@ class Line:
     def _prelude(self, slot: Slot, ident: int) -> bytes:
         """What goes before a call that has a time limit, or is a stream."""
         found = b""
-        if isinstance(slot, Items):
-            slot.ident = ident
+        if slot.is_stream:
             found += wire.head(wire.CREDIT, ident, slot.window)
         if slot.limit is not None:
             found += wire.head(wire.LIMIT, ident, body=dumps(float(slot.limit), 5))
@@ -219,10 +218,8 @@ class Line:
 
     def _forget(self, slot: Slot) -> None:
         """Drop what comes for a call."""
-        for ident, found in list(self._session.calls.items()):
-            if found is slot:
-                self._session.calls.pop(ident, None)
-                self._session.timed.pop(ident, None)
+        self._session.calls.pop(slot.ident, None)
+        self._session.timed.pop(slot.ident, None)
 
     def _forget_dropped(self) -> None:
         while self._dropped:
@@ -253,8 +250,9 @@ class Line:
         except (wire.BadFrame, ProtocolError) as error:
             self._session.failure = None
             self._end(f"was killed, since it said what no worker says: {error}")
-        for gate in self._lookers:
-            open_gate(gate)
+        if self._lookers:
+            for gate in list(self._lookers):
+                open_gate(gate)
 
     def _deliver(self) -> None:
         """Call `on_event` for what has come. Its errors are told, and stop nothing."""
@@ -333,10 +331,13 @@ class Line:
         while slot.message is None:
             if self._foreign:
                 self._check()
-            if self._in_reader:
+            if self._reader_leads and self._in_reader:
                 self._lead_as_reader(deadline)
             elif not self._reader_leads and reading.acquire(False):
                 try:
+                    left = self._inbox.state
+                    if left[1] != len(left[0]) or left[2]:  # whoever led was interrupted
+                        self._hear_all()
                     while slot.message is None:
                         if (state.timed or deadline is not None) and not self._pause(deadline):
                             break
@@ -354,10 +355,23 @@ class Line:
                         if len(fresh) > 1 or not fresh[0][0]:
                             self._heard(more=len(fresh[-1][0]) > 0)
                             continue
-                        self._hear_all()
+                        try:
+                            frame = inbox.peek()
+                        except wire.BadFrame:
+                            frame = None
+                        other = frame is None or frame[0] != RESULT or frame[2] != slot.ident
+                        if frame is None or other or state.timed:
+                            self._hear_all()
+                            continue
+                        slot.message = frame
+                        state.calls.pop(frame[2], None)
+                        inbox.state = left = inbox.after
+                        if left[1] != len(left[0]):
+                            self._hear_all()
                 finally:
                     reading.release()
-                    self._hand_on()
+                    if self._followers or self._reader_leads:
+                        self._hand_on()
             else:
                 self._follow(slot, deadline)
             late = deadline is not None and monotonic() >= deadline
@@ -464,6 +478,8 @@ class Line:
             if slot.reason:
                 if slot.kill_at is not None:
                     times.append(slot.kill_at)
+                if slot.signal_at is not None:
+                    times.append(slot.signal_at)
             elif slot.deadline is not None:
                 times.append(slot.deadline)
         return min(times, default=None)
@@ -495,16 +511,19 @@ class Line:
                     self._end_call(slot)
             elif slot.kill_at is not None:
                 if now >= slot.kill_at:
-                    slot.kill_at = None
+                    slot.kill_at = slot.signal_at = None
+                    slot.policy = "kill"
                     self._process.kill()
-            elif slot.policy == "soft" and not slot.signalled and state.may_run(ident):
+                elif slot.signal_at is not None and now >= slot.signal_at:
+                    self._signal(slot)
+            elif slot.policy == "soft" and state.may_run(ident):
                 self._signal(slot)
 
     def _end_call(self, slot: Any) -> None:
         """End one call over there, by its policy."""
         state = self._session
-        ident = next((i for i, found in list(state.calls.items()) if found is slot), 0)
-        if not ident or state.ended is not None:
+        ident = slot.ident
+        if ident not in state.calls or state.ended is not None:
             return
         if slot.policy == "abandon":
             self._forget(slot)
@@ -523,9 +542,13 @@ class Line:
 
     def _signal(self, slot: Slot) -> None:
         """Have the worker look at once, in the middle of the call that runs."""
-        slot.signalled = True
-        slot.kill_at = monotonic() + slot.grace
+        now = monotonic()
+        if slot.kill_at is None:
+            slot.kill_at = now + slot.grace
         if self._session.concurrency == 1:
+            # Once more a moment later: just now it may be in the middle of an import.
+            slot.signal_at = now + slot.signal_pause
+            slot.signal_pause *= 2
             self._process.send_signal(signal.SIGURG)
 
     # -- callbacks -----------------------------------------------------------------------------

@@ -44,9 +44,13 @@ class Slot:
     grace = 1.0
     #: Why it is being ended, if it is.
     reason = ""
-    signalled = False
+    #: When it is signalled again, and how long after that.
+    signal_at: float | None = None
+    signal_pause = 0.01
     ident = 0
     is_stream = False
+    #: How many items of a stream may be on their way.
+    window = 16
     items: deque[Frame]
 
     @property

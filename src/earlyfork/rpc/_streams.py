@@ -34,6 +34,8 @@ class Stream:
     def step(self) -> None:
         """Send one item, or end."""
         worker = self.worker
+        if self.ident not in worker.streams:  # it has ended meanwhile
+            return
         try:
             try:
                 worker.running = self.ident

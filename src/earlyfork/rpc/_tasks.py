@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._errors import CallCancelled
-from earlyfork.rpc._there import COROUTINE, Current
+from earlyfork.rpc._there import COROUTINE, Current, imports_something
 from earlyfork.rpc._values import dump, pack_error
 
 if TYPE_CHECKING:
@@ -208,9 +208,17 @@ class Tasks:
         if not running.started:  # a task that is cancelled before its first step runs nothing
             self.worker.cancelled.add(running.ident)
             return
+        self.interrupt(running)
+
+    def interrupt(self, running: Running) -> None:
+        """Raise CallCancelled in the thread that runs this call, or else cancel the task."""
         with self.ending:
             if running.thread:
-                _raise_in(running.thread, CallCancelled)
+                frame = sys._current_frames().get(running.thread)
+                if imports_something(frame):
+                    asyncio.get_running_loop().call_later(0.01, self.interrupt, running)
+                else:
+                    _raise_in(running.thread, CallCancelled)
                 return
         if running.task is not None:
             running.task.cancel()

@@ -88,6 +88,19 @@ def exposed(target: Any, name: str) -> Any:
 # -- what functions in a worker may use ------------------------------------------------------------
 
 
+def imports_something(frame: Any) -> bool:
+    """Whether this code is called, directly or not, by an import.
+
+    A module whose import is interrupted can leave others half loaded for good (asyncio does): calls
+    are not ended there, but a moment later.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
 class Here:
     """The worker that this process is."""
 

@@ -230,8 +230,10 @@ class Inbox:
         if large is not None:
             return self._peek_large(large)
         if fresh:
-            if len(fresh) == 1 and at == len(data) and not fresh[0][1] and not fresh[0][2]:
-                data, at, fresh = fresh[0][0], 0, []  # the usual case of `_absorbed`
+            record = fresh[0]
+            usual = len(fresh) == 1 and at == len(data)
+            if usual and not record[1] and not record[2] & _TRUNCATED:
+                data, at, fresh = record[0], 0, []  # the usual case of `_absorbed`
                 self.state = (data, 0, fresh, batches, None, ahead)
             else:
                 data, at, fresh, batches, large, ahead = self._absorbed()

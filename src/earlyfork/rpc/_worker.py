@@ -21,9 +21,17 @@ from time import monotonic
 
 from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._streams import Stream
-from earlyfork.rpc._there import COROUTINE, Current, Here, exposed, find, find_target
+from earlyfork.rpc._there import (
+    COROUTINE,
+    Current,
+    Here,
+    exposed,
+    find,
+    find_target,
+    imports_something,
+)
 from earlyfork.rpc._values import HasLarge, dump, inside, load, pack_error
-from earlyfork.rpc._wire import CALL, HEAD, NOSIGNAL, RESULT
+from earlyfork.rpc._wire import CALL, CHUNKS, FLAGS, HEAD, NOSIGNAL, RESULT, SPACES
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -77,6 +85,8 @@ class Worker:
         self.limits: dict[int, float] = {}
         self.cancelled: set[int] = set()
         self.streams: dict[int, Stream] = {}
+        #: Streams whose client has broken off: they are closed before more calls run.
+        self.to_close: deque[Stream] = deque()
         self.counted = 0
         self.closing = False
         self.retiring = False
@@ -130,8 +140,12 @@ class Worker:
         """Run what comes, one call after the other."""
         queue, inbox = self.queue, self.inbox
         while self.sock is not None:
-            self.take()
+            left = inbox.state
+            if left[1] != len(left[0]) or left[2] or left[4] is not None:
+                self.take()
             while queue:
+                while self.to_close:
+                    self.to_close.popleft().step()
                 self.run(queue.popleft())
                 if self.look:
                     self.drain()
@@ -141,8 +155,26 @@ class Worker:
                 if self.sock is None or not self.goes_on():
                     return
                 continue
-            if self.sock is None or not inbox.read(self.sock):
+            # The usual case of `Inbox.read`, and of a single call that has come.
+            if self.sock is None:
                 return
+            fresh = inbox.state[2]
+            if inbox.state[4] is not None or fresh:
+                if not inbox.read(self.sock):
+                    return
+                continue
+            fresh.extend(map(self.sock.recvmsg, CHUNKS, SPACES, FLAGS))
+            if not fresh[0][0]:
+                return
+            frame = inbox.peek()
+            if frame is not None and frame[0] == CALL:
+                inbox.state = left = inbox.after
+                if left[1] == len(left[0]):
+                    self.run(frame)
+                    if self.look:
+                        self.drain()
+                else:
+                    queue.append(frame)
 
     def goes_on(self) -> bool:
         """With nothing in the queue: run what else there is, or wait; False at the end."""
@@ -193,6 +225,7 @@ class Worker:
             self.cancelled.add(ident)
         elif ident in self.streams:
             self.streams[ident].cancelled = True
+            self.to_close.append(self.streams[ident])
 
     def credit(self, ident: int, number: int) -> None:
         """Let a stream send so many items more; what comes before its call is kept for it."""
@@ -204,14 +237,17 @@ class Worker:
 
     # -- signals -------------------------------------------------------------------------------
 
-    def on_signal(self, _number: int, _frame: object) -> None:
-        """Read what has come while a call runs, and end that call if it is meant."""
+    def on_signal(self, _number: int, frame: Any) -> None:
+        """Read what has come while a call runs, and end that call if it is meant.
+
+        The client sends the signal again as long as the call runs on.
+        """
         if self.busy or not self.running:
             self.look = True
             return
         self.drain()
         ident = self.running
-        if ident in self.cancelled:
+        if ident in self.cancelled and not imports_something(frame):
             self.cancelled.discard(ident)
             self.running = 0  # told once: what it does in `finally` is left alone
             from earlyfork.rpc._errors import CallCancelled
@@ -286,7 +322,8 @@ class Worker:
                     self.on_signal(0, None)
                 if frame[1] and not frame[5]:
                     # The usual case of `function_of`, without its frame.
-                    args, kwargs = loads(frame[3], buffers=frame[4])
+                    buffers = frame[4]
+                    args, kwargs = loads(frame[3], buffers=buffers) if buffers else loads(frame[3])
                     result = self.functions[frame[1]](*args, **kwargs)
                 else:
                     function, args, kwargs = self.function_of(frame)
