@@ -95,10 +95,16 @@ def imports_something(frame: Any) -> bool:
     are not ended there, but a moment later.
     """
     while frame is not None:
+        if frame.f_code.co_filename.startswith(_HERE):
+            return False  # below this is what was going on when the template was forked
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
         frame = frame.f_back
     return False
+
+
+# Taken from the code: a launched interpreter may know no file of this.
+_HERE = imports_something.__code__.co_filename.rpartition("_there")[0]
 
 
 class Here:

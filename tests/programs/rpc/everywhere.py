@@ -34,6 +34,12 @@ def main():
         assert client.call(operator.add, 1, 2) == 3
         assert client.call("operator.add", [1], [2]) == [1, 2]
         assert client.process.origin == ("exec" if sys.argv[1] == "launched" else "early")
+        pid = client.call("os.getpid")
+        try:
+            client.options(timeout=0.05).call("time.sleep", 60)
+            raise AssertionError("nothing was ended")
+        except rpc.CallTimeout:
+            assert client.call("os.getpid") == pid
     with rpc.Client(earlyfork.new_exec()) as client:
         assert client.call("math.sqrt", 16) == 4
     template = earlyfork.new().require("earlyfork.rpc")
