@@ -173,9 +173,9 @@ def block(path: str) -> None:
 
 def stubborn(path: str) -> None:
     """Ignores that it is cancelled."""
-    told(path)
     while True:
         try:
+            told(path)
             while True:
                 pass
         except BaseException:  # noqa: S112
@@ -184,8 +184,8 @@ def stubborn(path: str) -> None:
 
 def tidies_up(path: str, until: str) -> str:
     """When it is cancelled, it takes its time in `finally`."""
-    told(path)
     try:
+        told(path)
         while True:
             pass
     finally:

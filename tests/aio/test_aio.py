@@ -144,7 +144,7 @@ def test_two_wait_for_one(on: Any) -> None:
 def test_wait_raises_what_the_process_raised(on: Any, capfd: pytest.CaptureFixture[str]) -> None:
     async def main() -> None:
         process = earlyfork.new()
-        with process.run("rpc_work.fails"):
+        with process, process.run("rpc_work.fails"):
             await aio.wait(process, check=True)
 
     with pytest.raises(earlyfork.RemoteError, match="ValueError"):

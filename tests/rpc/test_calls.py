@@ -67,9 +67,7 @@ def test_submitted_calls_are_futures(client: Any) -> None:
 
 def test_a_future_that_is_late(client: Any, tmp_path: Path) -> None:
     call = client.submit(work.tidies_up, str(tmp_path / "a"), str(tmp_path / "b"))
-    with pytest.raises(
-        concurrent.futures.TimeoutError if sys.version_info < (3, 11) else TimeoutError
-    ):
+    with pytest.raises(concurrent.futures.TimeoutError):
         call.result(timeout=0.01)
     assert not call.done()
 

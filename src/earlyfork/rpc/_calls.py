@@ -108,7 +108,10 @@ class Call(_session.Slot, futures.Future):  # type: ignore[type-arg]
     def _fetch(self, timeout: float | None) -> None:
         """Wait for the end, and make a result or an exception of it, once."""
         if self._state != "CANCELLED_AND_NOTIFIED" and self.message is None:
-            self._client._wait(self, None if timeout is None else monotonic() + timeout)
+            try:
+                self._client._wait(self, None if timeout is None else monotonic() + timeout)
+            except TimeoutError as late:
+                raise futures.TimeoutError(*late.args) from None  # another one before 3.11
         if self._state == "CANCELLED_AND_NOTIFIED":
             raise CallCancelled(f"{self.name or 'a call'} was cancelled")
         with _fetching:
