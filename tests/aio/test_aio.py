@@ -410,6 +410,24 @@ def test_a_worker_that_dies(on: Any) -> None:
     with_client(on, test)
 
 
+def test_a_client_that_is_dropped(on: Any) -> None:
+    """Its worker ends, and the loop does not look at the fd any more, whoever has its number."""
+
+    async def main() -> None:
+        for _ in range(5):
+            client = aio.Client(earlyfork.new())
+            process = client.process
+            assert await client.call(work.echo, 1) == 1
+            fd = client._line._sock.fileno()
+            del client
+            assert await aio.wait(process) in (0, -signal.SIGTERM)
+            again = os.open(os.devnull, os.O_RDONLY)
+            os.close(again)
+            assert again <= fd
+
+    on.run(main)
+
+
 def test_outside_of_a_loop() -> None:
     process = earlyfork.new()
     with pytest.raises(RuntimeError, match="event loop"):

@@ -161,7 +161,9 @@ class Client:
     def __del__(self) -> None:
         line = self.__dict__.get("_line")
         sock = None if line is None else line.__dict__.get("_sock")
-        if sock is not None:
+        if line is not None and sock is not None:
+            if sock.fileno() >= 0:
+                line.rest()  # or the loop looks at whoever gets the number of this fd
             sock.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from _pickle import loads
 from concurrent import futures
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -117,8 +118,12 @@ class Call(_session.Slot, futures.Future):  # type: ignore[type-arg]
         with _fetching:
             if self._fetched:
                 return
+            frame = self.message
             try:
-                self._result = self._client._session.outcome(self)
+                if frame is None or frame[0] != wire.RESULT or frame[4] or frame[5] or self.reason:
+                    self._result = self._client._session.outcome(self)
+                else:
+                    self._result = loads(frame[3])  # the usual case of that
             except BaseException as error:
                 self._exception = error
             self._state = "FINISHED"
@@ -134,7 +139,8 @@ class Call(_session.Slot, futures.Future):  # type: ignore[type-arg]
             TimeoutError: it has not ended yet.
             BaseException: as `Client.call` does.
         """
-        self._fetch(timeout)
+        if not self._fetched:
+            self._fetch(timeout)
         if self._exception is not None:
             try:
                 raise self._exception

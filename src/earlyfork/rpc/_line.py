@@ -118,7 +118,7 @@ class Line:
             ref = state.refs[fn]
             if "multiprocessing.connection" in modules:
                 raise HasLarge
-            body = dumps((args, kwargs), 5, buffer_callback=inside)
+            body = dumps([args, kwargs] if kwargs else args, 5, buffer_callback=inside)
         except Exception:
             ref, body, buffers, fds = state.pack(fn, args, kwargs)
         calls = state.calls

@@ -123,10 +123,11 @@ class Session:
             ref = self.refer(function)
         if ref and "multiprocessing.connection" not in sys.modules:
             try:
-                return ref, dumps((args, kwargs), 5, buffer_callback=inside), (), ()
+                value: Any = [args, kwargs] if kwargs else args  # a list tells them apart
+                return ref, dumps(value, 5, buffer_callback=inside), (), ()
             except Exception:  # noqa: S110 - `dump` finds out whether there is another way
                 pass
-        value = (args, kwargs) if ref else (function, args, kwargs)
+        value = [args, kwargs] if ref else (function, args, kwargs)
         return ref, *dump(value)
 
     def may_run(self, ident: int) -> bool:

@@ -292,7 +292,10 @@ class Worker:
             found: tuple[Any, Any, Any] = load(frame)
             return found
         function = self.functions[ref]
-        args, kwargs = load(frame)
+        value = load(frame)
+        if type(value) is tuple:
+            return function, value, {}
+        args, kwargs = value
         return function, args, kwargs
 
     def begun(self, ident: int) -> None:
@@ -323,16 +326,20 @@ class Worker:
                 if frame[1] and not frame[5]:
                     # The usual case of `function_of`, without its frame.
                     buffers = frame[4]
-                    args, kwargs = loads(frame[3], buffers=buffers) if buffers else loads(frame[3])
-                    result = self.functions[frame[1]](*args, **kwargs)
+                    value = loads(frame[3], buffers=buffers) if buffers else loads(frame[3])
+                    function = self.functions[frame[1]]
+                    if type(value) is tuple:
+                        result = function(*value)
+                    else:
+                        result = function(*value[0], **value[1])
                 else:
-                    function, args, kwargs = self.function_of(frame)
-                    result = function(*args, **kwargs)
+                    function, *value = self.function_of(frame)
+                    result = function(*value[0], **value[1])
                 if type(result) is COROUTINE:
                     result = self.wait_for(result)
             finally:
                 self.running = 0
-            del args, kwargs
+            del value  # files in it, say
             if self.sock is None:  # a child that the function forked has come back from it
                 return
             if frame[0] == CALL:
