@@ -331,6 +331,17 @@ def test_streams(on: Any) -> None:
     with_client(on, test)
 
 
+def test_a_stream_begins_beside_as_many_calls_as_may_be(on: Any) -> None:
+    async def test(client: Any) -> None:
+        async def stream() -> list[int]:
+            return [n async for n in client.stream(work.count, 3)]
+
+        calls = [functools.partial(client.call, "time.sleep", 0.05), stream, stream]
+        assert await on.all(*calls) == [None, [0, 1, 2], [0, 1, 2]]
+
+    with_client(on, test, window=1)
+
+
 def test_events(on: Any) -> None:
     seen: list[Any] = []
 

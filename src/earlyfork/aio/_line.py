@@ -62,6 +62,12 @@ class AsyncLine(Line):
     def _write_later(self) -> None:
         raise NotImplementedError
 
+    def _wait_for(
+        self, _done: Callable[[], bool], _deadline: float | None = None, _slot: Any = None
+    ) -> bool:
+        """Calls wait for room in the window before they begin; streams begin at once."""
+        return True
+
     def _hand_on(self) -> None:
         """Tasks are told what they wait for by the calls that have ended."""
 
