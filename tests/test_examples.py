@@ -5,6 +5,7 @@ The frozen app has tests of its own.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import signal
@@ -42,6 +43,28 @@ SHOWN = {
         no-such-command: status 1 (no-such-command: No such file or directory)
         ['quince', 'pear', 'apple']
         """,
+    "call_with_timeout.py": """
+        a+: no
+        (a: no pattern, missing ), unterminated subpattern at position 0
+        (a+)+b: gave up
+        a+b: yes
+        """,
+    "thumbnails.py": """
+        (60, 80, 3) [11 11 11]
+        (60, 80, 3) [101 101 101]
+        (60, 80, 3) [201 201 201]
+        """,
+    "lines_of_a_file.py": """
+        read 25000
+        read 50000
+        read 75000
+        read 100000
+        90 lines, the last one is (99001, 'xline 99000')
+        """,
+    "requests_in_workers.py": """
+        /first from worker
+        /second from worker
+        """,
     "single_file.py": """
         loading, once
         hello Ada, this is a process of its own
@@ -52,8 +75,14 @@ SHOWN = {
 OTHERS = {"a_library.py", "frozen_app", "prefork_server.py"}
 
 
+#: What an example needs beside earlyfork.
+NEEDS = {"thumbnails.py": "numpy"}
+
+
 def run_example(name: str, *flags: str, **env: str | None) -> list[str]:
     """The lines that an example prints; it has nothing to complain about."""
+    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+        pytest.skip(f"{NEEDS[name]} is not installed")
     command = [sys.executable, *flags, EXAMPLES / name]
     done = support.run_command(command, env=env, timeout=support.PATIENCE * 3)
     return [line.strip() for line in support.output_of(done).splitlines()]

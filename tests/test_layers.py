@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "door": {"_origin", "_owner", "_child", "_ground", *DOOR},
     "face": {"_origin", "_owner", "_ground", "_shared", *DOOR},
     **{layer: {"__init__"} for layer in ON_TOP},
+    "aio": {"__init__", "rpc"},  # one engine, another driver
 }
 #: The child's text, which launched interpreters run: the stdlib and itself.
 SHIPPED = {"_shared", "_child", "_context"}
@@ -47,11 +48,12 @@ HEAVY = {
 }  # fmt: skip
 #: Module: where it may be imported. Anything else about platforms is asked of `_ground`.
 IMPORTED_ONLY_BY = {
-    "ctypes": {"_ground", "_child", "_shared"},  # in `rights`; in `huge`, without the part in C
+    # In `rights`; in `huge`, without the part in C; in `_tasks`.
+    "ctypes": {"_ground", "_child", "_shared", "rpc"},
     "fcntl": {"_ground", "_child", "_origin"},  # in `guard` and `rights`; in `whole`
     "msvcrt": {"_ground"},
     "struct": {"_ground", "mp"},
-    "_struct": {"_shared"},
+    "_struct": {"_shared", "rpc"},
     "multiprocessing": {"mp"},  # drags a runtime hook of PyInstaller into every app
     "pty": set(),
 }
@@ -80,7 +82,7 @@ MAKES_SOCKETS = {
     *("_fork_free", "_ground.fds", "_ground.marker", "_shared.sockets", "_shared.surroundings"),
 }
 #: Who is meant to use what stands there: so that other greenlets run; or it is a tool for people.
-USES_REPLACED = {"_owner.waiting", "mp.popen", "doctor"}
+USES_REPLACED = {"_owner.waiting", "mp.popen", "doctor", "rpc._line", "rpc._reader"}
 #: Longer than this, a file says in its first lines why.
 LONG = 400
 
@@ -450,7 +452,7 @@ RED = [
     ("_owner.process", "import sys\nsys.platform", "sys.platform is asked only in _ground"),
     ("__init__", "import sys\nsys.platform", "sys.platform is asked only in _ground"),
     ("_early", "getattr(sys, 'frozen', False)", "sys.frozen is asked only in _ground"),
-    ("_early", "import ctypes", "ctypes is imported only by _child, _ground"),
+    ("_early", "import ctypes", "ctypes is imported only by _child, _ground, _shared, rpc"),
     ("_owner.process", "import fcntl", "fcntl is imported only by _child, _ground, _origin"),
     ("_owner.process", "import struct", "struct is imported only by _ground, mp"),
     ("_owner.process", "sock.recvmsg(1)", "recvmsg is for _shared"),

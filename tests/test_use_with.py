@@ -1,4 +1,4 @@
-"""The programs in docs/use-with.md do what the page says they print."""
+"""The programs in docs/use-with.md and docs/calls.md do what the pages say they print."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import support
 if TYPE_CHECKING:
     from support import Run
 
-PAGE = Path(__file__).parents[1] / "docs" / "use-with.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = ("use-with.md", "calls.md")
 
 
 class Block(NamedTuple):
@@ -26,10 +27,10 @@ class Block(NamedTuple):
     shown: str
 
 
-def blocks() -> list[Block]:
+def blocks(page: str) -> list[Block]:
     found: list[Block] = []
     heading = remark = ""
-    lines = iter(PAGE.read_text().splitlines(keepends=True))
+    lines = iter((DOCS / page).read_text().splitlines(keepends=True))
     for line in lines:
         if line.startswith("#"):
             heading = line.strip("# \n")
@@ -46,7 +47,7 @@ def blocks() -> list[Block]:
     return found
 
 
-BLOCKS = blocks()
+BLOCKS = [block for page in PAGES for block in blocks(page)]
 
 
 def test_every_block_is_run_or_says_why_not() -> None:

@@ -1,0 +1,243 @@
+"""`Client`: as `earlyfork.rpc.Client`, for tasks of an event loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from earlyfork.aio._line import Awaited, Items, line_class
+from earlyfork.aio._loops import loop
+from earlyfork.aio._processes import wait
+from earlyfork.rpc import _session
+from earlyfork.rpc import _wire as wire
+from earlyfork.rpc._values import load
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from earlyfork import Process
+
+
+class Client:
+    """A process that answers calls, for the tasks of one event loop.
+
+    Arguments, results and errors are those of `earlyfork.rpc.Client`. A task that is cancelled
+    while it waits for a call has the call cancelled over there: CallCancelled is raised in it, and
+    the worker is killed if the call runs on for a second (`options` says otherwise). The task waits
+    for that, so when it is over nothing of it runs any more.
+    """
+
+    def __init__(
+        self,
+        process: Process,
+        target: Any = None,
+        *,
+        init: Any = None,
+        concurrency: int = 1,
+        on_event: Callable[..., object] | None = None,
+        window: int = 256,
+        linked: bool = True,
+    ) -> None:
+        if concurrency < 1 or window < 1:
+            raise ValueError("concurrency and window are numbers of calls, at least 1")
+        kind = line_class()
+        body = _session.hello(target, init, concurrency, has_main=process.has_main)
+        state = _session.Session(
+            has_main=process.has_main, has_target=target is not None, concurrency=concurrency
+        )
+        self._line = kind(process, state, window, on_event)
+        self._line._loop = loop()
+        self._line._sock = process.run("earlyfork.rpc._serve:serve", linked=linked)
+        self._line._sock.setblocking(False)
+        self._window = window
+        self._line._tell(wire.HELLO, 0, 0, body)
+
+    def __repr__(self) -> str:
+        return f"<Client of {self.process!r}, {self.pending} pending>"
+
+    @property
+    def process(self) -> Process:
+        """The worker's process."""
+        return self._line._process
+
+    @property
+    def pending(self) -> int:
+        """How many calls are unanswered."""
+        return len(self._line._session.calls)
+
+    async def call(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a function over there, and wait for its result. As `earlyfork.rpc.Client.call`."""
+        return await self._call(Awaited(), fn, args, kwargs)
+
+    async def _call(self, slot: Awaited, fn: Any, args: Any, kwargs: Any) -> Any:
+        line = self._line
+        calls = line._session.calls
+        while len(calls) >= self._window:
+            await line._wait_until(lambda: len(calls) < self._window)
+        line._begin(slot, wire.CALL, fn, args, kwargs)
+        try:
+            await line._wait_slot(slot)
+        except line._loop.Cancelled:
+            await line._finish(slot)
+            raise
+        frame = slot.message
+        if frame is not None and frame[0] == wire.RESULT:
+            return load(frame)
+        return line._session.outcome(slot)
+
+    async def post(self, fn: Any, /, *args: Any, **kwargs: Any) -> None:
+        """Call a function over there without an answer. Its errors go to the worker's stderr."""
+        line = self._line
+        line._begin(None, wire.POST, fn, args, kwargs)
+        if line._outbox.queue:
+            await line._wait_until(lambda: not line._outbox.queue)
+
+    def stream(self, fn: Any, /, *args: Any, window: int = 16, **kwargs: Any) -> Stream:
+        """Iterate (`async for`) over a generator over there. As `earlyfork.rpc.Client.stream`."""
+        return Stream(self._line, Items(), fn, args, kwargs, window=window)
+
+    def options(self, *, cancel: str = "soft", grace: float = 1.0) -> Options:
+        """The same calls, cancelled in another way: see `earlyfork.rpc.Client.options`."""
+        return Options(self, cancel, grace)
+
+    async def events(self) -> AsyncIterator[tuple[Any, ...]]:
+        """Iterate over the worker's events, each a tuple; ends when the worker has ended."""
+        line = self._line
+        queue = line._session.events
+        while True:
+            while queue:
+                yield load(queue.popleft())
+            if line._session.ended is not None:
+                return
+            await line._wait_until(lambda: bool(queue))
+
+    def close(self) -> None:
+        """Make no more calls: the worker answers what it was asked for, and then ends."""
+        line = self._line
+        line._session.closed = line._session.closed or "the client is closed"
+        if not line._close_sent and line._session.ended is None:
+            line._close_sent = True
+            line._tell(wire.CLOSE, 0, 0)
+
+    def kill(self) -> None:
+        """Kill the worker at once; open calls end with WorkerDied."""
+        line = self._line
+        line._session.closed = line._session.closed or "its worker was killed"
+        if line._session.ended is None:
+            line._process.kill()
+
+    async def join(self) -> int:
+        """Close, and wait until the worker is gone; its exit status, or minus the signal's number.
+
+        Raises:
+            ProcessLost: nobody can know how it ended, since its template was killed.
+        """
+        self.close()
+        line = self._line
+        await line._wait_until(lambda: False)
+        line._sock.close()
+        return await wait(line._process)
+
+    async def __aenter__(self) -> Client:  # noqa: PYI034 - typing has Self from 3.11 on
+        return self
+
+    async def __aexit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self.kill()
+            await self._line._loop.shielded(self.join)
+            return
+        try:
+            await self.join()
+        except BaseException:
+            self.kill()
+            await self._line._loop.shielded(self.join)
+            raise
+
+    def _rest(self) -> bool:
+        """For now nobody waits for this worker; False if it can't be used again."""
+        line = self._line
+        line.rest()
+        return not line._session.closed and not self.pending
+
+    def __del__(self) -> None:
+        line = self.__dict__.get("_line")
+        sock = None if line is None else line.__dict__.get("_sock")
+        if line is not None and sock is not None:
+            if sock.fileno() >= 0:
+                line.rest()  # or the loop looks at whoever gets the number of this fd
+            sock.close()
+
+
+class Options:
+    """Calls that are cancelled in another way: `Client.options` makes it."""
+
+    def __init__(self, client: Client, cancel: str, grace: float) -> None:
+        _session.check_options(None, cancel, grace)
+        self._client = client
+        self._cancel = cancel
+        self._grace = grace
+
+    async def call(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """As `Client.call`."""
+        slot = Awaited()
+        slot.policy, slot.grace = self._cancel, self._grace
+        return await self._client._call(slot, fn, args, kwargs)
+
+
+class Stream:
+    """What a generator over there yields. `Client.stream` makes it."""
+
+    def __init__(
+        self, line: Any, slot: Items, fn: Any, args: Any, kwargs: Any, *, window: int
+    ) -> None:
+        if window < 1:
+            raise ValueError("window is a number of items, at least 1")
+        slot.window = window
+        self._line = line
+        self._slot = slot
+        self._taken = 0
+        self._over = True
+        line._begin(slot, wire.STREAM, fn, args, kwargs)
+        self._over = False
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> Any:
+        slot, line = self._slot, self._line
+        if self._over:
+            raise StopAsyncIteration
+        if not slot.items and slot.message is None:
+            await line._wait_until(lambda: bool(slot.items) or slot.message is not None)
+        if not slot.items:
+            self._over = True
+            line._session.outcome(slot)
+            raise StopAsyncIteration
+        frame = slot.items.popleft()
+        self._taken += 1
+        if self._taken * 2 >= slot.window and slot.message is None:
+            line._tell(wire.CREDIT, slot.ident, self._taken)
+            self._taken = 0
+        return load(frame)
+
+    async def aclose(self) -> None:
+        """End the generator over there (GeneratorExit is raised in it). No more items come."""
+        slot, line = self._slot, self._line
+        if not self._over and slot.message is None:
+            slot.reason = "close"
+            line._forget(slot)
+            line._tell(wire.CANCEL, slot.ident, 0)
+        self._over = True
+        slot.items.clear()
+
+    async def __aenter__(self) -> Stream:  # noqa: PYI034
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        slot = self._slot
+        if not self._over and slot.message is None:
+            slot.reason = "close"
+            slot.items.clear()
+            self._line._dropped.append(slot)

@@ -1,0 +1,314 @@
+"""How tasks wait for answers: `earlyfork.rpc`'s engine, driven by an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from earlyfork import ProcessLost
+from earlyfork.aio._loops import loop
+from earlyfork.rpc._line import Line
+from earlyfork.rpc._session import Slot
+from earlyfork.rpc._wire import CHUNKS, DONTWAIT, FLAGS, NOSIGNAL, SPACES
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+_FLAGS = (FLAGS[0] | DONTWAIT,)
+
+
+class Awaited(Slot):
+    """A call that a task waits for."""
+
+    future: Any = None
+    watched = True
+
+    def arrived(self) -> None:
+        future = self.future
+        if future is not None and not future.done():
+            future.set_result(None)
+
+
+class Items(Awaited):
+    """A stream, and what has come of it."""
+
+    is_stream = True
+
+    def __init__(self) -> None:
+        self.items = deque()
+
+
+class AsyncLine(Line):
+    """What both kinds of loop have in common. Nothing here ever blocks the loop."""
+
+    _loop: Any = None
+    _ending = False
+    _waiters: Any = ()
+
+    def _write_rest(self) -> None:
+        """Write what there is room for; the rest is written when there is room again."""
+        while self._outbox.queue:
+            try:
+                if self._outbox.write(self._sock, DONTWAIT | NOSIGNAL):
+                    return
+            except OSError as error:
+                if not self._hindered(error):
+                    self._write_later()
+                return
+
+    def _write_later(self) -> None:
+        raise NotImplementedError
+
+    def _wait_for(
+        self, _done: Callable[[], bool], _deadline: float | None = None, _slot: Any = None
+    ) -> bool:
+        """Calls wait for room in the window before they begin; streams begin at once."""
+        return True
+
+    def _hand_on(self) -> None:
+        """Tasks are told what they wait for by the calls that have ended."""
+
+    def _end(self, why: str = "") -> None:
+        """The worker is going: `find_end` waits for it, since nothing here may."""
+        self._why = self.__dict__.get("_why") or why
+        if why:
+            self._process.kill()
+        if not self._ending:
+            self._ending = True
+            self._start_find_end()
+
+    def _start_find_end(self) -> None:
+        raise NotImplementedError
+
+    async def _find_end(self) -> None:
+        """Learn how the worker ended, and end all calls."""
+        process, kind = self._process, self._loop
+        returncode: int | None = None
+        pid: int | None = None
+        try:
+            if not await kind.within(1.0, lambda: kind.readable(process.sentinel)):
+                process.kill()  # it has closed its socket, and lives on
+                await kind.readable(process.sentinel)
+            returncode = process.wait(1.0)
+            pid = process.pid
+        except ProcessLost as lost:
+            pid = lost.pid
+        error = process.error
+        words = error.remote_traceback if error is not None else ""
+        self._session.end(pid, returncode, words, self.__dict__.get("_why", ""))
+        self._wake()
+
+    def rest(self) -> None:
+        """For now nobody waits for this worker."""
+
+    def _wake(self) -> None:
+        """Have all look again who wait for something else than the end of a call."""
+
+    async def _wait_until(self, done: Callable[[], bool]) -> None:
+        raise NotImplementedError
+
+    def _wait_slot(self, slot: Awaited) -> Awaitable[None]:
+        """Wait until a call has ended."""
+        raise NotImplementedError
+
+    async def _finish(self, slot: Awaited) -> None:
+        """The task was cancelled that waits for this call: end the call, by its policy."""
+        if slot.message is not None or self._session.ended is not None:
+            return
+        slot.reason = "cancel"
+        running = self._session.may_run(slot.ident)
+        self._end_call(slot)
+        if slot.policy == "abandon" or not running:
+            return
+
+        async def over() -> None:
+            await self._wait_slot(slot)
+
+        async def end() -> None:
+            if not await self._loop.within(slot.grace, over):
+                self._process.kill()
+                await over()
+
+        await self._loop.shielded(end)
+
+
+class AsyncioLine(AsyncLine):
+    """On asyncio the loop reads, as long as somebody waits."""
+
+    _attached = _writing_later = False
+    _timer: Any = None
+    _running: Any = None
+    _task: Any = None
+
+    def _attach(self) -> None:
+        if not self._attached and not self._ending:
+            self._attached = True
+            self._running = asyncio.get_running_loop()
+            self._running.add_reader(self._sock.fileno(), self._on_readable)
+
+    def _detach(self) -> None:
+        attached, self._attached = self._attached, False
+        if attached and not self._running.is_closed():
+            self._running.remove_reader(self._sock.fileno())
+
+    def _stop_writing(self) -> None:
+        writing, self._writing_later = self._writing_later, False
+        if writing and not self._running.is_closed():
+            self._running.remove_writer(self._sock.fileno())
+
+    def rest(self) -> None:
+        self._detach()
+        self._stop_writing()
+        if self._timer is not None:
+            self._timer.cancel()
+        # Workers that rest must not keep a loop alive, with which they are to end.
+        self._timer = self._running = self._task = None
+
+    def _on_readable(self) -> None:
+        if not self._session.calls and not self._waiters:
+            self._detach()  # nobody waits: what comes is left where it is
+            return
+        fresh = self._inbox.state[2]
+        if fresh or self._inbox.state[4] is not None or self._session.ended is not None:
+            self._read_once(DONTWAIT)
+        else:  # the usual case of that
+            try:
+                fresh.extend(map(self._sock.recvmsg, CHUNKS, SPACES, _FLAGS))
+                self._heard(more=len(fresh[0][0]) > 0)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                self._heard(more=False)
+        if self._session.timed:
+            self._on_time()
+        if self._waiters:
+            self._wake()
+
+    def _on_time(self) -> None:
+        self._see_to_times()
+        earliest = self._earliest(None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if earliest is not None:
+            left = max(0.0, earliest - monotonic())
+            self._timer = asyncio.get_running_loop().call_later(left, self._on_time)
+
+    def _write_later(self) -> None:
+        if not self._writing_later:
+            self._writing_later = True
+            self._attach()
+            self._running = asyncio.get_running_loop()
+            self._running.add_writer(self._sock.fileno(), self._on_writable)
+
+    def _on_writable(self) -> None:
+        self._write_rest()
+        if not self._outbox.queue:
+            self._stop_writing()
+            if self._waiters:
+                self._wake()
+
+    def _start_find_end(self) -> None:
+        self._detach()
+        self._stop_writing()
+        self._task = asyncio.get_running_loop().create_task(self._find_end())
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, ()
+        for future in waiters:
+            if not future.done():
+                future.set_result(None)
+
+    def _wait_slot(self, slot: Awaited) -> Awaitable[None]:
+        # A future and no coroutine: that is one frame less for each call.
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if slot.message is not None:
+            future.set_result(None)
+            return future
+        slot.future = future
+        if not self._attached:
+            self._attach()
+        if self._session.timed:
+            self._on_time()
+        return future
+
+    async def _wait_until(self, done: Callable[[], bool]) -> None:
+        while not done() and self._session.ended is None:
+            future = asyncio.get_running_loop().create_future()
+            self._waiters = (*self._waiters, future)
+            self._attach()
+            try:
+                await future
+            finally:
+                self._waiters = tuple(f for f in self._waiters if f is not future)
+
+
+class TrioLine(AsyncLine):
+    """On trio one of the tasks that wait reads and writes; then the next one does."""
+
+    _leading = False
+
+    def _write_later(self) -> None:
+        """Whoever leads sees to it."""
+
+    def _start_find_end(self) -> None:
+        """Whoever leads sees to it."""
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, ()
+        for event in waiters:
+            event.set()
+
+    async def _wait_slot(self, slot: Awaited) -> None:
+        await self._wait_until(lambda: slot.message is not None)
+
+    async def _wait_until(self, done: Callable[[], bool]) -> None:
+        while not done() and self._session.ended is None:
+            if self._leading:
+                event = self._loop.Event()
+                self._waiters = (*self._waiters, event)
+                await event.wait()
+                continue
+            self._leading = True
+            try:
+                if self._ending:
+                    await self._find_end()
+                elif self._outbox.queue or self._session.timed:
+                    await self._loop.within(self._left(), self._io)
+                    self._see_to_times()
+                else:
+                    await self._loop.trio.lowlevel.wait_readable(self._sock)
+                if not self._ending:
+                    self._read_once(DONTWAIT)
+            finally:
+                self._leading = False
+                if self._waiters:
+                    self._wake()
+
+    def _left(self) -> float:
+        earliest = self._earliest(None)
+        return 3600.0 if earliest is None else max(0.0, earliest - monotonic())
+
+    async def _io(self) -> None:
+        """Wait until there is something to read, or room for what is to be written."""
+        lowlevel = self._loop.trio.lowlevel
+        if not self._outbox.queue:
+            await lowlevel.wait_readable(self._sock)
+            return
+        async with self._loop.trio.open_nursery() as nursery:
+
+            async def first(wait: Callable[[Any], Awaitable[None]]) -> None:
+                await wait(self._sock)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(first, lowlevel.wait_readable)
+            nursery.start_soon(first, lowlevel.wait_writable)
+        self._write_rest()
+
+
+def line_class() -> type[AsyncLine]:
+    """The kind of line for the loop that this code runs in."""
+    return AsyncioLine if loop().name == "asyncio" else TrioLine

@@ -1,0 +1,351 @@
+"""The client's state, without I/O: which calls are open, what they are called, how each one ends.
+
+Shared by the drivers: threads in `_client`, event loops in `earlyfork.aio`.
+"""
+
+from __future__ import annotations
+
+import sys
+from _pickle import dumps
+from collections import deque
+from itertools import islice
+from time import monotonic
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from earlyfork import ProcessStateError, ProtocolError
+from earlyfork.rpc import _wire as wire
+from earlyfork.rpc._errors import CallCancelled, CallTimeout, LostCall, WorkerDied
+from earlyfork.rpc._values import dump, inside, load, unpack_error
+
+if TYPE_CHECKING:
+    from earlyfork.rpc._wire import Frame
+
+#: What `cancel` may be.
+POLICIES = ("soft", "kill", "abandon")
+
+
+class Slot:
+    """One call, until its answer is fetched. What is rarely set has its default on the class."""
+
+    #: The frame that ends the call.
+    message: Frame | None = None
+    #: Whether somebody is to be told of the end, by `arrived`.
+    watched = False
+    #: The function, or its name.
+    function: Any = ""
+    #: None: it may have begun.
+    begun: bool | None = None
+    #: Seconds that it may take from its start; when they are over; when its worker is killed.
+    limit: float | None = None
+    deadline: float | None = None
+    kill_at: float | None = None
+    policy = "soft"
+    grace = 1.0
+    #: Why it is being ended, if it is.
+    reason = ""
+    #: When it is signalled again, and how long after that.
+    signal_at: float | None = None
+    signal_pause = 0.01
+    ident = 0
+    is_stream = False
+    #: How many items of a stream may be on their way.
+    window = 16
+    items: deque[Frame]
+
+    @property
+    def name(self) -> str:
+        """What the call is called in messages."""
+        function = self.function
+        return str(function if isinstance(function, str) else getattr(function, "__qualname__", ""))
+
+    def arrived(self) -> None:
+        """The call has ended, or has brought an item."""
+
+
+class Session:
+    """All calls of one client. Every method is to be called by one thread at a time."""
+
+    def __init__(self, *, has_main: bool, has_target: bool, concurrency: int) -> None:
+        self.has_main = has_main
+        self.has_target = has_target
+        self.concurrency = concurrency
+        #: Open calls by their ids, in order.
+        self.calls: dict[int, Slot] = {}
+        #: Those of them that have a deadline, or are being ended.
+        self.timed: dict[int, Slot] = {}
+        self.last = 0
+        #: The numbers of functions, and what the worker has not been told of them.
+        self.refs: dict[Any, int] = {}
+        self.news = b""
+        self.events: deque[Frame] = deque()
+        self._last_event = self._last_item = 0
+        #: Why no call can be made any more; empty as long as some can.
+        self.closed = ""
+        #: The frame that all calls end with, once the worker is gone.
+        self.ended: WorkerDied | None = None
+        self.failure: bytes | None = None
+        self.retired = False
+
+    # -- asking --------------------------------------------------------------------------------
+
+    def refer(self, function: Any) -> int:
+        """The number that a function has from now on; 0 if it travels by value.
+
+        Raises:
+            TypeError, ValueError: it is no function, or can't be found over there.
+        """
+        name = name_of(function, has_main=self.has_main, has_target=self.has_target)
+        if name is None:
+            return 0
+        found = self.refs.get(name)
+        if found is None:
+            found = len(self.refs) + 1
+            self.news += wire.head(wire.DEFINE, ref=found, body=name.encode())
+            self.refs[name] = found
+        if len(self.refs) < 4096:
+            try:
+                if function.__hash__ is not None:
+                    self.refs[function] = found
+            except (AttributeError, TypeError):
+                return found
+        return found
+
+    def pack(self, function: Any, args: Any, kwargs: Any) -> tuple[int, bytes, Any, Any]:
+        """A call's function number, body, buffers and fds.
+
+        Raises:
+            Exception: whatever the pickling of an argument raises; nothing is sent then.
+        """
+        try:
+            ref = self.refs[function]
+        except (KeyError, TypeError):
+            ref = self.refer(function)
+        if ref and "multiprocessing.connection" not in sys.modules:
+            try:
+                value: Any = [args, kwargs] if kwargs else args  # a list tells them apart
+                return ref, dumps(value, 5, buffer_callback=inside), (), ()
+            except Exception:  # noqa: S110 - `dump` finds out whether there is another way
+                pass
+        value = [args, kwargs] if ref else (function, args, kwargs)
+        return ref, *dump(value)
+
+    def may_run(self, ident: int) -> bool:
+        """Whether this is one of the calls that the worker may have begun."""
+        return ident in islice(self.calls, self.concurrency)
+
+    # -- hearing -------------------------------------------------------------------------------
+
+    def hear(self, frame: Frame) -> None:
+        """Take in a frame. The same one may come twice, after an interruption.
+
+        Raises:
+            ProtocolError: this frame is none of a worker's.
+        """
+        kind, ident = frame[0], frame[2]
+        if kind == wire.RESULT or kind == wire.ERROR or kind == wire.CANCELLED:  # noqa: PLR1714 - speed
+            slot = self.calls.get(ident)
+            if slot is not None:  # else it was abandoned
+                slot.message = frame
+                self.calls.pop(ident, None)
+                if slot.watched:
+                    slot.arrived()
+                if self.timed:
+                    self.timed.pop(ident, None)
+        else:
+            self._hear_more(kind, ident, frame)
+
+    def _hear_more(self, kind: int, ident: int, frame: Frame) -> None:
+        slot = self.calls.get(ident)
+        if kind == wire.ITEM:
+            if frame[1] != self._last_item and slot is not None and slot.is_stream:
+                slot.items.append(frame)
+                self._last_item = frame[1]
+                if slot.watched:
+                    slot.arrived()
+        elif kind == wire.EVENT:
+            if frame[1] != self._last_event:
+                self.events.append(frame)
+                self._last_event = frame[1]
+        elif kind == wire.BEGUN:
+            if slot is not None:
+                slot.begun = True
+                if slot.limit is not None and slot.deadline is None:
+                    slot.deadline = monotonic() + slot.limit
+                    self.timed[ident] = slot
+        elif kind == wire.RETIRED:
+            self.retired = True
+            self.closed = self.closed or "its worker has retired"
+        elif kind == wire.FAILED:
+            self.failure = bytes(frame[3])
+        else:
+            raise ProtocolError(f"a worker sends no frame of kind {kind}")
+
+    # -- ending --------------------------------------------------------------------------------
+
+    def end(self, pid: int | None, returncode: int | None, stderr: str, why: str = "") -> None:
+        """The worker is gone: end all calls that it has not answered."""
+        if self.ended is None:
+            lost = tuple(
+                LostCall(
+                    ident,
+                    slot.name,
+                    slot.begun if slot.begun or place < self.concurrency else False,
+                )
+                for place, (ident, slot) in enumerate(self.calls.items())
+            )
+            if why:
+                how = why
+            elif returncode is None:
+                how = "is lost: nobody can know how it ended"
+            elif returncode < 0:
+                how = f"was ended by signal {-returncode}"
+            else:
+                how = f"ended with status {returncode}"
+            text = f"worker {pid} {how}"
+            if self.failure is not None:
+                text = f"worker {pid} did not begin, since its init failed"
+            self.ended = WorkerDied(text, pid, returncode, lost, None, stderr)
+            self.closed = self.closed or text
+        while self.calls:
+            ident, slot = next(iter(self.calls.items()))
+            slot.message = (wire.DIED, 0, ident, self.ended, (), ())
+            self.calls.pop(ident, None)
+            self.timed.pop(ident, None)
+            if slot.watched:
+                slot.arrived()
+
+    def refusal(self) -> Exception:
+        """Why no call can be made."""
+        if self.ended is not None:
+            return self.death(0)
+        return ProcessStateError(f"no call can be made: {self.closed}")
+
+    def death(self, ident: int) -> WorkerDied:
+        """A fresh WorkerDied for one call."""
+        ended = self.ended
+        assert ended is not None
+        begun = next((call.begun for call in ended.calls if call.id == ident), False)
+        found = WorkerDied(
+            *(ended.args[0], ended.pid, ended.returncode, ended.calls, begun, ended.stderr)
+        )
+        if self.failure is not None:
+            found.__cause__ = unpack_error(self.failure)
+        return found
+
+    def outcome(self, slot: Slot) -> Any:
+        """What a call that has ended gives.
+
+        Raises:
+            CallTimeout, CallCancelled: it was ended.
+            WorkerDied: its worker was gone before it answered.
+            BaseException: what the function raised.
+        """
+        frame = slot.message
+        assert frame is not None
+        kind = frame[0]
+        if slot.reason == "timeout":
+            raise CallTimeout(f"{slot.name or 'a call'} took more than {slot.limit} s")
+        if slot.reason or kind == wire.CANCELLED:
+            raise CallCancelled(f"{slot.name or 'a call'} was cancelled")
+        if kind == wire.RESULT:
+            return load(frame)
+        if kind == wire.ERROR:
+            raise unpack_error(frame[3])
+        raise self.death(frame[2])
+
+
+def name_of(function: Any, *, has_main: bool, has_target: bool) -> str | None:
+    """The name by which a worker finds a function; None if it must travel by value.
+
+    Raises:
+        TypeError: it can't be called.
+        ValueError: a name that is none, or a function that can't be found or sent.
+    """
+    if isinstance(function, str):
+        if has_target:
+            return function  # which names are exposed is for the worker to say
+        module, _, path = function.partition(":")
+        parts = [*module.split("."), *(path.split(".") if ":" in function else ())]
+        if not all(part.isidentifier() for part in parts):
+            raise ValueError(f"{function!r} is no function name: pkg.mod.func or pkg.mod:obj is")
+        return function
+    if not callable(function):
+        raise TypeError(f"a function or its name is needed, not {function!r}")
+    path = getattr(function, "__qualname__", "")
+    if has_target:
+        name = path.rpartition(".")[2]
+        if not name:
+            raise TypeError(f"a function or its name is needed, not {function!r}")
+        return str(name)
+    home = getattr(function, "__module__", None)
+    if home and path and not (home == "__main__" and not has_main):
+        found: Any = sys.modules.get(home)
+        for part in path.split("."):
+            found = getattr(found, part, None)
+        if found is function or (found == function and not _is_bound_to_object(function)):
+            return f"{home}:{path}"
+    if isinstance(function, FunctionType) and "cloudpickle" not in sys.modules:
+        try:
+            import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore] # noqa: F401
+        except ImportError:
+            raise ValueError(_why_not(path, home)) from None
+    return None
+
+
+def _is_bound_to_object(function: Any) -> bool:
+    owner = getattr(function, "__self__", None)
+    return owner is not None and not isinstance(owner, type)
+
+
+def _why_not(path: str, home: str | None) -> str:
+    if "<" in path:
+        return (
+            f"{path} can't be found by name in another process: lambdas and functions inside "
+            "functions exist only here; move it to the top level of a module, or install "
+            "cloudpickle"
+        )
+    if home == "__main__":
+        return (
+            f"{path} is defined in the main program, which a clean process does not contain; move "
+            "it to a module, make the worker from a snapshot (earlyfork.template), or install "
+            "cloudpickle"
+        )
+    return f"{home}:{path} is not this function: another process would find another"
+
+
+def check_options(timeout: float | None, cancel: str, grace: float) -> None:
+    """Refuse options that mean nothing.
+
+    Raises:
+        ValueError: they do.
+    """
+    if cancel not in POLICIES:
+        raise ValueError(f"cancel is one of {', '.join(POLICIES)}, not {cancel!r}")
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout is a number of seconds above 0, or None, not {timeout!r}")
+    if not grace >= 0:
+        raise ValueError(f"grace is a number of seconds, not {grace!r}")
+
+
+def hello(target: Any, init: Any, concurrency: int, *, has_main: bool) -> bytes:
+    """What a worker is told first: its settings, as a body.
+
+    Raises:
+        TypeError, ValueError: target or init can't be found over there.
+    """
+    if target is not None and not isinstance(target, str):
+        name = getattr(target, "__name__", "")
+        home = getattr(target, "__module__", None)
+        if not name:
+            raise TypeError(
+                f"a target is a module, a class or the name of an object, not {target!r}"
+            )
+        target = f"{home}:{target.__qualname__}" if isinstance(target, type) else name
+    by_value = b""
+    if init is not None:
+        found = name_of(init, has_main=has_main, has_target=False)
+        if found is None:
+            by_value = dump(init)[0]
+        init = found
+    return dumps((target, init, by_value, concurrency), 5)

@@ -1,0 +1,74 @@
+"""Whole programs that make calls: their origins, their ends, and what they live through."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import support
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support import Run, Start
+
+
+@pytest.mark.parametrize("flags", [(), ("-X", "dev", "-W", "error")], ids=["plain", "dev"])
+@pytest.mark.parametrize("origin", support.ORIGINS)
+def test_every_origin(run_program: Run, origin: str, flags: tuple[str, ...]) -> None:
+    done = run_program("rpc/everywhere.py", origin, env=support.ORIGINS[origin], flags=flags)
+    assert support.output_of(done) == "all well\n"
+
+
+@pytest.mark.parametrize("how", ["return", "raise", "_exit", "kill"])
+def test_a_program_that_ends_with_calls_open(start_program: Start, how: str) -> None:
+    program = start_program("rpc/ends_with_open_calls.py", how)
+    pid = support.told(program)
+    program.wait(support.PATIENCE)
+    assert support.gone_within(pid)
+    support.wait_until(lambda: not support.session(program.pid))
+    assert program.stderr is not None
+    assert program.stderr.read() == ""
+
+
+def test_interrupts(run_program: Run) -> None:
+    assert support.output_of(run_program("rpc/interrupted.py")) == "all well\n"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_random_kills(run_program: Run, seed: int) -> None:
+    done = run_program("rpc/random_kills.py", str(seed), "25", timeout=support.PATIENCE * 3)
+    assert support.output_of(done) == "all well\n"
+
+
+def test_many_calls(run_program: Run) -> None:
+    done = run_program("rpc/many_calls.py", "4000", timeout=support.PATIENCE * 3)
+    assert support.output_of(done) == "all well\n"
+
+
+@pytest.mark.frozen
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("origin", support.ORIGINS)
+def test_frozen_app(tmp_path: Path, origin: str) -> None:
+    (tmp_path / "app.py").write_text(support.program("rpc/everywhere.py"))
+    build = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--onefile", "app.py"]
+    subprocess.run(build, cwd=tmp_path, env=support.clean_env(), capture_output=True, check=True)
+    done = subprocess.run(
+        [str(tmp_path / "dist" / "app"), origin],
+        cwd=tmp_path,
+        env={
+            "PATH": "/nowhere",
+            "TMPDIR": os.environ.get("TMPDIR", str(tmp_path)),
+            **support.ORIGINS[origin],
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert support.output_of(done) == "all well\n"
