@@ -495,3 +495,11 @@ def describe_all(sock: socket.socket, *values: object) -> None:
         else:
             found.append(repr(value))
     give(sock, found)
+def says(word: str) -> None:
+    """Before a command: the streams are its own, and so is the environment."""
+    print(word)
+    os.environ["HELLO"] = "set by prepare"
+
+
+def raises(word: str) -> None:
+    raise LookupError(word)

@@ -63,6 +63,89 @@ def unpack_run(payload: bytes) -> tuple[str, bytes, bool]:
     return payload[1:].decode(), *_LINKS[payload[:1]]
 
 
+# -- STDIO: one letter for each of fds 0, 1, 2 ----------------------------------------------------
+
+#: The stream stays as it is; it becomes /dev/null; it becomes the next fd of the batch.
+KEEP, NULL, NEXT_FD = b"-nf"
+
+
+# -- EXEC: a command, and how the process becomes it ----------------------------------------------
+
+
+class Command:
+    """What is executed, and what the process sees to before that."""
+
+    __slots__ = ("argv", "env", "file", "link", "numbers", "prepare", "streams", "umask")
+
+    def __init__(  # noqa: PLR0913 - a command has as many parts
+        self,
+        file: bytes,
+        argv: list[bytes],
+        *,
+        env: list[bytes] | None = None,
+        streams: bytes = b"---",
+        numbers: tuple[int, ...] = (),
+        umask: int = -1,
+        link: bytes = UNLINKED,
+        prepare: bytes = b"",
+    ) -> None:
+        #: A path, or a name that is looked for in PATH.
+        self.file = file
+        #: Its arguments, at least one.
+        self.argv = argv
+        #: Its environment as `name=value`; None: the process's own.
+        self.env = env
+        #: One letter for each of fds 0 to 2, as in STDIO.
+        self.streams = streams
+        #: As which fds it finds the others that come with the frame, after those of the streams.
+        self.numbers = numbers
+        #: Below 0: the process's own.
+        self.umask = umask
+        #: As in RUN. The fds for this come last.
+        self.link = link
+        #: A function's name and its arguments, packed by `pack_values`; empty: nothing to call.
+        self.prepare = prepare
+
+    @property
+    def fds(self) -> int:
+        """How many fds come with the frame, without those of the link."""
+        return self.streams.count(NEXT_FD) + len(self.numbers)
+
+
+def pack_exec(command: Command) -> bytes:
+    """A command, in four values; those of `prepare` follow."""
+    env = command.env
+    listed = b",".join(b"%d" % number for number in command.numbers)
+    mark = b"-" if env is None else b"e"
+    head = b"%s %s %s %d %s" % (command.link, mark, command.streams, command.umask, listed)
+    texts = (head, command.file, b"\0".join(command.argv), b"\0".join(env or ()))
+    return pack_values(texts) + command.prepare
+
+
+def unpack_exec(payload: bytes) -> Command:
+    """The inverse of `pack_exec`.
+
+    Raises:
+        ProtocolError: this is no command.
+    """
+    parts = wire.frames(payload)
+    try:
+        (_, head), (_, file), (_, argv), (_, env) = parts[:4]
+        link, mark, streams, umask, listed = head.split(b" ")
+        return Command(
+            file,
+            argv.split(b"\0"),
+            env=None if mark == b"-" else env.split(b"\0") if env else [],
+            streams=streams,
+            numbers=tuple(int(number) for number in listed.split(b",") if number),
+            umask=int(umask),
+            link=link,
+            prepare=b"".join(wire.frame(op, data) for op, data in parts[4:]),
+        )
+    except ValueError:
+        raise wire.ProtocolError(f"{payload[:32]!r} is no command") from None
+
+
 # -- ENV: what turns one environment into another -------------------------------------------------
 
 
@@ -103,16 +186,11 @@ def unpack_words(payload: bytes) -> list[str]:
     return payload.decode("utf-8", "surrogatepass").split("\0")
 
 
-# -- STDIO: one letter for each of fds 0, 1, 2 ----------------------------------------------------
-
-#: The stream stays as it is; it becomes /dev/null; it becomes the next fd of the batch.
-KEEP, NULL, NEXT_FD = b"-nf"
-
-
 # -- HABITS: a letter for each thing that the clones of a template usually do ----------------------
 
 #: They are sent what must be unpickled; they import modules or run code that they are sent.
 UNPICKLE, IMPORT = b"pi"
+
 
 # -- ERROR: what code in a process raised ---------------------------------------------------------
 
@@ -121,6 +199,18 @@ def pack_error(type_name: str, summary: str, text: str) -> bytes:
     """An exception's class, its last line, its traceback; cut to `wire.MAX_TEXT` bytes in all."""
     parts = (part.replace("\0", "\\0") for part in (type_name, summary, text))
     return "\0".join(parts).encode("utf-8", "backslashreplace")[: wire.MAX_TEXT]
+
+
+def pack_not_executed(error: OSError) -> bytes:
+    """The same for a command that could not be executed: the errno stands behind the class."""
+    words = f"{type(error).__name__}: {error}"
+    return pack_error(f"{type(error).__name__} {error.errno}", words, words)
+
+
+def unpack_not_executed(type_name: str) -> tuple[str, int]:
+    """The class of an error, and its errno if a command could not be executed, else 0."""
+    name, _, number = type_name.partition(" ")
+    return name, int(number) if number.isdecimal() and len(number) < 5 else 0
 
 
 def unpack_error(payload: bytes) -> tuple[str, str, str]:

@@ -1,0 +1,242 @@
+"""A prepared process becomes a command: what is asked for, and whether it came to that.
+
+After the frame EXEC the process says on comm that it is about to execute; then comm, which is
+close-on-exec there, ends: the command runs. So nobody has to ask, and nothing is polled. Where it
+failed, it says so before the end, and the error comes by way of its forker, like every other one.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import TYPE_CHECKING
+
+from earlyfork._ground import stack
+from earlyfork._ground.errors import ProcessStateError
+from earlyfork._owner import linked as links
+from earlyfork._owner.names import pack_arguments, target_name
+from earlyfork._owner.own import Own, Owns, lent, owned
+from earlyfork._owner.waiting import LONGEST, readable
+from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import Clock
+from earlyfork._shared.sockets import DONTWAIT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from earlyfork._owner.process import Process
+
+    Text = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+#: What `subprocess` calls DEVNULL.
+_DEVNULL = -3
+#: Of the fds that one batch may carry, those for streams, a link, and what waits to be sent.
+_OTHER_FDS = 80
+
+
+class Execution:
+    """What is known of a process on its way to a command."""
+
+    __slots__ = ("file", "said")
+
+    def __init__(self, file: Any) -> None:
+        #: What was to be executed, as the caller named it.
+        self.file = file
+        #: What was read from comm; at its end, nothing.
+        self.said: list[bytes] = []
+
+    def over(self) -> bool:
+        """Whether nothing more will be said."""
+        return bool(self.said) and not self.said[-1]
+
+    @property
+    def done(self) -> bool:
+        """Whether the process became the command."""
+        return self.over() and b"".join(self.said) == wire.EXECUTES
+
+
+# -- what is asked for ----------------------------------------------------------------------------
+
+
+def command_of(
+    argv: Sequence[Text] | Text, executable: Text | None, env: Mapping[Any, Any] | None
+) -> tuple[payloads.Command, object]:
+    """The command that these mean, without its fds; and its file as the caller named it.
+
+    Raises:
+        TypeError, ValueError: they mean none.
+    """
+    words = [argv] if isinstance(argv, str | bytes | os.PathLike) else [*argv]
+    if not words:
+        raise ValueError("a command has one word at least")
+    file = words[0] if executable is None else executable
+    found = payloads.Command(_text(file), [_text(word) for word in words])
+    if env is not None:
+        found.env = [_variable(name, value) for name, value in env.items()]
+    return found, file
+
+
+def _text(word: Text) -> bytes:
+    text = os.fsencode(word)
+    if b"\0" in text:
+        raise ValueError("embedded null byte")
+    return text
+
+
+def _variable(name: Text, value: Text) -> bytes:
+    key = os.fsencode(name)
+    if not key or b"=" in key:
+        raise ValueError("illegal environment variable name")
+    entry = key + b"=" + os.fsencode(value)
+    if b"\0" in entry:
+        raise ValueError("embedded null byte")
+    return entry
+
+
+def add_fds(
+    command: payloads.Command, streams: tuple[Any, Any, Any], pass_fds: Sequence[int]
+) -> Owns:
+    """Note in a command which fds it gets, and make duplicates of them.
+
+    Raises:
+        TypeError, ValueError: something is no file, or closed.
+        OSError: no fd to be had here.
+    """
+    letters = bytearray(b"---")
+    fds = Owns()
+    for number, stream in enumerate(streams):
+        if stream is None:
+            continue
+        fd = _number_of(stream)
+        letters[number] = payloads.NULL if fd == _DEVNULL else payloads.NEXT_FD
+        if fd != _DEVNULL:
+            fds.append(_duplicate(fd))
+    numbers = sorted({number for number in map(_number_of, pass_fds) if number > 2})
+    if len(numbers) > wire.MAX_FDS - _OTHER_FDS:
+        raise ValueError(
+            f"{len(numbers)} files are too many for one command: {wire.MAX_FDS - _OTHER_FDS} can "
+            "be passed on"
+        )
+    fds += [_duplicate(number) for number in numbers]
+    command.streams, command.numbers = bytes(letters), (*numbers,)
+    return fds
+
+
+def _number_of(file: Any) -> int:
+    if isinstance(file, bool):
+        raise TypeError("a bool is no file; pass the fd as an int")
+    fd = file if isinstance(file, int) else file.fileno()
+    if not isinstance(fd, int) or (fd < 0 and fd != _DEVNULL):
+        raise ValueError(
+            f"{file!r} is no open file that can be passed on (earlyfork.command makes pipes)"
+        )
+    return fd
+
+
+def _duplicate(fd: int) -> Own:
+    try:
+        return owned(os.dup, fd)
+    except OSError as error:
+        stack.pass_on(error)
+        raise stack.named(error, f"fd {fd} can't be passed on") from error.__cause__
+
+
+def prepared_by(process: Process, prepare: Any) -> bytes:
+    """What is called there before the command, packed: a function, or one with its arguments."""
+    function, *values = prepare if isinstance(prepare, tuple) else (prepare,)
+    name = target_name(function, process._main)
+    return payloads.pack_values((name,)) + pack_arguments(tuple(values))
+
+
+# -- asking for it --------------------------------------------------------------------------------
+
+
+def send(
+    process: Process, command: payloads.Command, fds: Owns, sent: list[int], *, linked: bool
+) -> None:
+    """Tell a process to become a command.
+
+    Args:
+        process: the process, which may be told so.
+        command: what it shall become.
+        fds: what goes with it; closed here.
+        sent: something is added here as soon as anything was sent.
+        linked: whether it ends with this process.
+    """
+    line = Owns()
+    try:
+        with process._lock:
+            process._in_flight += (weakref.ref(fds), weakref.ref(line))
+            if linked:
+                command.link = links.link(process._watch, line)
+            payload, bulk = payloads.pack_exec(command), b""
+            if len(payload) >= wire.BULK_FROM:
+                payload, bulk = b"", payload
+            frame = wire.frame(wire.EXEC, payload)
+            process._flush_locked(bulk, ((frame, (*fds, *line)),), None, sent)
+    finally:
+        for end in (*fds, *line):
+            end.close()
+        if linked and sent:
+            process._is_linked = True
+        elif linked:
+            links.unlink(process._watch)
+    if linked:
+        links.forget_dropped()
+
+
+# -- whether it came to that ----------------------------------------------------------------------
+
+
+def wait_for(process: Process, execution: Execution, deadline: float | None) -> bool:
+    """Wait until the process has become the command; False at the deadline.
+
+    Raises:
+        OSError: it could not.
+        RemoteError: what was sent there before has failed.
+        ProcessStateError: it ended before.
+        ProcessLost, TemplateDied: nobody can know, or it was never made.
+    """
+    if not _hear(process, execution, deadline):
+        return False
+    if execution.done:
+        return True
+    watch = process._watch
+    if not watch.until(lambda: watch.error is not None, deadline):
+        return False
+    error = why_not(process, execution)
+    if error is None and watch.returncode is not None:
+        error = ProcessStateError(f"{process!r} ended before it could become {execution.file!r}")
+    raise error or watch.failure()
+
+
+def _hear(process: Process, execution: Execution, deadline: float | None) -> bool:
+    """Read what the process says on comm, to the end; False at the deadline."""
+    while not execution.over():
+        left = None if deadline is None else deadline - Clock.monotonic()
+        if not readable(process._comm, left):
+            if left is not None and left <= LONGEST:
+                return False
+            continue
+        with process._lock:
+            if execution.over():
+                break
+            process._check_end()
+            try:
+                # The bytes come into the list in the same step in which they are read.
+                execution.said.extend(map(lent(process._end).recv, (8,), (DONTWAIT,)))
+            except BlockingIOError:  # another thread was faster
+                continue
+            except ConnectionResetError:  # it ended without reading what it was sent
+                execution.said.append(b"")
+    process._end.close()
+    return True
+
+
+def why_not(process: Process, execution: Execution) -> Exception | None:
+    """Why a process did not become a command, as far as that is known."""
+    watch = process._watch
+    if watch.error is None or not watch.errno:
+        return watch.error
+    return OSError(watch.errno, os.strerror(watch.errno), execution.file)
