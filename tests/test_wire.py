@@ -355,8 +355,8 @@ COMMAND_OPS = {OPS[name] for name in COMMANDS}
 
 @given(st.lists(st.integers(0, 100), max_size=12))
 def test_sessions_follow_the_table(ops: list[int]) -> None:
-    """The model: any command while open, nothing after RUN or PARK, and nothing that is none."""
-    ends = {OPS["RUN"]: "running", OPS["PARK"]: "handed over"}
+    """The model: any command while open, nothing after what ends it, and nothing that is none."""
+    ends = {OPS["RUN"]: "running", OPS["EXEC"]: "running", OPS["PARK"]: "handed over"}
     state = wire.OPEN
     ended = False
     for op in ops:

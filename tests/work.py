@@ -495,6 +495,11 @@ def describe_all(sock: socket.socket, *values: object) -> None:
         else:
             found.append(repr(value))
     give(sock, found)
+
+
+# -- before a command: contract/test_exec.py -------------------------------------------------------
+
+
 def says(word: str) -> None:
     """Before a command: the streams are its own, and so is the environment."""
     print(word)

@@ -159,7 +159,7 @@ def execute(server: Server, command: payloads.Command, came: Fds) -> NoReturn:
     _say(server.comm, wire.EXECUTES)
     error = _exec(paths, command.argv, env)
     try:
-        tell(wire.ERROR, payloads.pack_not_executed(error))
+        tell(wire.ERROR, payloads.not_executed(error))
     finally:
         _say(server.comm, wire.EXECUTED_NOT)
         os._exit(NOT_EXECUTED)

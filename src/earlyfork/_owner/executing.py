@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from earlyfork._ground import stack
 from earlyfork._ground.errors import ProcessStateError
 from earlyfork._owner import linked as links
-from earlyfork._owner.names import pack_arguments, target_name
 from earlyfork._owner.own import Own, Owns, lent, owned
 from earlyfork._owner.waiting import LONGEST, readable
 from earlyfork._shared import payloads, wire
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from earlyfork._owner.process import Process
+    from earlyfork._owner.channel import Channel
 
     Text = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -142,18 +141,11 @@ def _duplicate(fd: int) -> Own:
         raise stack.named(error, f"fd {fd} can't be passed on") from error.__cause__
 
 
-def prepared_by(process: Process, prepare: Any) -> bytes:
-    """What is called there before the command, packed: a function, or one with its arguments."""
-    function, *values = prepare if isinstance(prepare, tuple) else (prepare,)
-    name = target_name(function, process._main)
-    return payloads.pack_values((name,)) + pack_arguments(tuple(values))
-
-
 # -- asking for it --------------------------------------------------------------------------------
 
 
 def send(
-    process: Process, command: payloads.Command, fds: Owns, sent: list[int], *, linked: bool
+    process: Channel, command: payloads.Command, fds: Owns, sent: list[int], *, linked: bool
 ) -> None:
     """Tell a process to become a command.
 
@@ -178,9 +170,7 @@ def send(
     finally:
         for end in (*fds, *line):
             end.close()
-        if linked and sent:
-            process._is_linked = True
-        elif linked:
+        if linked and not sent:
             links.unlink(process._watch)
     if linked:
         links.forget_dropped()
@@ -189,7 +179,7 @@ def send(
 # -- whether it came to that ----------------------------------------------------------------------
 
 
-def wait_for(process: Process, execution: Execution, deadline: float | None) -> bool:
+def wait_for(process: Channel, execution: Execution, deadline: float | None) -> bool:
     """Wait until the process has become the command; False at the deadline.
 
     Raises:
@@ -211,7 +201,7 @@ def wait_for(process: Process, execution: Execution, deadline: float | None) -> 
     raise error or watch.failure()
 
 
-def _hear(process: Process, execution: Execution, deadline: float | None) -> bool:
+def _hear(process: Channel, execution: Execution, deadline: float | None) -> bool:
     """Read what the process says on comm, to the end; False at the deadline."""
     while not execution.over():
         left = None if deadline is None else deadline - Clock.monotonic()
@@ -234,7 +224,7 @@ def _hear(process: Process, execution: Execution, deadline: float | None) -> boo
     return True
 
 
-def why_not(process: Process, execution: Execution) -> Exception | None:
+def why_not(process: Channel, execution: Execution) -> Exception | None:
     """Why a process did not become a command, as far as that is known."""
     watch = process._watch
     if watch.error is None or not watch.errno:

@@ -484,7 +484,10 @@ class Process(Channel):
         """
         command, file = executing.command_of(argv, executable, env)
         if prepare is not None:
-            command.prepare = executing.prepared_by(self, prepare)
+            function, *values = prepare if isinstance(prepare, tuple) else (prepare,)
+            name = target_name(function, self._main)
+            command.prepare = payloads.pack_values((name,))
+            command.prepare += join_arguments(self._packed(tuple(values)))
         command.umask = umask
         after = self._may(wire.EXEC)
         if not platform.can_send_fds:
@@ -497,6 +500,7 @@ class Process(Channel):
         finally:
             if sent or target._broken:
                 target._execution = executing.Execution(file)
+                target._is_linked = linked and bool(sent)
                 target._state, target._target = after, os.path.basename(os.fsdecode(command.file))
         if target is not self:
             self._close_standbys()

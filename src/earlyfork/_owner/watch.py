@@ -38,7 +38,6 @@ class Watch(Waiting):
     returncode: int | None = None
     #: What code in the process raised, if it did.
     error: RemoteError | None = None
-    errno = 0  # of that, if a command could not be executed
     #: Why the process was never made, if the kernel refused it.
     refused: OSError | None = None
     #: The last token of READY that was answered.
@@ -153,7 +152,7 @@ class Watch(Waiting):
 
     def _told_error(self, payload: bytes) -> None:
         type_name, summary, text = payloads.unpack_error(payload)
-        type_name, self.errno = payloads.unpack_not_executed(type_name)
+        type_name, self.errno = payloads.errno_of(type_name)
         self.error = RemoteError(summary, type_name, text)
 
     def _end_of_starter(self) -> None:

@@ -201,13 +201,13 @@ def pack_error(type_name: str, summary: str, text: str) -> bytes:
     return "\0".join(parts).encode("utf-8", "backslashreplace")[: wire.MAX_TEXT]
 
 
-def pack_not_executed(error: OSError) -> bytes:
+def not_executed(error: OSError) -> bytes:
     """The same for a command that could not be executed: the errno stands behind the class."""
     words = f"{type(error).__name__}: {error}"
     return pack_error(f"{type(error).__name__} {error.errno}", words, words)
 
 
-def unpack_not_executed(type_name: str) -> tuple[str, int]:
+def errno_of(type_name: str) -> tuple[str, int]:
     """The class of an error, and its errno if a command could not be executed, else 0."""
     name, _, number = type_name.partition(" ")
     return name, int(number) if number.isdecimal() and len(number) < 5 else 0
