@@ -19,6 +19,7 @@ from earlyfork._child.habits import load_unpickler, prepare, warm_finders
 from earlyfork._child.here import close_way_up, here, resolve, set_name, take_to_work, tell
 from earlyfork._child.late_socket import socket_class
 from earlyfork._child.rights import enter_root
+from earlyfork._child.spawning import spawn
 from earlyfork._shared import huge, payloads, wire
 from earlyfork._shared.posix import close
 from earlyfork._shared.sockets import Fds, name_senders, socket_on
@@ -246,8 +247,11 @@ def _run(
 
 
 def _exec(server: Server, payload: bytes) -> None:
-    """Become a command; this does not return."""
+    """Become a command, and do not return; a root template executes it beside itself."""
     command = payloads.unpack_exec(payload)
+    if server.root:
+        spawn(server, command, server.senders)
+        return
     came = Fds(server.fds.take() for _ in range(command.fds))
     if command.link != payloads.UNLINKED:
         _link(server.fds, second_line=command.link == payloads.SECOND_LINE)

@@ -38,6 +38,10 @@ def put_in_place(server: Server, command: payloads.Command, came: Fds) -> None:
     for number, kind in enumerate(command.streams):
         if kind != payloads.KEEP:
             targets[number] = came.take() if kind == payloads.NEXT_FD else null_fd()
+    if command.cwd:
+        folder = came.take()
+        os.fchdir(folder)
+        close(folder)
     for number in command.numbers:
         targets[number] = came.take()
     in_the_way = {*targets.values(), server.comm_fd, here.up, here.line} & {*targets}
@@ -147,6 +151,8 @@ def execute(server: Server, command: payloads.Command, came: Fds) -> NoReturn:
     put_in_place(server, command, came)
     if command.umask >= 0:
         os.umask(command.umask)
+    if command.session:
+        os.setsid()
     discard_pending()
     run_prepare(server, command.prepare)
     fresh_signals()
@@ -156,12 +162,13 @@ def execute(server: Server, command: payloads.Command, came: Fds) -> NoReturn:
         listed.add(here.line)
     hide_fds(listed, {server.comm_fd, here.up})
     paths, env = candidates(command), environment(command)
-    _say(server.comm, wire.EXECUTES)
+    say(server.comm, wire.EXECUTES)
     error = _exec(paths, command.argv, env)
     try:
-        tell(wire.ERROR, payloads.not_executed(error))
+        words = f"{type(error).__name__}: {error}"
+        tell(wire.ERROR, payloads.pack_error(payloads.name_of(error), words, words))
     finally:
-        _say(server.comm, wire.EXECUTED_NOT)
+        say(server.comm, wire.EXECUTED_NOT)
         os._exit(NOT_EXECUTED)
 
 
@@ -184,7 +191,7 @@ def _exec(
     return told or last
 
 
-def _say(comm: _socket.socket, what: bytes) -> None:
+def say(comm: _socket.socket, what: bytes) -> None:
     """Tell the owner, if there is one still."""
     try:
         comm.send(what, NOSIGNAL | DONTWAIT)

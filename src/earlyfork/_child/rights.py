@@ -128,6 +128,20 @@ def has_our_rights(sender: tuple[int, int, int]) -> bool:
         return True
 
 
+def are_those(sender: Sender, known: bytes) -> bool:
+    """Whether who sent something has just the rights that are known, and this process's root."""
+    if sender is None or not known:
+        return False
+    pid, uid, gid = sender
+    if not known.startswith(b"Uid:\t%d\t" % uid) or b"\nGid:\t%d\t" % gid not in known:
+        return False
+    try:
+        same_root = os.readlink(f"/proc/{pid}/root") == os.readlink("/proc/self/root")
+        return same_root and of(pid) == known
+    except OSError:
+        return False
+
+
 def settle(senders: set[Sender], askers: set[Sender], known: bytes) -> bytes:
     """Have no right that one of these has not, from now on.
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from earlyfork._ground import stack
 from earlyfork._ground.errors import ProcessStateError
 from earlyfork._owner import linked as links
-from earlyfork._owner.own import Own, Owns, lent, owned
+from earlyfork._owner.own import Own, Owns, lent, owned, pairs
+from earlyfork._owner.standbys import died
 from earlyfork._owner.waiting import LONGEST, readable
+from earlyfork._owner.watch import Watch
 from earlyfork._shared import payloads, wire
 from earlyfork._shared.posix import Clock
 from earlyfork._shared.sockets import DONTWAIT
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
 
     Text = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
+#: The status of a process that could not become its command.
+NOT_EXECUTED = 127
 #: What `subprocess` calls DEVNULL.
-_DEVNULL = -3
+DEVNULL = -3
 #: Of the fds that one batch may carry, those for streams, a link, and what waits to be sent.
 _OTHER_FDS = 80
 
@@ -50,9 +54,9 @@ class Execution:
         return bool(self.said) and not self.said[-1]
 
     @property
-    def done(self) -> bool:
-        """Whether the process became the command."""
-        return self.over() and b"".join(self.said) == wire.EXECUTES
+    def text(self) -> bytes:
+        """All that was said."""
+        return b"".join(self.said)
 
 
 # -- what is asked for ----------------------------------------------------------------------------
@@ -94,9 +98,12 @@ def _variable(name: Text, value: Text) -> bytes:
 
 
 def add_fds(
-    command: payloads.Command, streams: tuple[Any, Any, Any], pass_fds: Sequence[int]
+    command: payloads.Command,
+    streams: tuple[Any, Any, Any],
+    folder: Own | None,
+    pass_fds: Sequence[int],
 ) -> Owns:
-    """Note in a command which fds it gets, and make duplicates of them.
+    """Note in a command which fds it gets, and make duplicates of them; owns the directory.
 
     Raises:
         TypeError, ValueError: something is no file, or closed.
@@ -108,9 +115,12 @@ def add_fds(
         if stream is None:
             continue
         fd = _number_of(stream)
-        letters[number] = payloads.NULL if fd == _DEVNULL else payloads.NEXT_FD
-        if fd != _DEVNULL:
+        letters[number] = payloads.NULL if fd == DEVNULL else payloads.NEXT_FD
+        if fd != DEVNULL:
             fds.append(_duplicate(fd))
+    if folder is not None:
+        fds.append(folder)
+        command.cwd = True
     numbers = sorted({number for number in map(_number_of, pass_fds) if number > 2})
     if len(numbers) > wire.MAX_FDS - _OTHER_FDS:
         raise ValueError(
@@ -126,7 +136,7 @@ def _number_of(file: Any) -> int:
     if isinstance(file, bool):
         raise TypeError("a bool is no file; pass the fd as an int")
     fd = file if isinstance(file, int) else file.fileno()
-    if not isinstance(fd, int) or (fd < 0 and fd != _DEVNULL):
+    if not isinstance(fd, int) or (fd < 0 and fd != DEVNULL):
         raise ValueError(
             f"{file!r} is no open file that can be passed on (earlyfork.command makes pipes)"
         )
@@ -176,6 +186,44 @@ def send(
         links.forget_dropped()
 
 
+def ask(template: Channel, command: payloads.Command, fds: Owns) -> tuple[Own, Watch]:
+    """Have a root template execute a command itself; its comm, and the watch on it.
+
+    Args:
+        template: the template, which lives.
+        command: what it shall execute.
+        fds: what goes with that; closed here.
+
+    Raises:
+        OSError: no fd to be had here.
+        TemplateDied: the template is gone, and nothing was executed.
+    """
+    comm, watch, far = Own(), Watch(), [Own(), Own()]
+    watch._forker = template._watch
+    made = Owns((comm, watch, *far))
+    try:
+        with template._lock:
+            template._in_flight += (weakref.ref(made), weakref.ref(fds))
+            try:
+                pairs(comm, watch, *far)
+            except OSError as error:
+                raise stack.named(error, "no command can be executed") from error.__cause__
+            template._flush()
+            payload, bulk = payloads.pack_exec(command), b""
+            if len(payload) >= wire.BULK_FROM:
+                payload, bulk = b"", payload
+            ends = (*far, *fds)
+            template._send(
+                wire.batch(wire.frame(wire.EXEC, payload), len(ends), len(bulk)), ends, bulk
+            )
+        if template._broken:
+            raise died(template)
+        return comm, watch
+    finally:
+        for end in (*far, *fds):
+            end.close()
+
+
 # -- whether it came to that ----------------------------------------------------------------------
 
 
@@ -188,10 +236,13 @@ def wait_for(process: Channel, execution: Execution, deadline: float | None) -> 
         ProcessStateError: it ended before.
         ProcessLost, TemplateDied: nobody can know, or it was never made.
     """
-    if not _hear(process, execution, deadline):
+    if not hear(process, execution, deadline):
         return False
-    if execution.done:
+    text = execution.text
+    if text == wire.EXECUTES:
         return True
+    if text.startswith(b"OSError:"):
+        raise _told_by_template(text, execution)
     watch = process._watch
     if not watch.until(lambda: watch.error is not None, deadline):
         return False
@@ -201,7 +252,7 @@ def wait_for(process: Channel, execution: Execution, deadline: float | None) -> 
     raise error or watch.failure()
 
 
-def _hear(process: Channel, execution: Execution, deadline: float | None) -> bool:
+def hear(process: Channel, execution: Execution, deadline: float | None) -> bool:
     """Read what the process says on comm, to the end; False at the deadline."""
     while not execution.over():
         left = None if deadline is None else deadline - Clock.monotonic()
@@ -226,7 +277,15 @@ def _hear(process: Channel, execution: Execution, deadline: float | None) -> boo
 
 def why_not(process: Channel, execution: Execution) -> Exception | None:
     """Why a process did not become a command, as far as that is known."""
-    watch = process._watch
-    if watch.error is None or not watch.errno:
-        return watch.error
-    return OSError(watch.errno, os.strerror(watch.errno), execution.file)
+    error = process._watch.error
+    if error is None or error.errno is None or wire.EXECUTED_NOT not in execution.text:
+        return error
+    return OSError(error.errno, os.strerror(error.errno), execution.file)
+
+
+def _told_by_template(text: bytes, execution: Execution) -> OSError:
+    """The error that the function in C writes: its class, the errno in hex, where it was."""
+    _, number, place = text.rstrip(wire.EXECUTES).split(b":", 2)
+    errno = int(number, 16)
+    file = None if place.startswith(b"noexec") else execution.file
+    return OSError(errno, os.strerror(errno), *(() if file is None else (file,)))

@@ -28,7 +28,7 @@ from earlyfork._owner.names import (
     signal_number,
     target_name,
 )
-from earlyfork._owner.own import Own, Owns
+from earlyfork._owner.own import Own, Owns, open_directory
 from earlyfork._owner.standbys import Standbys
 from earlyfork._owner.watch import Watch
 from earlyfork._shared import payloads, wire
@@ -446,7 +446,9 @@ class Process(Channel):
         executable: executing.Text | None = None,
         linked: bool = False,
         env: Mapping[Any, Any] | None = None,
+        cwd: executing.Text | None = None,
         umask: int = -1,
+        start_new_session: bool = False,
         prepare: object = None,
     ) -> Process:
         """Become a command, as the last thing that process does.
@@ -468,7 +470,9 @@ class Process(Channel):
                 more open fd.
             env: its whole environment; None: that of the process. In a frozen app it gets the
                 library path that was there before the app, either way.
+            cwd: its working directory; None: that of the process.
             umask: its umask; below 0: that of the process.
+            start_new_session: have it lead a session of its own.
             prepare: a function, or its name, or a tuple of that and its arguments, called there
                 last, with streams and fds in place.
 
@@ -477,7 +481,7 @@ class Process(Channel):
 
         Raises:
             TypeError, ValueError: this is no command, or one of the files none.
-            OSError: no fd to be had here.
+            OSError: no fd to be had here, or no such `cwd`.
             ProcessStateError: the process runs already, or is closed, or is a root template.
 
         AnyEvent::Fork leaves this to Proc::FastSpawn.
@@ -488,12 +492,15 @@ class Process(Channel):
             name = target_name(function, self._main)
             command.prepare = payloads.pack_values((name,))
             command.prepare += join_arguments(self._packed(tuple(values)))
-        command.umask = umask
+        command.umask, command.session = umask, start_new_session
         after = self._may(wire.EXEC)
+        if self._state == wire.ROOT:
+            raise self._refusal(wire.EXEC)
+        folder = None if cwd is None else open_directory(cwd)
         if not platform.can_send_fds:
             raise NotImplementedError("file handles can't be passed on this system")
         target = self.fork() if self._cloned else self
-        fds = executing.add_fds(command, (stdin, stdout, stderr), pass_fds)
+        fds = executing.add_fds(command, (stdin, stdout, stderr), folder, pass_fds)
         sent: list[int] = []
         try:
             executing.send(target, command, fds, sent, linked=linked)
@@ -596,11 +603,17 @@ class Process(Channel):
         code = watch.returncode
         assert code is not None
         if check and code:
-            if self._execution is not None and watch.errno:
-                raise executing.why_not(self, self._execution) or AssertionError
+            error = watch.error if code != executing.NOT_EXECUTED else self._why_not()
             how = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with status {code}"
-            raise watch.error or RemoteError(f"{self!r} {how}")
+            raise error or RemoteError(f"{self!r} {how}")
         return code
+
+    def _why_not(self) -> Exception | None:
+        """What stood in the way of a process whose status may say that it is no command."""
+        execution = self._execution
+        if execution is None or not executing.hear(self, execution, None):
+            return self._watch.error
+        return executing.why_not(self, execution)
 
     def _refuse_endless_wait(self) -> None:
         """A process that nobody runs does not end, unless it failed or is killed."""

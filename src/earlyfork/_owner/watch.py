@@ -152,8 +152,8 @@ class Watch(Waiting):
 
     def _told_error(self, payload: bytes) -> None:
         type_name, summary, text = payloads.unpack_error(payload)
-        type_name, self.errno = payloads.errno_of(type_name)
-        self.error = RemoteError(summary, type_name, text)
+        name, errno = payloads.errno_of(type_name)
+        self.error = RemoteError(summary, name, text, errno)
 
     def _end_of_starter(self) -> None:
         """Wait for the process that was executed, which ends when its fork begins to serve."""

@@ -75,7 +75,18 @@ KEEP, NULL, NEXT_FD = b"-nf"
 class Command:
     """What is executed, and what the process sees to before that."""
 
-    __slots__ = ("argv", "env", "file", "link", "numbers", "prepare", "streams", "umask")
+    __slots__ = (
+        "argv",
+        "cwd",
+        "env",
+        "file",
+        "link",
+        "numbers",
+        "prepare",
+        "session",
+        "streams",
+        "umask",
+    )
 
     def __init__(  # noqa: PLR0913 - a command has as many parts
         self,
@@ -84,8 +95,10 @@ class Command:
         *,
         env: list[bytes] | None = None,
         streams: bytes = b"---",
+        cwd: bool = False,
         numbers: tuple[int, ...] = (),
         umask: int = -1,
+        session: bool = False,
         link: bytes = UNLINKED,
         prepare: bytes = b"",
     ) -> None:
@@ -97,10 +110,14 @@ class Command:
         self.env = env
         #: One letter for each of fds 0 to 2, as in STDIO.
         self.streams = streams
-        #: As which fds it finds the others that come with the frame, after those of the streams.
+        #: Whether its working directory comes with the frame, after the streams.
+        self.cwd = cwd
+        #: As which fds it finds the others that come then.
         self.numbers = numbers
         #: Below 0: the process's own.
         self.umask = umask
+        #: Whether it leads a session of its own.
+        self.session = session
         #: As in RUN. The fds for this come last.
         self.link = link
         #: A function's name and its arguments, packed by `pack_values`; empty: nothing to call.
@@ -109,15 +126,15 @@ class Command:
     @property
     def fds(self) -> int:
         """How many fds come with the frame, without those of the link."""
-        return self.streams.count(NEXT_FD) + len(self.numbers)
+        return self.streams.count(NEXT_FD) + self.cwd + len(self.numbers)
 
 
 def pack_exec(command: Command) -> bytes:
     """A command, in four values; those of `prepare` follow."""
     env = command.env
     listed = b",".join(b"%d" % number for number in command.numbers)
-    mark = b"-" if env is None else b"e"
-    head = b"%s %s %s %d %s" % (command.link, mark, command.streams, command.umask, listed)
+    flags = b"-%s%s%s" % (b"e" * (env is not None), b"c" * command.cwd, b"s" * command.session)
+    head = b"%s %s %s %d %s" % (command.link, flags, command.streams, command.umask, listed)
     texts = (head, command.file, b"\0".join(command.argv), b"\0".join(env or ()))
     return pack_values(texts) + command.prepare
 
@@ -131,12 +148,14 @@ def unpack_exec(payload: bytes) -> Command:
     parts = wire.frames(payload)
     try:
         (_, head), (_, file), (_, argv), (_, env) = parts[:4]
-        link, mark, streams, umask, listed = head.split(b" ")
+        link, flags, streams, umask, listed = head.split(b" ")
         return Command(
             file,
             argv.split(b"\0"),
-            env=None if mark == b"-" else env.split(b"\0") if env else [],
+            env=None if b"e" not in flags else env.split(b"\0") if env else [],
             streams=streams,
+            cwd=b"c" in flags,
+            session=b"s" in flags,
             numbers=tuple(int(number) for number in listed.split(b",") if number),
             umask=int(umask),
             link=link,
@@ -201,22 +220,23 @@ def pack_error(type_name: str, summary: str, text: str) -> bytes:
     return "\0".join(parts).encode("utf-8", "backslashreplace")[: wire.MAX_TEXT]
 
 
-def not_executed(error: OSError) -> bytes:
-    """The same for a command that could not be executed: the errno stands behind the class."""
-    words = f"{type(error).__name__}: {error}"
-    return pack_error(f"{type(error).__name__} {error.errno}", words, words)
-
-
-def errno_of(type_name: str) -> tuple[str, int]:
-    """The class of an error, and its errno if a command could not be executed, else 0."""
-    name, _, number = type_name.partition(" ")
-    return name, int(number) if number.isdecimal() and len(number) < 5 else 0
-
-
 def unpack_error(payload: bytes) -> tuple[str, str, str]:
     """The inverse of `pack_error`. A process may say anything, so what is missing is empty."""
     type_name, summary, text = (*payload.decode("utf-8", "replace").split("\0", 2), "", "")[:3]
     return type_name, summary, text
+
+
+def name_of(error: BaseException) -> str:
+    """The class of an error, and the errno behind it, if it has one."""
+    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    number = error.errno if isinstance(error, OSError) else None
+    return name if number is None else f"{name[:500]} {number}"
+
+
+def errno_of(name: str) -> tuple[str, int | None]:
+    """The inverse of `name_of`: class and errno."""
+    name, _, number = name.partition(" ")
+    return name, int(number) if number.isdecimal() and len(number) < 5 else None
 
 
 # -- a message up: what a child says to its forker ------------------------------------------------
