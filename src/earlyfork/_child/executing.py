@@ -24,7 +24,7 @@ from earlyfork._shared.surroundings import null_fd
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     import _socket
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from earlyfork._child.server import Server
 
@@ -78,9 +78,12 @@ def _move_away(server: Server, targets: dict[int, int], in_the_way: set[int]) ->
 def run_prepare(server: Server, packed: bytes) -> None:
     """Run what the owner wants to run in the process before it becomes the command."""
     if packed:
-        name, *values = payloads.unpack_values(packed)
+        values: tuple[Any, ...] = payloads.unpack_values(packed)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
-        resolve(str(name))(*values)
+        # All are found before the first one is called, which may give up the right to look.
+        functions = [resolve(str(name)) for name in values[::2]]
+        for function, given in zip(functions, values[1::2], strict=True):
+            function(*given)
         _signal.pthread_sigmask(_signal.SIG_BLOCK, BLOCKED)
     if packed or server.kids.careful:  # code that was sent may have left something unwritten
         flush()

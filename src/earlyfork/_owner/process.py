@@ -474,7 +474,7 @@ class Process(Channel):
             umask: its umask; below 0: that of the process.
             start_new_session: have it lead a session of its own.
             prepare: a function, or its name, or a tuple of that and its arguments, called there
-                last, with streams and fds in place.
+                last, with streams and fds in place; or a list of these.
 
         Returns:
             The process itself, which goes on as a handle on the command.
@@ -488,10 +488,11 @@ class Process(Channel):
         """
         command, file = executing.command_of(argv, executable, env)
         if prepare is not None:
-            function, *values = prepare if isinstance(prepare, tuple) else (prepare,)
-            name = target_name(function, self._main)
-            command.prepare = payloads.pack_values((name,))
-            command.prepare += join_arguments(self._packed(tuple(values)))
+            steps: list[object] = []
+            for step in prepare if isinstance(prepare, list) else [prepare]:
+                function, *values = step if isinstance(step, tuple) else (step,)
+                steps += (target_name(function, self._main), tuple(values))
+            command.prepare = join_arguments(self._packed(tuple(steps)))
         command.umask, command.session = umask, start_new_session
         after = self._may(wire.EXEC)
         if self._state == wire.ROOT:

@@ -120,7 +120,7 @@ class Command:
         self.session = session
         #: As in RUN. The fds for this come last.
         self.link = link
-        #: A function's name and its arguments, packed by `pack_values`; empty: nothing to call.
+        #: Functions to call, each by its name and a tuple, packed by `pack_values`; may be empty.
         self.prepare = prepare
 
     @property

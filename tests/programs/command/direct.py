@@ -2,11 +2,9 @@
 
 import earlyfork
 
-import errno
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 
 
