@@ -508,3 +508,12 @@ def says(word: str) -> None:
 
 def raises(word: str) -> None:
     raise LookupError(word)
+
+
+def prepares() -> None:
+    """Before a command, with one thread: says so, and what it sees."""
+    print(threading.active_count(), os.environ["MARK"])
+
+
+def prepare_fails() -> None:
+    raise LookupError("told so")

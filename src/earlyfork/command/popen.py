@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 _REFUSED = f"{there.Refused.__module__}.{there.Refused.__qualname__}"
 
 
+#: The system has no larger numbers for users and groups.
+_HIGHEST_ID = (1 << 32) - 1
+
+
 class Popen(subprocess.Popen[Any]):
     """A command, with subprocess.Popen's surface.
 
@@ -223,6 +227,10 @@ class Popen(subprocess.Popen[Any]):
         if self._master is not None:
             streams = [self._slave, self._slave, self._slave if streams[2] is None else streams[2]]
         settings = {**self._settings, "groups": gids, "group": gid, "user": uid}
+        if max(gid or 0, uid or 0) > _HIGHEST_ID:
+            raise OverflowError("a user or group is greater than the maximum")
+        if max(gids or (0,)) > _HIGHEST_ID:
+            raise ValueError("invalid group id")
         settings = {name: value for name, value in settings.items() if value is not None}
         steps: list[object] = [(there.settle, settings)] if settings else []
         if self._asked["prepare"] is not None:
