@@ -32,7 +32,9 @@ def output_of(process: earlyfork.Process, argv: list[str], **options: object) ->
         process.exec(argv, stdout=writes, **options)  # type: ignore[arg-type]
         os.close(writes)
         writes = -1
-        return support.read_until_eof(reads).decode()
+        text = support.read_until_eof(reads).decode()
+        process.wait(10)
+        return text
     finally:
         os.close(reads)
         if writes >= 0:

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import warnings
+from posix import close
 from subprocess import PIPE, CalledProcessError, CompletedProcess, SubprocessError, TimeoutExpired
 from typing import TYPE_CHECKING, Any
 
@@ -172,9 +173,9 @@ class Popen(subprocess.Popen[Any]):
                 self._open_terminal(bufsize)
         finally:
             if pty:
-                os.close(self._slave)
+                close(self._slave)
                 if self._master is not None:
-                    os.close(self._master)
+                    close(self._master)
 
     def _open_terminal(self, bufsize: int) -> None:
         """Make `stdin` and `stdout` of our end of the terminal."""

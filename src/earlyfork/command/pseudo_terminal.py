@@ -53,8 +53,10 @@ class Input(io.FileIO):
         """Type the end of input, as far as there is room for it."""
         if not self.closed:
             try:
-                if select.select([], [self.fileno()], [], 0)[1]:
-                    os.write(self.fileno(), _END_OF_INPUT)
+                poller = select.poll()
+                poller.register(self.fileno(), select.POLLOUT)
+                if poller.poll(0):
+                    self.write(_END_OF_INPUT)
             except OSError:  # the command is gone
                 pass
         super().close()
