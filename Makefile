@@ -103,6 +103,7 @@ WITH_C := $(addprefix tests/,contract test_quick.py test_up_socket.py test_scale
 # machine. Beside it: Perl's AnyEvent::Fork, where it is (Debian: libanyevent-fork-perl libev-perl).
 bench: $(VENV)/installed $(VENV)/extra-bench
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/command.py
 	$(BIN)/python benchmarks/picture.py
 	$(BIN)/python benchmarks/page.py
 
