@@ -24,6 +24,7 @@ from earlyfork._shared.surroundings import null_fd
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable
     from typing import Any
 
@@ -48,8 +49,7 @@ def spawn(server: Server, command: payloads.Command, senders: set[Sender]) -> No
     comm = stream_on(server.fds.take())
     try:
         with server.fds, Fds((server.fds.take(),)) as status:
-            _spawn(server, command, senders, comm.fileno(), status)
-        say(comm, wire.EXECUTES)
+            _spawn(server, command, senders, comm, status)
     except _Unusual:
         say(comm, wire.ELSEWHERE)
     except OSError:  # no process to be had: which was told
@@ -62,7 +62,7 @@ def _spawn(
     server: Server,
     command: payloads.Command,
     senders: set[Sender],
-    comm: int,
+    comm: _socket.socket,
     status: Fds,
 ) -> None:
     kids = server.kids
@@ -89,7 +89,7 @@ def _spawn(
         numbers = [-1 if kind == payloads.KEEP else next(fds) for kind in command.streams]
         made: list[int] = []
         try:
-            _call(fork_exec, _arguments(command, numbers, status[0], comm), folder, made)
+            _call(fork_exec, _arguments(command, numbers, status[0], comm.fileno()), folder, made)
         except OSError as error:
             write_status(status[0], wire.NO_FORK, payloads.pack_number(error.errno or 0))
             raise
@@ -97,6 +97,7 @@ def _spawn(
             for pid in made:
                 kids.status[pid] = status.take()
                 write_status(kids.status[pid], wire.PID, payloads.pack_number(pid))
+                say(comm, wire.EXECUTED)  # now: whoever waits goes on beside what is left to do
     kids.plan_refill(REFILL_AFTER)
 
 

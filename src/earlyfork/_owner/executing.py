@@ -51,7 +51,7 @@ class Execution:
 
     def over(self) -> bool:
         """Whether nothing more will be said."""
-        return bool(self.said) and not self.said[-1]
+        return bool(self.said) and self.said[-1][-1:] in (b"", wire.EXECUTED)
 
     @property
     def text(self) -> bytes:
@@ -239,7 +239,7 @@ def wait_for(process: Channel, execution: Execution, deadline: float | None) -> 
     if not hear(process, execution, deadline):
         return False
     text = execution.text
-    if text == wire.EXECUTES:
+    if text in (wire.EXECUTES, wire.EXECUTED):
         return True
     if text.startswith(b"OSError:"):
         raise _told_by_template(text, execution)
@@ -266,7 +266,7 @@ def hear(process: Channel, execution: Execution, deadline: float | None) -> bool
             process._check_end()
             try:
                 # The bytes come into the list in the same step in which they are read.
-                execution.said.extend(map(lent(process._end).recv, (8,), (DONTWAIT,)))
+                execution.said.extend(map(lent(process._end).recv, (64,), (DONTWAIT,)))
             except BlockingIOError:  # another thread was faster
                 continue
             except ConnectionResetError:  # it ended without reading what it was sent
@@ -285,7 +285,7 @@ def why_not(process: Channel, execution: Execution) -> Exception | None:
 
 def _told_by_template(text: bytes, execution: Execution) -> OSError:
     """The error that the function in C writes: its class, the errno in hex, where it was."""
-    _, number, place = text.rstrip(wire.EXECUTES).split(b":", 2)
+    _, number, place = text.rstrip(wire.EXECUTED).split(b":", 2)
     errno = int(number, 16)
     file = None if place.startswith(b"noexec") else execution.file
     return OSError(errno, os.strerror(errno), *(() if file is None else (file,)))

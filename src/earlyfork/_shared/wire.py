@@ -51,9 +51,9 @@ EXEC = 20
 
 #: What a process says on comm once it was told EXEC: it is about to execute the command; that
 #: failed, and ERROR says why. The end of comm, which is close-on-exec, without the second of them
-#: means that the command runs. A root template says the first after the exec, or the third: a
-#: process of the owner's should do it.
-EXECUTES, EXECUTED_NOT, ELSEWHERE = b".", b"!", b"?"
+#: means that the command runs. A root template says that it was executed (or why not, before that);
+#: or that a process of the owner's should do it.
+EXECUTES, EXECUTED_NOT, EXECUTED, ELSEWHERE = b".", b"!", b"+", b"?"
 
 # Forker to owner, on status.
 PID = 64
