@@ -517,3 +517,9 @@ def prepares() -> None:
 
 def prepare_fails() -> None:
     raise LookupError("told so")
+
+
+def runs_commands(sock: socket.socket) -> None:
+    from earlyfork import command
+
+    sock.sendall(command.run(["echo", "from a worker"], capture_output=True).stdout)

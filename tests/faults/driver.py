@@ -177,6 +177,21 @@ def scenario_drop() -> None:
         ended(process)
 
 
+def scenario_command() -> None:
+    """A command by the template, and by a process."""
+    readable, writable = os.pipe()
+    try:
+        process = earlyfork.new_command(["sh", "-c", "echo 1"], stdout=writable, cwd="/usr")
+        check(ended(process) and os.read(readable, 10) == b"1\n", "the command said nothing")
+        with earlyfork.new() as process:
+            process.exec(["sh", "-c", "exit 7"], pass_fds=[writable], stdin=-3, linked=True)
+            process.ready(STEP)
+            ended(process, 7)
+    finally:
+        os.close(readable)
+        os.close(writable)
+
+
 def scenario_error() -> None:
     """The error of code that was sent comes back."""
     with earlyfork.new().eval("1 / 0") as process:

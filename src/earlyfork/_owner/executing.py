@@ -256,7 +256,13 @@ def hear(process: Channel, execution: Execution, deadline: float | None) -> bool
     """Read what the process says on comm, to the end; False at the deadline."""
     while not execution.over():
         left = None if deadline is None else deadline - Clock.monotonic()
-        if not readable(process._comm, left):
+        fd = process._comm
+        if fd < 0:  # another thread has read the end, or the handle was closed
+            with process._lock:
+                if execution.over():
+                    break
+                process._check_end()
+        if not readable(fd, left):
             if left is not None and left <= LONGEST:
                 return False
             continue

@@ -88,6 +88,10 @@ process = earlyfork.new_command(["sleep", "100"], linked=True)
 assert made_by(process) == template
 process.kill()
 assert process.wait(10) == -9
-process = earlyfork.new_command(["true"])
+
+# In a worker, its forker is asked.
+process = earlyfork.new()
+with process.run("work.runs_commands") as sock:
+    assert sock.recv(100) == b"from a worker\n"
 assert process.wait(10) == 0
 print("done", early)
