@@ -165,7 +165,7 @@ def execute(server: Server, command: payloads.Command, came: Fds) -> NoReturn:
         listed.add(here.line)
     hide_fds(listed, {server.comm_fd, here.up})
     paths, env = candidates(command), environment(command)
-    say(server.comm, wire.EXECUTES)
+    say(server.comm, wire.EXECUTES, strict=True)
     error = _exec(paths, command.argv, env)
     try:
         words = f"{type(error).__name__}: {error}"
@@ -194,9 +194,16 @@ def _exec(
     return told or last
 
 
-def say(comm: _socket.socket, what: bytes) -> None:
-    """Tell the owner, if there is one still."""
+def say(comm: _socket.socket, what: bytes, *, strict: bool = False) -> None:
+    """Tell the owner, if there is one still.
+
+    Raises:
+        OSError: with `strict`, there may be one, which was not told.
+    """
     try:
         comm.send(what, NOSIGNAL | DONTWAIT)
-    except OSError:
+    except (BrokenPipeError, ConnectionResetError):
         return
+    except OSError:
+        if strict:
+            raise

@@ -178,6 +178,7 @@ def send(
             frame = wire.frame(wire.EXEC, payload)
             process._flush_locked(bulk, ((frame, (*fds, *line)),), None, sent)
     finally:
+        process._in_flight = ()
         for end in (*fds, *line):
             end.close()
         if linked and not sent:
@@ -220,6 +221,7 @@ def ask(template: Channel, command: payloads.Command, fds: Owns) -> tuple[Own, W
             raise died(template)
         return comm, watch
     finally:
+        template._in_flight = ()
         for end in (*far, *fds):
             end.close()
 
