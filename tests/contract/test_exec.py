@@ -123,11 +123,10 @@ def test_nothing_else_is_open_there_and_signals_are_fresh(make: Make) -> None:
     text = output_of(process, argv)
     assert text.split()[:4] == ["0", "1", "2", "3"]
     assert text.split()[4] == "Name:"
-    assert dict(re.findall(r"(Sig(?:Pnd|Blk|Ign)):\s+(\S+)", text)) == {
-        "SigPnd": "0" * 16,
-        "SigBlk": "0" * 16,
-        "SigIgn": "0" * 16,
-    }
+    found = dict(re.findall(r"(Sig(?:Pnd|Blk|Ign)):\s+(\S+)", text))
+    assert len(found) == 3
+    # Signals 32 and 33 are glibc's own; what its posix_spawn starts ignores them.
+    assert not any(int(mask, 16) & ~(3 << 31) for mask in found.values()), found
     assert process.wait(10) == 0
 
 
