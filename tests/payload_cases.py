@@ -23,6 +23,37 @@ CASES: list[tuple[str, tuple[object, ...], bytes]] = [
     ("run", ("work.echo", payloads.UNLINKED, True), b"awork.echo"),
     ("run", ("work.echo", payloads.LINKED, True), b"lwork.echo"),
     ("run", ("work.echo", payloads.SECOND_LINE, True), b"swork.echo"),
+    (
+        "exec",
+        (payloads.Command(b"true", [b"true"]),),
+        b"\5\0\0\0\x0b- - --- -1 \5\0\0\0\4true\5\0\0\0\4true\5\0\0\0\0",
+    ),
+    (
+        "exec",
+        (
+            payloads.Command(
+                b"sh",
+                [b"a", b""],
+                env=[b"A=1", b"B="],
+                streams=b"nf-",
+                numbers=(3, 57),
+                cwd=True,
+                umask=0o77,
+                session=True,
+                link=payloads.SECOND_LINE,
+                prepare=payloads.pack_values(("m.f", b"x")),
+            ),
+        ),
+        (
+            b"\5\0\0\0\x12S -ecs nf- 63 3,57\5\0\0\0\2sh\5\0\0\0\2a\0\5\0\0\0\6A=1\0B="
+            b"\6\0\0\0\3m.f\5\0\0\0\1x"
+        ),
+    ),
+    (
+        "exec",
+        (payloads.Command(b"x", [b"x"], env=[]),),
+        b"\5\0\0\0\x0c- -e --- -1 \5\0\0\0\1x\5\0\0\0\1x\5\0\0\0\0",
+    ),
     ("env", ([(b"A", b"1")],), b"A=1"),
     ("env", ([(b"A", b"1=2"), (b"B", b""), (b"C", None)],), b"A=1=2\0B=\0C"),
     ("env", ([(b"GONE", None)],), b"GONE"),

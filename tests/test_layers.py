@@ -50,7 +50,8 @@ HEAVY = {
 IMPORTED_ONLY_BY = {
     # In `rights`; in `huge`, without the part in C; in `_tasks`.
     "ctypes": {"_ground", "_child", "_shared", "rpc"},
-    "fcntl": {"_ground", "_child", "_origin"},  # in `guard` and `rights`; in `whole`
+    # In `guard`, `executing` and `rights`; in `whole`; in `there`.
+    "fcntl": {"_ground", "_child", "_origin", "command"},
     "msvcrt": {"_ground"},
     "struct": {"_ground", "mp"},
     "_struct": {"_shared", "rpc"},
@@ -82,7 +83,10 @@ MAKES_SOCKETS = {
     *("_fork_free", "_ground.fds", "_ground.marker", "_shared.sockets", "_shared.surroundings"),
 }
 #: Who is meant to use what stands there: so that other greenlets run; or it is a tool for people.
-USES_REPLACED = {"_owner.waiting", "mp.popen", "doctor", "rpc._line", "rpc._reader"}
+USES_REPLACED = {
+    *("_owner.waiting", "mp.popen", "doctor", "command.pseudo_terminal"),
+    *("rpc._line", "rpc._reader"),
+}
 #: Longer than this, a file says in its first lines why.
 LONG = 400
 
@@ -453,7 +457,7 @@ RED = [
     ("__init__", "import sys\nsys.platform", "sys.platform is asked only in _ground"),
     ("_early", "getattr(sys, 'frozen', False)", "sys.frozen is asked only in _ground"),
     ("_early", "import ctypes", "ctypes is imported only by _child, _ground, _shared, rpc"),
-    ("_owner.process", "import fcntl", "fcntl is imported only by _child, _ground, _origin"),
+    ("_owner.process", "import fcntl", "fcntl is imported only by _child, _ground, _origin, c"),
     ("_owner.process", "import struct", "struct is imported only by _ground, mp"),
     ("_owner.process", "sock.recvmsg(1)", "recvmsg is for _shared"),
     ("_origin.interpreter", "os.environ.get('EARLYFORK_PYTHON')", "only the face reads"),

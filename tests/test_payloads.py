@@ -26,6 +26,10 @@ def test_packed_and_unpacked(function: str, given: tuple[Any, ...], golden: byte
         assert payload_cases.packed(function, found) == golden
     elif function in {"number", "env", "path"}:
         assert found == given[0]
+    elif function == "exec":
+        assert payload_cases.packed(function, (found,)) == golden
+        for name in payloads.Command.__slots__:
+            assert getattr(found, name) == getattr(given[0], name), name
     elif function == "words":
         assert tuple(found) == given[0]
     else:
@@ -49,6 +53,17 @@ def test_what_is_no_number(payload: bytes) -> None:
 def test_what_is_no_message(message: bytes) -> None:
     with pytest.raises(wire.ProtocolError):
         payloads.unpack_up(message)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\5\0\0\0\0" * 3, b"\5\0\0\0\0" * 4])
+def test_what_is_no_command(payload: bytes) -> None:
+    with pytest.raises(wire.ProtocolError):
+        payloads.unpack_exec(payload)
+
+
+@pytest.mark.parametrize("name", ["OSError", "OSError x", "OSError 12345", "", "a b c"])
+def test_what_is_no_errno(name: str) -> None:
+    assert payloads.errno_of(name)[1] is None
 
 
 def test_an_error_that_is_no_error() -> None:

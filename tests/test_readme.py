@@ -1,4 +1,4 @@
-"""Every Python block of README.md runs as it stands, each in a process of its own.
+"""Every Python block of README.md and docs/commands.md runs as it stands, each in a process.
 
 A block after `<!-- not run: reason -->` is skipped by that reason. Nothing is added to a block:
 what a reader pastes is what runs.
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from support import Run
 
 README = Path(__file__).parent.parent / "README.md"
+COMMANDS = README.parent / "docs" / "commands.md"
 BLOCK = re.compile(
     r"(?:<!--\s*not run:\s*(?P<reason>.*?)\s*-->\s*\n)?^```python\n(?P<code>.*?)^```$",
     re.MULTILINE | re.DOTALL,
@@ -38,6 +39,12 @@ def blocks(text: str) -> list[pytest.ParameterSet]:
 def test_block_runs(code: str, run_script: Run) -> None:
     done = run_script(code, timeout=30, check=True)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not COMMANDS.exists(), reason="no docs here")
+@pytest.mark.parametrize("code", blocks(COMMANDS.read_text("utf-8")) if COMMANDS.exists() else [])
+def test_block_about_commands_runs(code: str, run_script: Run) -> None:
+    test_block_runs(code, run_script)
 
 
 def test_blocks_are_found_by_line_and_reason() -> None:

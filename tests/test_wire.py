@@ -39,6 +39,7 @@ OPS = {
     "ARG_PLAIN": 19,
     "COMPACT": 21,
     "HABITS": 22,
+    "EXEC": 20,
     "PID": 64,
     "IS_READY": 65,
     "ERROR": 66,
@@ -354,8 +355,8 @@ COMMAND_OPS = {OPS[name] for name in COMMANDS}
 
 @given(st.lists(st.integers(0, 100), max_size=12))
 def test_sessions_follow_the_table(ops: list[int]) -> None:
-    """The model: any command while open, nothing after RUN or PARK, and nothing that is none."""
-    ends = {OPS["RUN"]: "running", OPS["PARK"]: "handed over"}
+    """The model: any command while open, nothing after what ends it, and nothing that is none."""
+    ends = {OPS["RUN"]: "running", OPS["EXEC"]: "running", OPS["PARK"]: "handed over"}
     state = wire.OPEN
     ended = False
     for op in ops:
@@ -383,6 +384,6 @@ def test_nothing_but_the_end_follows_the_last_states() -> None:
 
 def test_what_changes_a_process_voids_its_standbys() -> None:
     """Everything but what leaves it as it was."""
-    names = ("FORK", "READY", "RUN", "ADOPT", "PARK", "QUEUE", "HABITS")
+    names = ("FORK", "READY", "RUN", "EXEC", "ADOPT", "PARK", "QUEUE", "HABITS")
     keeps = {OPS[name] for name in names}
     assert COMMAND_OPS - keeps == wire.CHANGES

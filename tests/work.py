@@ -495,3 +495,31 @@ def describe_all(sock: socket.socket, *values: object) -> None:
         else:
             found.append(repr(value))
     give(sock, found)
+
+
+# -- before a command: contract/test_exec.py -------------------------------------------------------
+
+
+def says(word: str) -> None:
+    """Before a command: the streams are its own, and so is the environment."""
+    print(word)
+    os.environ["HELLO"] = "set by prepare"
+
+
+def raises(word: str) -> None:
+    raise LookupError(word)
+
+
+def prepares() -> None:
+    """Before a command, with one thread: says so, and what it sees."""
+    print(threading.active_count(), os.environ["MARK"])
+
+
+def prepare_fails() -> None:
+    raise LookupError("told so")
+
+
+def runs_commands(sock: socket.socket) -> None:
+    from earlyfork import command
+
+    sock.sendall(command.run(["echo", "from a worker"], capture_output=True).stdout)

@@ -29,6 +29,7 @@ __all__ = [
     "command_environment",
     "is_frozen",
     "new",
+    "new_command",
     "new_exec",
     "new_from_fh",
     "rehearse",
@@ -44,6 +45,7 @@ _HOMES = {
     "command_environment": "_ground.frozen",
     "is_frozen": "_ground.frozen",
     "new": "_origin.new",
+    "new_command": "_origin.new",
     "new_exec": "_origin.new",
     "new_from_fh": "_origin.new",
     "rehearse": "_child.here",
@@ -76,7 +78,7 @@ if TYPE_CHECKING:
     )
     from earlyfork._ground.frozen import command_environment, is_frozen
     from earlyfork._origin.default import set_executable
-    from earlyfork._origin.new import new, new_exec, new_from_fh, sibling
+    from earlyfork._origin.new import new, new_command, new_exec, new_from_fh, sibling
     from earlyfork._origin.status import Status, status
     from earlyfork._owner.process import Process
 

@@ -50,6 +50,9 @@ PyDoc_STRVAR(same_place_doc,
 PyDoc_STRVAR(identity_doc,
 "identity(fd)\n\nA number that no other open file has; 0 if it is not open.");
 
+PyDoc_STRVAR(has_rights_doc,
+"has_rights(known, pid, uid, gid)\n\n"
+"Whether a sender has just these rights, as far as that is seen at once.");
 PyDoc_STRVAR(fall_with_doc,
 "fall_with(fd)\n\n"
 "Have the kernel kill this process when nobody holds the other end of a socket any more.");
@@ -101,6 +104,7 @@ static PyMethodDef methods[] = {
     {"listen", listen_, METH_O, listen_doc},
     {"poll", poll_, METH_VARARGS, poll_doc},
     {"fall_with", fall_with, METH_O, fall_with_doc},
+    {"has_rights", has_rights, METH_VARARGS, has_rights_doc},
     {"plain", plain, METH_O, plain_doc},
     {"collapse", collapse, METH_VARARGS, collapse_doc},
     {"know", know, METH_VARARGS, know_doc},

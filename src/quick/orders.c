@@ -130,7 +130,7 @@ job_of(PyObject *function, PyObject *sock, PyObject *values)
 
 /* -- obeying ----------------------------------------------------------------------------------- */
 
-/* Does what discard_pending of _child/commands.py does, then unblocks all signals. */
+/* Does what discard_pending of _child/guard.py does, then unblocks all signals. */
 static void
 unblock_signals(void)
 {

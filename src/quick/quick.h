@@ -412,6 +412,7 @@ PyObject *pairs(PyObject *self, PyObject *args);
 PyObject *open_socket(PyObject *self, PyObject *args);
 PyObject *same_place(PyObject *self, PyObject *args);
 PyObject *fall_with(PyObject *self, PyObject *number);
+PyObject *has_rights(PyObject *self, PyObject *args);
 
 PyObject *collapse(PyObject *self, PyObject *args);
 

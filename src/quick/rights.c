@@ -75,3 +75,15 @@ rights_are_known(PyObject *rights, const struct ucred *sender, char *room, size_
     room[linked++] = '\n';
     return goes_on(&known, known_end, room, (size_t)linked) && known == known_end;
 }
+
+PyObject *
+has_rights(PyObject *self, PyObject *args)
+{
+    char room[2048];
+    struct ucred sender;
+    PyObject *known;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "Siii", &known, &sender.pid, &sender.uid, &sender.gid))
+        return NULL;
+    return PyBool_FromLong(rights_are_known(known, &sender, room, sizeof room));
+}

@@ -177,6 +177,23 @@ def scenario_drop() -> None:
         ended(process)
 
 
+def scenario_command() -> None:
+    """A command by the template, and by a process."""
+    readable, writable = os.pipe()
+    # The command's own calls do not fail: it does not have the shim.
+    env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    try:
+        process = earlyfork.new_command(["sh", "-c", "echo 1"], stdout=writable, cwd="/", env=env)
+        check(ended(process) and os.read(readable, 10) == b"1\n", "the command said nothing")
+        with earlyfork.new() as process:
+            process.exec(["sh", "-c", "exit 7"], pass_fds=[writable], linked=True, env=env)
+            process.ready(STEP)
+            ended(process, 7)
+    finally:
+        os.close(readable)
+        os.close(writable)
+
+
 def scenario_error() -> None:
     """The error of code that was sent comes back."""
     with earlyfork.new().eval("1 / 0") as process:

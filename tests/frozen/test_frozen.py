@@ -174,6 +174,7 @@ def test_commands_get_the_library_path_of_before(app: App) -> None:
     seen = app.play("commands", env=env)
     assert seen["here"] != "/nowhere:/here"
     assert seen["command"] == "/nowhere:/here"
+    assert seen["run"] == ["/nowhere:/here"] * 6
     assert seen["loader"] == []
     assert seen["other"] == "x"
     assert seen["given"] == {"LD_LIBRARY_PATH": "/x", "A": "b"}

@@ -13,11 +13,13 @@ import sys
 
 from earlyfork._child import guard, open_files
 from earlyfork._child.ending import flush
+from earlyfork._child.executing import execute
 from earlyfork._child.files import revive
 from earlyfork._child.habits import load_unpickler, prepare, warm_finders
 from earlyfork._child.here import close_way_up, here, resolve, set_name, take_to_work, tell
 from earlyfork._child.late_socket import socket_class
 from earlyfork._child.rights import enter_root
+from earlyfork._child.spawning import spawn
 from earlyfork._shared import huge, payloads, wire
 from earlyfork._shared.posix import close
 from earlyfork._shared.sockets import Fds, name_senders, socket_on
@@ -220,14 +222,6 @@ def _link(fds: Fds, *, second_line: bool) -> None:
     fds.close()
 
 
-def discard_pending() -> None:
-    """Drop the signals that are pending: they were not meant for what will run here."""
-    for number in _signal.sigpending():
-        handler = _signal.getsignal(number)
-        _signal.signal(number, _signal.SIG_IGN)
-        _signal.signal(number, handler)
-
-
 def _run(
     server: Server, payload: bytes, rehearses: Iterable[int] | None = None
 ) -> Callable[[], object]:
@@ -237,7 +231,7 @@ def _run(
         _link(server.fds, second_line=link == payloads.SECOND_LINE)
     set_name(name)
     here.doing = name
-    discard_pending()
+    guard.discard_pending()
     _signal.pthread_sigmask(_signal.SIG_SETMASK, rehearses or ())
     function = resolve(name)
     if alone:
@@ -252,6 +246,18 @@ def _run(
     return partial(function, comm, *values)  # in C: no frame of ours under the user's
 
 
+def _exec(server: Server, payload: bytes) -> None:
+    """Become a command, and do not return; a root template executes it beside itself."""
+    command = payloads.unpack_exec(payload)
+    if server.root:
+        spawn(server, command, server.senders)
+        return
+    came = Fds(server.fds.take() for _ in range(command.fds))
+    if command.link != payloads.UNLINKED:
+        _link(server.fds, second_line=command.link == payloads.SECOND_LINE)
+    execute(server, command, came)
+
+
 OBEY: dict[int, Callable[..., Callable[[], object] | None]] = {
     wire.REQUIRE: _require,
     wire.EVAL: _eval,
@@ -261,6 +267,7 @@ OBEY: dict[int, Callable[..., Callable[[], object] | None]] = {
     wire.FORK: _fork,
     wire.READY: _ready,
     wire.RUN: _run,
+    wire.EXEC: _exec,
     **{op: _surround(op) for op in SURROUND},
     wire.ADOPT: _adopt,
     wire.PARK: _park,

@@ -81,11 +81,10 @@ def conclude(error: BaseException) -> int:
         print_error(f"{code}\n")
         return 1
     text, summary = describe(error)
-    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     limit = wire.MAX_TEXT // 2
     shown = text if len(text) <= limit else f"{text[: limit // 2]}\n[...]\n{text[-limit // 2 :]}"
     try:
-        tell(wire.ERROR, payloads.pack_error(name[:500], summary[:5000], shown))
+        tell(wire.ERROR, payloads.pack_error(payloads.name_of(error)[:510], summary[:5000], shown))
     except OSError:  # no way up, or nobody at its end: stderr is what is left
         text += "(Only this stream has the error: the process can no longer tell its template.)\n"
     if sys.excepthook is sys.__excepthook__:

@@ -39,6 +39,7 @@ do_nothing = _operator.is_
 LASTING = (
     *(
         wire.RUN,
+        wire.EXEC,
         wire.FORK,
         wire.FD,
         wire.CHROOT,
@@ -91,6 +92,14 @@ def begin(comm: _socket.socket, *, needed: bool) -> Callable[[], None]:
             _signal.signal(_signal.SIGIO, before)
 
     return stop
+
+
+def discard_pending() -> None:
+    """Drop the signals that are pending: they were not meant for what will run here."""
+    for number in _signal.sigpending():
+        handler = _signal.getsignal(number)
+        _signal.signal(number, _signal.SIG_IGN)
+        _signal.signal(number, handler)
 
 
 def fall_with(fd: int) -> None:

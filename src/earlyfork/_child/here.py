@@ -43,6 +43,8 @@ class Here:
     #: In a frozen app, what to do about a module that it does not have, with {0} for its name.
     #: On the class, since it stays the same when all else begins anew.
     collect_by = ""
+    #: In a frozen app that changed the library path: undoes that, for commands.
+    for_commands: Callable[[dict[str, str]], dict[str, str]] | None = None
     # Slots, where the part in C finds them at once.
     __slots__ = (
         *(

@@ -12,6 +12,7 @@ import errno
 import os
 
 from earlyfork._shared.posix import close
+from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import CREDENTIALS
 from earlyfork._shared.wire import ProtocolError
 
@@ -126,6 +127,22 @@ def has_our_rights(sender: tuple[int, int, int]) -> bool:
         return os.readlink(f"/proc/{pid}/root") == os.readlink("/proc/self/root")
     except OSError:  # it may not be looked at, or there is no /proc
         return True
+
+
+def are_those(sender: Sender, known: bytes) -> bool:
+    """Whether who sent something has just the rights that are known, and this process's root."""
+    if sender is None or not known:
+        return False
+    pid, uid, gid = sender
+    try:
+        if os.readlink(f"/proc/{pid}/root") != os.readlink("/proc/self/root"):
+            return False
+        if quick is not None:
+            return bool(quick.has_rights(known, pid, uid, gid))
+        by_ids = known.startswith(b"Uid:\t%d\t" % uid) and b"\nGid:\t%d\t" % gid in known
+        return by_ids and of(pid) == known
+    except OSError:
+        return False
 
 
 def settle(senders: set[Sender], askers: set[Sender], known: bytes) -> bytes:

@@ -54,12 +54,20 @@ class RemoteError(EarlyForkError):
     Attributes:
         type_name: the qualified name of the exception's class there.
         remote_traceback: the traceback as it was printed there.
+        errno: of an OSError there; else None.
     """
 
-    def __init__(self, summary: str, type_name: str = "", remote_traceback: str = "") -> None:
+    def __init__(
+        self,
+        summary: str,
+        type_name: str = "",
+        remote_traceback: str = "",
+        errno: int | None = None,
+    ) -> None:
         super().__init__(summary)
         self.type_name = type_name
         self.remote_traceback = remote_traceback
+        self.errno = errno
 
     def __str__(self) -> str:
         text: str = self.args[0]
@@ -69,8 +77,8 @@ class RemoteError(EarlyForkError):
             text = self.remote_traceback.rstrip()
         return text
 
-    def __reduce__(self) -> tuple[type[RemoteError], tuple[str, str, str]]:
-        return type(self), (self.args[0], self.type_name, self.remote_traceback)
+    def __reduce__(self) -> tuple[type[RemoteError], tuple[str, str, str, int | None]]:
+        return type(self), (self.args[0], self.type_name, self.remote_traceback, self.errno)
 
 
 for _error in (

@@ -7,6 +7,7 @@ caller does without.
 from __future__ import annotations
 
 import _signal
+import _thread
 import os
 import sys
 from posix import close, kill
@@ -58,6 +59,21 @@ def python_threads() -> list[str]:
     names = [name for name in thread_names() if not name.startswith("native (")]
     unnamed = _thread._count() - len(names)
     return names + ["an unnamed thread of _thread"] * max(0, unnamed)
+
+
+def umask() -> int:
+    """The file creation mask. Without /proc, the one way to ask is to set it for a moment."""
+    if _thread._count():  # another thread may create a file right then, or set the mask
+        try:
+            with open("/proc/self/status", "rb") as file:
+                for line in file:
+                    if line.startswith(b"Umask:"):
+                        return int(line[6:], 8)
+        except OSError as error:  # no /proc
+            stack.pass_on(error)
+    now = os.umask(0o077)  # a native thread's file would be more private than meant, not less
+    os.umask(now)
+    return now
 
 
 def send_signal(pid: int, number: int, is_same: object) -> bool:

@@ -37,7 +37,14 @@ TEXTS = (
         "_child.rehearsal",
         "_child.server",
     ),
-    *("_child.commands", "_child.hearing", "_child.quick_loop", "_child.root"),
+    *(
+        "_child.executing",
+        "_child.spawning",
+        "_child.commands",
+        "_child.hearing",
+        "_child.quick_loop",
+        "_child.root",
+    ),
 )
 
 #: Reads and runs BOOT: the code of it in an interpreter of the same version, else the source. It is

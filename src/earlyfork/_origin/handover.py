@@ -81,7 +81,7 @@ def hand_over(
     env: dict[bytes, bytes],
     folder: Own | None,
     *,
-    is_forked: bool = True,
+    warns: bool = True,
 ) -> None:
     """Queue what differs between here and what the process's template was made with.
 
@@ -90,7 +90,7 @@ def hand_over(
         baseline: the surroundings that its template was made with.
         env: the environment that the process shall have.
         folder: its working directory, which is owned from here on; None: the caller's.
-        is_forked: whether the template was made some time ago, and not for this process alone.
+        warns: whether the process will run code that can't obey some variables.
 
     Warns:
         EarlyForkWarning: the environment differs in what is read only when a program starts.
@@ -98,7 +98,7 @@ def hand_over(
     if env != baseline.env:
         changes = env_changes(baseline.env, env)
         inside.add(process, wire.ENV, payloads.pack_env(changes))
-        if is_forked:
+        if warns:
             _warn_of_late(baseline.env, env, [name for name, _ in changes])
     is_elsewhere = _context.directory_identity("/") != baseline.root  # chroot
     if is_elsewhere:

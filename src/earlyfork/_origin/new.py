@@ -6,21 +6,24 @@ from typing import TYPE_CHECKING
 
 from earlyfork import _context
 from earlyfork._child.here import here
+from earlyfork._ground import platform
 from earlyfork._ground.errors import LaunchError, TemplateDied
 from earlyfork._origin import default
 from earlyfork._origin.above import Above
 from earlyfork._origin.handover import checked_environment, hand_over
-from earlyfork._owner import inside
+from earlyfork._owner import executing, inside
 from earlyfork._owner.own import open_directory
+from earlyfork._owner.process import Process
 from earlyfork._shared import wire
 from earlyfork._shared.quick import quick
 
 if TYPE_CHECKING:
     import os
     import socket
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
-    from earlyfork._owner.process import Process
+    from earlyfork._shared import payloads
 
 if quick is not None:
     _context.same_place = quick.same_place
@@ -51,6 +54,16 @@ def new(
 
     From AnyEvent::Fork's `new`.
     """
+    return _new(env, cwd)
+
+
+def _new(
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    *,
+    to_exec: bool = False,
+) -> Process:
+    """The same; with `to_exec`, no warning of variables that a command will obey."""
     raw = _context.raw_environment() if env is None else checked_environment(env)
     folder = None if cwd is None else open_directory(cwd)
     while True:
@@ -64,7 +77,7 @@ def new(
     baseline = template.baseline if isinstance(template, Above) else inside.baseline(template)
     assert baseline is not None
     if folder is not None or not baseline.holds(raw):
-        hand_over(process, baseline, raw, folder)
+        hand_over(process, baseline, raw, folder, warns=not to_exec)
     return process
 
 
@@ -100,8 +113,113 @@ def new_exec(
     folder = None if cwd is None else open_directory(cwd)
     root = default.launch_root(path, None if env is None else dict(env), alone=True)
     process = _first_of(root)
-    hand_over(process, inside.baseline(root), raw, folder, is_forked=False)
+    hand_over(process, inside.baseline(root), raw, folder, warns=False)
     return process
+
+
+def new_command(  # noqa: PLR0913 - a command has as many parts
+    argv: Sequence[executing.Text] | executing.Text,
+    *,
+    stdin: object = None,
+    stdout: object = None,
+    stderr: object = None,
+    pass_fds: Sequence[int] = (),
+    executable: executing.Text | None = None,
+    linked: bool = False,
+    env: Mapping[Any, Any] | None = None,
+    cwd: executing.Text | None = None,
+    umask: int = -1,
+    start_new_session: bool = False,
+    prepare: object = None,
+) -> Process:
+    """A command, started as by `subprocess`, whatever the size and threads of this program.
+
+    What a plain command needs is done by the template itself, which no Python has to be copied for.
+    With `pass_fds`, `linked` or `prepare`, a new process becomes the command (`Process.exec`).
+    Waits until it is known whether the command could be executed.
+
+    Args:
+        argv: as for `Process.exec`, as all else here but what follows.
+        stdin: as there.
+        stdout: as there.
+        stderr: as there.
+        pass_fds: as there.
+        executable: as there.
+        linked: as there.
+        env: its whole environment, instead of this program's current one.
+        cwd: its working directory, instead of this program's current one.
+        umask: instead of this program's current one, if it is not below 0.
+        start_new_session: as there.
+        prepare: as there.
+
+    Raises:
+        OSError: the command could not be executed: the error that `subprocess` raises. Or no fd to
+            be had, or no such `cwd`.
+        RemoteError: what `prepare` names has raised.
+        LaunchError: no interpreter can be launched.
+        TypeError, ValueError: this is no command, or one of the files none.
+        TemplateDied, ProcessLost: the template was killed right then, and nobody knows whether the
+            command was executed.
+    """
+    command, file = executing.command_of(argv, executable, env)
+    command.umask = platform.umask() if umask < 0 else umask
+    command.session = start_new_session
+    if prepare is None and not linked and not pass_fds and platform.can_send_fds:
+        process = _executed_by_template(command, file, (stdin, stdout, stderr), cwd)
+        if process is not None:
+            return process
+    return (
+        _new(to_exec=True)
+        .exec(
+            argv,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=pass_fds,
+            executable=executable,
+            linked=linked,
+            env=env,
+            cwd=cwd,
+            umask=command.umask,
+            start_new_session=start_new_session,
+            prepare=prepare,
+        )
+        .ready()
+    )
+
+
+def _executed_by_template(
+    command: payloads.Command,
+    file: object,
+    streams: tuple[object, object, object],
+    cwd: executing.Text | None,
+) -> Process | None:
+    """The same by the template itself; None if it can't do that."""
+    template = default.default_template()
+    while isinstance(template, Process) and not inside.serves(template):
+        default.lose(template)
+        template = default.default_template()
+    if not isinstance(template, Process):  # a process that earlyfork made asks its forker
+        return None
+    baseline = inside.baseline(template)
+    if _context.directory_identity("/") != baseline.root:
+        return None
+    raw = _context.raw_environment()
+    if command.env is None and raw != baseline.env:
+        command.env = [name + b"=" + value for name, value in raw.items()]
+    folder = None
+    if cwd is not None:
+        folder = open_directory(cwd)
+    elif _context.directory_identity(".") != baseline.cwd:
+        folder = open_directory(".")
+    found = list(streams)
+    for number, (now, then) in enumerate(
+        zip(_context.stdio_identity(), baseline.stdio, strict=True)
+    ):
+        if found[number] is None and now != then:
+            found[number] = executing.DEVNULL if now is None else number
+    fds = executing.add_fds(command, (found[0], found[1], found[2]), folder, ())
+    return inside.executed_by(template, command, fds, file)
 
 
 def _first_of(root: Process) -> Process:

@@ -28,14 +28,23 @@ def early_template(comm: int, status: int, *keep: int) -> NoReturn:
     drop_half_imports()
     sys.argv = [""]
     sys.modules["earlyfork"].__dict__["_reason"] = "this process was made by earlyfork"
-    from earlyfork._child import here, root
-    from earlyfork._ground import frozen
+    from earlyfork._child import root
     from earlyfork._shared.surroundings import fresh_main
 
-    here.Here.collect_by = frozen.collect_by()
+    heed_freezer()
     _inherited.append(fresh_main())
     gc.freeze()
     root.serve_root(comm, status)
+
+
+def heed_freezer() -> None:
+    """In a template of a frozen app: what its processes must know of that."""
+    from earlyfork._child import here
+    from earlyfork._ground import frozen
+
+    here.Here.collect_by = frozen.collect_by()
+    if frozen.has_hooks():
+        here.Here.for_commands = staticmethod(frozen.plain_environment)
 
 
 def close_other_fds(keep: set[int]) -> None:
@@ -129,7 +138,6 @@ def snapshot_template(
     import gc
 
     from earlyfork._child import here, root
-    from earlyfork._ground import frozen
     from earlyfork._origin import host_fork, main_module
 
     can_ask = default >= 0 or here.here.can_ask
@@ -140,7 +148,7 @@ def snapshot_template(
     host_fork.forget_everything()
     finish_half_imports()
     main_module.be_main(main)
-    here.Here.collect_by = frozen.collect_by()
+    heed_freezer()
     gc.freeze()
     root.serve_root(comm, status, default, can_ask=can_ask)
 

@@ -77,11 +77,12 @@ class Channel:
                 f"{self!r} belongs to process {self._watch.foreign}, which made it; make your own "
                 "with new()"
             )
-        if self._state == wire.ROOT and op == wire.RUN:
+        ends = op in (wire.RUN, wire.EXEC)
+        if self._state == wire.ROOT and ends:
             return ProcessStateError(f"{self!r} is a template and never runs anything; fork() it")
         if self._state == wire.ROOT:
             return ProcessStateError(f"{self!r} is a template of this program; fork() it first")
-        what = "run again" if op == wire.RUN else "prepared or forked any more"
+        what = "run again" if ends else "prepared or forked any more"
         return ProcessStateError(f"{self!r} can't be {what}")
 
     def _add(self, op: int, payload: bytes, fds: Sequence[Own] = ()) -> None:

@@ -7,8 +7,10 @@ folder knows a handle's underscored attributes.
 from __future__ import annotations
 
 import _thread
+import os
 from typing import TYPE_CHECKING
 
+from earlyfork._owner import executing
 from earlyfork._owner.own import owned
 from earlyfork._owner.process import Process, handles
 from earlyfork._owner.taken_up import TakenUp
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from earlyfork._context import Context
-    from earlyfork._owner.own import Own
+    from earlyfork._owner.own import Own, Owns
     from earlyfork._owner.watch import Watch
+    from earlyfork._shared import payloads
 
 
 # -- making one -----------------------------------------------------------------------------------
@@ -86,6 +89,27 @@ def adopt(detach: Callable[[], int]) -> Process:
 def add(process: Process, op: int, payload: bytes, fds: Sequence[Own] = ()) -> None:
     """Queue a frame; its fds are owned from here on."""
     process._add(op, payload, fds)
+
+
+def executed_by(
+    template: Process, command: payloads.Command, fds: Owns, file: object
+) -> Process | None:
+    """A command that a root template has executed; None if it wants that done elsewhere.
+
+    Raises:
+        OSError: it could not be executed; or no fd to be had here.
+        TemplateDied: the template is gone. Where it ended in the middle, nobody knows whether the
+            command was executed.
+    """
+    process = Process(*executing.ask(template, command, fds), template.origin)
+    process._execution = execution = executing.Execution(file)
+    process._state = wire.NEXT[wire.OPEN, wire.EXEC]
+    process._target = os.path.basename(os.fsdecode(command.file))
+    executing.hear(process, execution, None)
+    if execution.text == wire.ELSEWHERE:
+        process.close()
+        return None
+    return process.ready()
 
 
 # -- asking ---------------------------------------------------------------------------------------

@@ -225,7 +225,7 @@ def open_pidfd(into: Own, pid: int) -> None:
             into.make(opens, pid)
 
 
-def open_directory(path: str | bytes | os.PathLike[str]) -> Own:
+def open_directory(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Own:
     """A directory, with no more right than to go there.
 
     Raises:

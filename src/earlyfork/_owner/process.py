@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from earlyfork._ground import platform, stack
 from earlyfork._ground.errors import ProcessStateError, RemoteError
+from earlyfork._owner import executing, standbys
 from earlyfork._owner import linked as links
-from earlyfork._owner import standbys
 from earlyfork._owner.channel import Channel, sends_whole
 from earlyfork._owner.files import describe
 from earlyfork._owner.names import (
@@ -28,7 +28,7 @@ from earlyfork._owner.names import (
     signal_number,
     target_name,
 )
-from earlyfork._owner.own import Owns
+from earlyfork._owner.own import Own, Owns, open_directory
 from earlyfork._owner.standbys import Standbys
 from earlyfork._owner.watch import Watch
 from earlyfork._shared import payloads, wire
@@ -36,11 +36,10 @@ from earlyfork._shared.posix import Clock
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
-    from typing import NoReturn
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, NoReturn
 
     from earlyfork._context import Context
-    from earlyfork._owner.own import Own
 
 _tokens = itertools.count(1)
 #: The batch that runs a function by its name and nothing else, for names seen before.
@@ -68,6 +67,8 @@ class Process(Channel):
     _standbys: Standbys | None = None  # made at the first fork
     _is_linked = False
     _told: frozenset[int] = frozenset()  # the habits of its clones that this template knows
+    #: Of a process that was told to become a command.
+    _execution: executing.Execution | None = None
     #: This must live as long as this handle: the root that a `new_exec` process came from.
     _keep: Process | None = None
     #: Of a root template: the surroundings that it was made with.
@@ -294,17 +295,23 @@ class Process(Channel):
     def ready(self, timeout: float | None = None) -> Process:
         """Wait until all that was sent so far has been done there.
 
+        After `exec`: until the process has become the command.
+
         Args:
             timeout: seconds to wait at most; None waits for as long as it takes.
 
         Raises:
             RemoteError: code that was sent raised; carries the traceback from there.
             TimeoutError: it is not done yet.
-            TemplateDied, OSError: the process was never made.
+            TemplateDied, OSError: the process was never made; or it could not become the command.
             ProcessLost: the process's template was killed, so nobody can know.
             ProcessStateError: the process runs already, or ended by itself.
         """
         deadline = None if timeout is None else Clock.monotonic() + timeout
+        if self._execution is not None:
+            if not executing.wait_for(self, self._execution, deadline):
+                raise TimeoutError(f"{self!r} is no command yet after {timeout} seconds")
+            return self
         token = self._ask_ready()
         watch = self._watch
         if not watch.until(lambda: watch.said >= token or watch.error is not None, deadline):
@@ -417,10 +424,97 @@ class Process(Channel):
         sock = clone.run(name, linked=linked, alone=alone)
         self._close_standbys()
         self._release()
+        self._become(clone)
+        return sock
+
+    def _become(self, clone: Process) -> None:
+        """Go on as the handle on a clone that runs."""
         self._watch, self._state, self._target = clone._watch, clone._state, clone._target
         self._is_linked, clone._is_linked = clone._is_linked, False
+        self._end, self._execution = clone._end, clone._execution
+        clone._end, clone._watch = Own(), Watch()
         handles[self._watch.fd] = weakref.ref(self)
-        return sock
+
+    def exec(  # noqa: PLR0913 - a command has as many parts
+        self,
+        argv: Sequence[executing.Text] | executing.Text,
+        *,
+        stdin: object = None,
+        stdout: object = None,
+        stderr: object = None,
+        pass_fds: Sequence[int] = (),
+        executable: executing.Text | None = None,
+        linked: bool = False,
+        env: Mapping[Any, Any] | None = None,
+        cwd: executing.Text | None = None,
+        umask: int = -1,
+        start_new_session: bool = False,
+        prepare: object = None,
+    ) -> Process:
+        """Become a command, as the last thing that process does.
+
+        It has the defaults of all signals, and no fds but its streams and those listed. Returns as
+        soon as that is asked for: whether the command could be executed is told by `ready()` and
+        `wait(check=True)`. If not, the process ends with status 127.
+
+        Args:
+            argv: the command's words, or one word.
+            stdin: file or fd that the command gets as this stream; `subprocess.DEVNULL`; None: that
+                of the process.
+            stdout: the same.
+            stderr: the same.
+            pass_fds: fds, or files, that the command finds under the same numbers.
+            executable: the file, if it is not the first word. One without a slash is looked for in
+                the PATH that the command gets.
+            linked: end it when this process ends, as in `run`. On Linux that costs the command one
+                more open fd.
+            env: its whole environment; None: that of the process. In a frozen app it gets the
+                library path that was there before the app, either way.
+            cwd: its working directory; None: that of the process.
+            umask: its umask; below 0: that of the process.
+            start_new_session: have it lead a session of its own.
+            prepare: a function, or its name, or a tuple of that and its arguments, called there
+                last, with streams and fds in place; or a list of these.
+
+        Returns:
+            The process itself, which goes on as a handle on the command.
+
+        Raises:
+            TypeError, ValueError: this is no command, or one of the files none.
+            OSError: no fd to be had here, or no such `cwd`.
+            ProcessStateError: the process runs already, or is closed, or is a root template.
+
+        AnyEvent::Fork leaves this to Proc::FastSpawn.
+        """
+        command, file = executing.command_of(argv, executable, env)
+        if prepare is not None:
+            steps: list[object] = []
+            for step in prepare if isinstance(prepare, list) else [prepare]:
+                function, *values = step if isinstance(step, tuple) else (step,)
+                steps += (target_name(function, self._main), tuple(values))
+            command.prepare = join_arguments(self._packed(tuple(steps)))
+        command.umask, command.session = umask, start_new_session
+        after = self._may(wire.EXEC)
+        if self._state == wire.ROOT:
+            raise self._refusal(wire.EXEC)
+        folder = None if cwd is None else open_directory(cwd)
+        if not platform.can_send_fds:
+            raise NotImplementedError("file handles can't be passed on this system")
+        target = self.fork() if self._cloned else self
+        fds = executing.add_fds(command, (stdin, stdout, stderr), folder, pass_fds)
+        sent: list[int] = []
+        try:
+            executing.send(target, command, fds, sent, linked=linked)
+        finally:
+            if sent or target._broken:
+                target._execution = executing.Execution(file)
+                target._is_linked = linked and bool(sent)
+                target._state, target._target = after, os.path.basename(os.fsdecode(command.file))
+        if target is not self:
+            self._close_standbys()
+            self._release()
+            self._become(target)
+        return self
 
     def to_fh(self) -> socket.socket:
         """Hand over the prepared process: its socket is all that needs to travel.
@@ -510,9 +604,17 @@ class Process(Channel):
         code = watch.returncode
         assert code is not None
         if check and code:
+            error = watch.error if code != executing.NOT_EXECUTED else self._why_not()
             how = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with status {code}"
-            raise watch.error or RemoteError(f"{self!r} {how}")
+            raise error or RemoteError(f"{self!r} {how}")
         return code
+
+    def _why_not(self) -> Exception | None:
+        """What stood in the way of a process whose status may say that it is no command."""
+        execution = self._execution
+        if execution is None or not executing.hear(self, execution, None):
+            return self._watch.error
+        return executing.why_not(self, execution)
 
     def _refuse_endless_wait(self) -> None:
         """A process that nobody runs does not end, unless it failed or is killed."""

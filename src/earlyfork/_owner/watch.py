@@ -49,8 +49,7 @@ class Watch(Waiting):
     #: Of a template: what its clones were told to do (HABITS); whether it is as it was launched.
     habits: frozenset[int] = frozenset()
     is_bare = False
-    #: Whether a child of this template was lost: then the template itself is about to be gone.
-    suspect = False
+    suspect = False  # a child of this template was lost: it is about to be gone itself
     #: The far end of a linked process's second line: when nobody holds a copy any more, the kernel
     #: kills that process. So it is kept until that is known to be dead, even if it is lost.
     _line: Own | None = None
@@ -152,7 +151,8 @@ class Watch(Waiting):
 
     def _told_error(self, payload: bytes) -> None:
         type_name, summary, text = payloads.unpack_error(payload)
-        self.error = RemoteError(summary, type_name, text)
+        name, errno = payloads.errno_of(type_name)
+        self.error = RemoteError(summary, name, text, errno)
 
     def _end_of_starter(self) -> None:
         """Wait for the process that was executed, which ends when its fork begins to serve."""

@@ -63,6 +63,108 @@ def unpack_run(payload: bytes) -> tuple[str, bytes, bool]:
     return payload[1:].decode(), *_LINKS[payload[:1]]
 
 
+# -- STDIO: one letter for each of fds 0, 1, 2 ----------------------------------------------------
+
+#: The stream stays as it is; it becomes /dev/null; it becomes the next fd of the batch.
+KEEP, NULL, NEXT_FD = b"-nf"
+
+
+# -- EXEC: a command, and how the process becomes it ----------------------------------------------
+
+
+class Command:
+    """What is executed, and what the process sees to before that."""
+
+    __slots__ = (
+        "argv",
+        "cwd",
+        "env",
+        "file",
+        "link",
+        "numbers",
+        "prepare",
+        "session",
+        "streams",
+        "umask",
+    )
+
+    def __init__(  # noqa: PLR0913 - a command has as many parts
+        self,
+        file: bytes,
+        argv: list[bytes],
+        *,
+        env: list[bytes] | None = None,
+        streams: bytes = b"---",
+        cwd: bool = False,
+        numbers: tuple[int, ...] = (),
+        umask: int = -1,
+        session: bool = False,
+        link: bytes = UNLINKED,
+        prepare: bytes = b"",
+    ) -> None:
+        #: A path, or a name that is looked for in PATH.
+        self.file = file
+        #: Its arguments, at least one.
+        self.argv = argv
+        #: Its environment as `name=value`; None: the process's own.
+        self.env = env
+        #: One letter for each of fds 0 to 2, as in STDIO.
+        self.streams = streams
+        #: Whether its working directory comes with the frame, after the streams.
+        self.cwd = cwd
+        #: As which fds it finds the others that come then.
+        self.numbers = numbers
+        #: Below 0: the process's own.
+        self.umask = umask
+        #: Whether it leads a session of its own.
+        self.session = session
+        #: As in RUN. The fds for this come last.
+        self.link = link
+        #: Functions to call, each by its name and a tuple, packed by `pack_values`; may be empty.
+        self.prepare = prepare
+
+    @property
+    def fds(self) -> int:
+        """How many fds come with the frame, without those of the link."""
+        return self.streams.count(NEXT_FD) + self.cwd + len(self.numbers)
+
+
+def pack_exec(command: Command) -> bytes:
+    """A command, in four values; those of `prepare` follow."""
+    env = command.env
+    listed = b",".join(b"%d" % number for number in command.numbers)
+    flags = b"-%s%s%s" % (b"e" * (env is not None), b"c" * command.cwd, b"s" * command.session)
+    head = b"%s %s %s %d %s" % (command.link, flags, command.streams, command.umask, listed)
+    texts = (head, command.file, b"\0".join(command.argv), b"\0".join(env or ()))
+    return pack_values(texts) + command.prepare
+
+
+def unpack_exec(payload: bytes) -> Command:
+    """The inverse of `pack_exec`.
+
+    Raises:
+        ProtocolError: this is no command.
+    """
+    parts = wire.frames(payload)
+    try:
+        (_, head), (_, file), (_, argv), (_, env) = parts[:4]
+        link, flags, streams, umask, listed = head.split(b" ")
+        return Command(
+            file,
+            argv.split(b"\0"),
+            env=None if b"e" not in flags else env.split(b"\0") if env else [],
+            streams=streams,
+            cwd=b"c" in flags,
+            session=b"s" in flags,
+            numbers=tuple(int(number) for number in listed.split(b",") if number),
+            umask=int(umask),
+            link=link,
+            prepare=b"".join(wire.frame(op, data) for op, data in parts[4:]),
+        )
+    except ValueError:
+        raise wire.ProtocolError(f"{payload[:32]!r} is no command") from None
+
+
 # -- ENV: what turns one environment into another -------------------------------------------------
 
 
@@ -103,16 +205,11 @@ def unpack_words(payload: bytes) -> list[str]:
     return payload.decode("utf-8", "surrogatepass").split("\0")
 
 
-# -- STDIO: one letter for each of fds 0, 1, 2 ----------------------------------------------------
-
-#: The stream stays as it is; it becomes /dev/null; it becomes the next fd of the batch.
-KEEP, NULL, NEXT_FD = b"-nf"
-
-
 # -- HABITS: a letter for each thing that the clones of a template usually do ----------------------
 
 #: They are sent what must be unpickled; they import modules or run code that they are sent.
 UNPICKLE, IMPORT = b"pi"
+
 
 # -- ERROR: what code in a process raised ---------------------------------------------------------
 
@@ -127,6 +224,19 @@ def unpack_error(payload: bytes) -> tuple[str, str, str]:
     """The inverse of `pack_error`. A process may say anything, so what is missing is empty."""
     type_name, summary, text = (*payload.decode("utf-8", "replace").split("\0", 2), "", "")[:3]
     return type_name, summary, text
+
+
+def name_of(error: BaseException) -> str:
+    """The class of an error, and the errno behind it, if it has one."""
+    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    number = error.errno if isinstance(error, OSError) else None
+    return name if number is None else f"{name[:500]} {number}"
+
+
+def errno_of(name: str) -> tuple[str, int | None]:
+    """The inverse of `name_of`: class and errno."""
+    name, _, number = name.partition(" ")
+    return name, int(number) if number.isdecimal() and len(number) < 5 else None
 
 
 # -- a message up: what a child says to its forker ------------------------------------------------

@@ -47,6 +47,13 @@ CHROOT = 18
 ARG_PLAIN = 19
 COMPACT = 21
 HABITS = 22
+EXEC = 20
+
+#: What a process says on comm once it was told EXEC: it is about to execute the command; that
+#: failed, and ERROR says why. The end of comm, which is close-on-exec, without the second of them
+#: means that the command runs. A root template says that it was executed (or why not, before that);
+#: or that a process of the owner's should do it.
+EXECUTES, EXECUTED_NOT, EXECUTED, ELSEWHERE = b".", b"!", b"+", b"?"
 
 # Forker to owner, on status.
 PID = 64
@@ -85,6 +92,8 @@ NEXT = {
     (OPEN, ADOPT): OPEN,
     (OPEN, PARK): HANDED,
     (OPEN, RUN): RUNNING,
+    (OPEN, EXEC): RUNNING,
+    (ROOT, EXEC): ROOT,
     **{(state, CLOSE): CLOSED for state in (ROOT, OPEN, RUNNING, HANDED, CLOSED)},
 }
 #: Frames after which a process differs from what was forked off it before.
@@ -93,7 +102,7 @@ CHANGES = frozenset(
 )
 #: Frames that use the rights of the process that obeys them: first it gives up what their sender
 #: has not.
-USE_RIGHTS = CHANGES | {RUN}
+USE_RIGHTS = CHANGES | {RUN, EXEC}
 #: How long a payload may be on status and on a way up.
 MAX_TEXT = 60_000
 

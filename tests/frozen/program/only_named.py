@@ -15,6 +15,7 @@ from typing import Any, TextIO
 # The program has this module only because its name stands in scenarios.py, and so has the next:
 # it is named here alone.
 import earlyfork
+from earlyfork import command
 
 
 def say(sock: socket.socket, what: object) -> None:
@@ -90,6 +91,10 @@ def what_commands_see(sock: socket.socket) -> None:
         "command": done.stdout.strip(),
         "loader": sorted(name for name in environment if name.startswith("_PYI_")),
         "other": environment.get("OTHER"),
+        "run": [
+            command.run(shell, capture_output=True, text=True, **options).stdout.strip()
+            for options in ({}, {"env": {**os.environ}}, {"linked": True}, {"nice": 1})
+        ],
         "given": earlyfork.command_environment({"LD_LIBRARY_PATH": "/x", "A": "b"}),
     })  # fmt: skip
 

@@ -16,7 +16,7 @@ from typing import Any
 import zzz_hooked  # noqa: F401 - has a runtime hook of its own, and so has aaa_hooked
 
 import earlyfork
-from earlyfork import doctor
+from earlyfork import command, doctor
 
 PATIENCE = 20
 Seen = dict[str, Any]
@@ -177,6 +177,10 @@ def commands() -> Seen:
     """What an external command sees that a worker starts."""
     process = earlyfork.new()
     seen = answer(process.run("only_named.what_commands_see"))
+    shell = ["/bin/sh", "-c", "echo ${LD_LIBRARY_PATH-none}"]
+    for options in ({}, {"linked": True}):
+        done = command.run(shell, capture_output=True, text=True, check=True, **options)
+        seen["run"].append(done.stdout.strip())
     return {**seen, "returncode": process.wait(PATIENCE)}
 
 

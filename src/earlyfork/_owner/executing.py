@@ -1,0 +1,299 @@
+"""A prepared process becomes a command: what is asked for, and whether it came to that.
+
+After the frame EXEC the process says on comm that it is about to execute; then comm, which is
+close-on-exec there, ends: the command runs. So nobody has to ask, and nothing is polled. Where it
+failed, it says so before the end, and the error comes by way of its forker, like every other one.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import TYPE_CHECKING
+
+from earlyfork._ground import stack
+from earlyfork._ground.errors import ProcessStateError
+from earlyfork._owner import linked as links
+from earlyfork._owner.own import Own, Owns, lent, owned, pairs
+from earlyfork._owner.standbys import died
+from earlyfork._owner.waiting import LONGEST, readable
+from earlyfork._owner.watch import Watch
+from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import Clock
+from earlyfork._shared.sockets import DONTWAIT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from earlyfork._owner.channel import Channel
+
+    Text = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+#: The status of a process that could not become its command.
+NOT_EXECUTED = 127
+#: What `subprocess` calls DEVNULL.
+DEVNULL = -3
+#: Of the fds that one batch may carry, those for streams, a link, and what waits to be sent.
+_OTHER_FDS = 80
+
+
+class Execution:
+    """What is known of a process on its way to a command."""
+
+    __slots__ = ("file", "said")
+
+    def __init__(self, file: Any) -> None:
+        #: What was to be executed, as the caller named it.
+        self.file = file
+        #: What was read from comm; at its end, nothing.
+        self.said: list[bytes] = []
+
+    def over(self) -> bool:
+        """Whether nothing more will be said."""
+        return bool(self.said) and self.said[-1][-1:] in (b"", wire.EXECUTED)
+
+    @property
+    def text(self) -> bytes:
+        """All that was said."""
+        return b"".join(self.said)
+
+
+# -- what is asked for ----------------------------------------------------------------------------
+
+
+def command_of(
+    argv: Sequence[Text] | Text, executable: Text | None, env: Mapping[Any, Any] | None
+) -> tuple[payloads.Command, object]:
+    """The command that these mean, without its fds; and its file as the caller named it.
+
+    Raises:
+        TypeError, ValueError: they mean none.
+    """
+    words = [argv] if isinstance(argv, str | bytes | os.PathLike) else [*argv]
+    if not words:
+        raise ValueError("a command has one word at least")
+    file = words[0] if executable is None else executable
+    found = payloads.Command(_text(file), [_text(word) for word in words])
+    if env is not None:
+        found.env = [_variable(name, value) for name, value in env.items()]
+    return found, file
+
+
+def _text(word: Text) -> bytes:
+    text = os.fsencode(word)
+    if b"\0" in text:
+        raise ValueError("embedded null byte")
+    return text
+
+
+def _variable(name: Text, value: Text) -> bytes:
+    key = os.fsencode(name)
+    if not key or b"=" in key:
+        raise ValueError("illegal environment variable name")
+    entry = key + b"=" + os.fsencode(value)
+    if b"\0" in entry:
+        raise ValueError("embedded null byte")
+    return entry
+
+
+def add_fds(
+    command: payloads.Command,
+    streams: tuple[Any, Any, Any],
+    folder: Own | None,
+    pass_fds: Sequence[int],
+) -> Owns:
+    """Note in a command which fds it gets, and make duplicates of them; owns the directory.
+
+    Raises:
+        TypeError, ValueError: something is no file, or closed.
+        OSError: no fd to be had here.
+    """
+    letters = bytearray(b"---")
+    fds = Owns()
+    for number, stream in enumerate(streams):
+        if stream is None:
+            continue
+        fd = _number_of(stream)
+        letters[number] = payloads.NULL if fd == DEVNULL else payloads.NEXT_FD
+        if fd != DEVNULL:
+            fds.append(_duplicate(fd))
+    if folder is not None:
+        fds.append(folder)
+        command.cwd = True
+    numbers = sorted({number for number in map(_number_of, pass_fds) if number > 2})
+    if len(numbers) > wire.MAX_FDS - _OTHER_FDS:
+        raise ValueError(
+            f"{len(numbers)} files are too many for one command: {wire.MAX_FDS - _OTHER_FDS} can "
+            "be passed on"
+        )
+    fds += [_duplicate(number) for number in numbers]
+    command.streams, command.numbers = bytes(letters), (*numbers,)
+    return fds
+
+
+def _number_of(file: Any) -> int:
+    if isinstance(file, bool):
+        raise TypeError("a bool is no file; pass the fd as an int")
+    fd = file if isinstance(file, int) else file.fileno()
+    if not isinstance(fd, int) or (fd < 0 and fd != DEVNULL):
+        raise ValueError(
+            f"{file!r} is no open file that can be passed on (earlyfork.command makes pipes)"
+        )
+    return fd
+
+
+def _duplicate(fd: int) -> Own:
+    try:
+        return owned(os.dup, fd)
+    except OSError as error:
+        stack.pass_on(error)
+        raise stack.named(error, f"fd {fd} can't be passed on") from error.__cause__
+
+
+# -- asking for it --------------------------------------------------------------------------------
+
+
+def send(
+    process: Channel, command: payloads.Command, fds: Owns, sent: list[int], *, linked: bool
+) -> None:
+    """Tell a process to become a command.
+
+    Args:
+        process: the process, which may be told so.
+        command: what it shall become.
+        fds: what goes with it; closed here.
+        sent: something is added here as soon as anything was sent.
+        linked: whether it ends with this process.
+    """
+    line = Owns()
+    try:
+        with process._lock:
+            process._in_flight += (weakref.ref(fds), weakref.ref(line))
+            if linked:
+                command.link = links.link(process._watch, line)
+            payload, bulk = payloads.pack_exec(command), b""
+            if len(payload) >= wire.BULK_FROM:
+                payload, bulk = b"", payload
+            frame = wire.frame(wire.EXEC, payload)
+            process._flush_locked(bulk, ((frame, (*fds, *line)),), None, sent)
+    finally:
+        process._in_flight = ()
+        for end in (*fds, *line):
+            end.close()
+        if linked and not sent:
+            links.unlink(process._watch)
+    if linked:
+        links.forget_dropped()
+
+
+def ask(template: Channel, command: payloads.Command, fds: Owns) -> tuple[Own, Watch]:
+    """Have a root template execute a command itself; its comm, and the watch on it.
+
+    Args:
+        template: the template, which lives.
+        command: what it shall execute.
+        fds: what goes with that; closed here.
+
+    Raises:
+        OSError: no fd to be had here.
+        TemplateDied: the template is gone, and nothing was executed.
+    """
+    comm, watch, far = Own(), Watch(), [Own(), Own()]
+    watch._forker = template._watch
+    made = Owns((comm, watch, *far))
+    try:
+        with template._lock:
+            template._in_flight += (weakref.ref(made), weakref.ref(fds))
+            try:
+                pairs(comm, watch, *far)
+            except OSError as error:
+                raise stack.named(error, "no command can be executed") from error.__cause__
+            template._flush()
+            payload, bulk = payloads.pack_exec(command), b""
+            if len(payload) >= wire.BULK_FROM:
+                payload, bulk = b"", payload
+            ends = (*far, *fds)
+            template._send(
+                wire.batch(wire.frame(wire.EXEC, payload), len(ends), len(bulk)), ends, bulk
+            )
+        if template._broken:
+            raise died(template)
+        return comm, watch
+    finally:
+        template._in_flight = ()
+        for end in (*far, *fds):
+            end.close()
+
+
+# -- whether it came to that ----------------------------------------------------------------------
+
+
+def wait_for(process: Channel, execution: Execution, deadline: float | None) -> bool:
+    """Wait until the process has become the command; False at the deadline.
+
+    Raises:
+        OSError: it could not.
+        RemoteError: what was sent there before has failed.
+        ProcessStateError: it ended before.
+        ProcessLost, TemplateDied: nobody can know, or it was never made.
+    """
+    if not hear(process, execution, deadline):
+        return False
+    text = execution.text
+    if text in (wire.EXECUTES, wire.EXECUTED):
+        return True
+    if text.startswith(b"OSError:"):
+        raise _told_by_template(text, execution)
+    watch = process._watch
+    if not watch.until(lambda: watch.error is not None, deadline):
+        return False
+    error = why_not(process, execution)
+    if error is None and watch.returncode is not None:
+        error = ProcessStateError(f"{process!r} ended before it could become {execution.file!r}")
+    raise error or watch.failure()
+
+
+def hear(process: Channel, execution: Execution, deadline: float | None) -> bool:
+    """Read what the process says on comm, to the end; False at the deadline."""
+    while not execution.over():
+        left = None if deadline is None else deadline - Clock.monotonic()
+        fd = process._comm
+        if fd < 0:  # another thread has read the end, or the handle was closed
+            with process._lock:
+                if execution.over():
+                    break
+                process._check_end()
+        if not readable(fd, left):
+            if left is not None and left <= LONGEST:
+                return False
+            continue
+        with process._lock:
+            if execution.over():
+                break
+            process._check_end()
+            try:
+                # The bytes come into the list in the same step in which they are read.
+                execution.said.extend(map(lent(process._end).recv, (64,), (DONTWAIT,)))
+            except BlockingIOError:  # another thread was faster
+                continue
+            except ConnectionResetError:  # it ended without reading what it was sent
+                execution.said.append(b"")
+    process._end.close()
+    return True
+
+
+def why_not(process: Channel, execution: Execution) -> Exception | None:
+    """Why a process did not become a command, as far as that is known."""
+    error = process._watch.error
+    if error is None or error.errno is None or wire.EXECUTED_NOT not in execution.text:
+        return error
+    return OSError(error.errno, os.strerror(error.errno), execution.file)
+
+
+def _told_by_template(text: bytes, execution: Execution) -> OSError:
+    """The error that the function in C writes: its class, the errno in hex, where it was."""
+    _, number, place = text.rstrip(wire.EXECUTED).split(b":", 2)
+    errno = int(number, 16)
+    file = None if place.startswith(b"noexec") else execution.file
+    return OSError(errno, os.strerror(errno), *(() if file is None else (file,)))
