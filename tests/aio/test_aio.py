@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import importlib
-import importlib.util
 import operator
 import os
 import signal
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,97 +18,6 @@ from earlyfork import aio, rpc
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-if importlib.util.find_spec("uvloop"):
-    # libuv makes a pipe for all loops of a process when the first one is made.
-    importlib.import_module("uvloop").new_event_loop().close()
-
-
-class OnAsyncio:
-    """Runs a test in an event loop of asyncio, which complains about everything."""
-
-    def __init__(self, new_loop: Any = None) -> None:
-        self.new_loop = new_loop or asyncio.new_event_loop
-
-    def run(self, main: Any) -> Any:
-        loop = self.new_loop()
-        try:
-            loop.set_debug(True)
-            return loop.run_until_complete(asyncio.wait_for(main(), support.PATIENCE))
-        finally:
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
-
-    async def all(self, *functions: Any) -> list[Any]:
-        return list(await asyncio.gather(*(function() for function in functions)))
-
-    async def within(self, seconds: float, function: Any) -> bool:
-        """Whether it ended; else it was cancelled."""
-        try:
-            await asyncio.wait_for(function(), seconds)
-        except (TimeoutError, asyncio.TimeoutError):
-            return False
-        return True
-
-    async def cancelled_twice(self, function: Any) -> None:
-        task = asyncio.ensure_future(function())
-        for _ in range(2):
-            await asyncio.sleep(0.05)
-            task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-
-class OnTrio:
-    def __init__(self) -> None:
-        self.trio = importlib.import_module("trio")
-
-    def run(self, main: Any) -> Any:
-        async def limited() -> Any:
-            with self.trio.fail_after(support.PATIENCE):
-                return await main()
-
-        return self.trio.run(limited, strict_exception_groups=True)
-
-    async def all(self, *functions: Any) -> list[Any]:
-        found: dict[int, Any] = {}
-
-        async def keep(place: int, function: Any) -> None:
-            found[place] = await function()
-
-        async with self.trio.open_nursery() as nursery:
-            for place, function in enumerate(functions):
-                nursery.start_soon(keep, place, function)
-        return [found[place] for place in range(len(functions))]
-
-    async def within(self, seconds: float, function: Any) -> bool:
-        with self.trio.move_on_after(seconds) as scope:
-            await function()
-        return not scope.cancelled_caught
-
-    async def cancelled_twice(self, function: Any) -> None:
-        with self.trio.CancelScope() as outer:
-            with self.trio.move_on_after(0.05):
-                await function()
-            outer.cancel()
-
-
-def _on(name: str) -> Any:
-    if name == "trio":
-        return OnTrio()
-    if name == "uvloop":
-        return OnAsyncio(importlib.import_module("uvloop").new_event_loop)
-    return OnAsyncio()
-
-
-@pytest.fixture(params=["asyncio", "uvloop", "trio"])
-def on(request: pytest.FixtureRequest) -> Any:
-    name = request.param
-    if name != "asyncio":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            pytest.importorskip(name)
-    return _on(name)
 
 
 def with_client(on: Any, test: Callable[[Any], Any], **options: Any) -> None:
@@ -379,7 +284,7 @@ def test_cancel_twice(on: Any, tmp_path: Path) -> None:
         await client.call(work.echo, 1)
         began, until = tmp_path / "began", tmp_path / "until"
         until.touch()
-        await on.cancelled_twice(lambda: client.call(work.tidies_up, str(began), str(until)))
+        await on.cancelled_twice(began, lambda: client.call(work.tidies_up, str(began), str(until)))
         assert await client.call(work.notes) == ["tidied up"]
 
     with_client(on, test)
@@ -388,10 +293,8 @@ def test_cancel_twice(on: Any, tmp_path: Path) -> None:
 def test_what_does_not_end_is_killed_after_its_grace(on: Any, tmp_path: Path) -> None:
     async def test(client: Any) -> None:
         await client.call(work.echo, 1)
-        gentle = client.options(grace=0.1)
-        assert not await on.within(
-            0.05, lambda: gentle.call(work.stubborn, str(tmp_path / "began"))
-        )
+        gentle, began = client.options(grace=0.1), tmp_path / "began"
+        await on.cancelled(began, lambda: gentle.call(work.stubborn, str(began)))
         with pytest.raises(earlyfork.EarlyForkError):
             await client.call(work.echo, 1)
         assert client.process.returncode == -9

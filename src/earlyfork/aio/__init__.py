@@ -7,6 +7,7 @@ arguments: `asyncio.timeout` and `trio.fail_after` do that. No thread is made.
 from __future__ import annotations
 
 from earlyfork.aio._client import Client, Options, Stream
+from earlyfork.aio._commands import run_command
 from earlyfork.aio._default import run_sync
 from earlyfork.aio._processes import EndOfStream, Group, Run, SocketStream, group, ready, run, wait
 
@@ -21,6 +22,7 @@ __all__ = [
     "group",
     "ready",
     "run",
+    "run_command",
     "run_sync",
     "wait",
 ]
