@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "door": {"_origin", "_owner", "_child", "_ground", *DOOR},
     "face": {"_origin", "_owner", "_ground", "_shared", *DOOR},
     **{layer: {"__init__"} for layer in ON_TOP},
-    "aio": {"__init__", "rpc"},  # one engine, another driver
+    "aio": {"__init__", "rpc", "command"},  # one engine, another driver
 }
 #: The child's text, which launched interpreters run: the stdlib and itself.
 SHIPPED = {"_shared", "_child", "_context"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import selectors
+from posix import read, write
 from subprocess import PIPE, CalledProcessError, CompletedProcess
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,7 @@ async def _communicate(process: Popen, data: memoryview) -> tuple[bytes | None, 
                     data = _written(key.fd, data)
                     done = not data
                 else:
-                    some = os.read(key.fd, AT_ONCE)
+                    some = read(key.fd, AT_ONCE)
                     kept[ready].append(some)
                     done = not some
                 if done:
@@ -133,7 +134,7 @@ async def _communicate(process: Popen, data: memoryview) -> tuple[bytes | None, 
 def _written(fd: int, data: memoryview) -> memoryview:
     """What is left of the data; nothing if nobody reads it."""
     try:
-        return data[os.write(fd, data[:AT_ONCE]) :]
+        return data[write(fd, data[:AT_ONCE]) :]
     except BlockingIOError:
         return data
     except BrokenPipeError:
