@@ -57,6 +57,8 @@ PyDoc_STRVAR(fall_with_doc,
 "fall_with(fd)\n\n"
 "Have the kernel kill this process when nobody holds the other end of a socket any more.");
 
+PyDoc_STRVAR(set_name_doc, "set_name(name)\n\nSet what `ps` shows of this process, in 15 bytes.");
+
 PyDoc_STRVAR(plain_doc,
 "plain(value)\n\nThe same as pack_plain of _shared/plain.py, for values of any size.");
 
@@ -106,6 +108,7 @@ static PyMethodDef methods[] = {
     {"fall_with", fall_with, METH_O, fall_with_doc},
     {"has_rights", has_rights, METH_VARARGS, has_rights_doc},
     {"plain", plain, METH_O, plain_doc},
+    {"set_name", set_name, METH_O, set_name_doc},
     {"collapse", collapse, METH_VARARGS, collapse_doc},
     {"know", know, METH_VARARGS, know_doc},
     {NULL, NULL, 0, NULL},

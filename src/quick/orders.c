@@ -97,12 +97,30 @@ find(const char *name, Py_ssize_t length)
     return PyObject_CallFunction(resolve, "s#", name, length);
 }
 
-PyObject *
-function_for(const char *name, Py_ssize_t length)
+static void
+show(const char *name, Py_ssize_t length)
 {
     char shown[16] = {0};
     memcpy(shown, name, (size_t)(length < 15 ? length : 15));
     prctl(PR_SET_NAME, shown);
+}
+
+PyObject *
+set_name(PyObject *self, PyObject *name)
+{
+    (void)self;
+    if (!PyBytes_Check(name)) {
+        PyErr_SetString(PyExc_TypeError, "a name is bytes");
+        return NULL;
+    }
+    show(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name));
+    Py_RETURN_NONE;
+}
+
+PyObject *
+function_for(const char *name, Py_ssize_t length)
+{
+    show(name, length);
     PyObject *doing = PyUnicode_DecodeUTF8(name, length, "replace");
     if (doing == NULL)
         return NULL;

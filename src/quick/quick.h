@@ -315,6 +315,8 @@ void orders_know(const Known *known);
 /* Whether a first batch, with so many fds, says nothing but what `obey` does. */
 int are_usual(const char *batch, ssize_t size, const char *fork_batch, int fds);
 
+PyObject *set_name(PyObject *self, PyObject *name);
+
 /* The function of that name. Puts the name where `ps` and error messages find it. */
 PyObject *function_for(const char *name, Py_ssize_t length);
 

@@ -11,6 +11,7 @@ import sys
 
 from earlyfork._shared import payloads
 from earlyfork._shared.posix import close, write
+from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import (
     DONTWAIT,
     NOSIGNAL,
@@ -102,6 +103,9 @@ here = Here()
 
 def set_name(name: str) -> None:
     """Set what `ps` shows of this process; 15 bytes of the name are shown."""
+    if quick is not None:
+        quick.set_name(name.encode())
+        return
     try:
         fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
     except OSError:  # no /proc: a chroot, or another system

@@ -6,10 +6,7 @@ import errno
 import io
 import os
 import select
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
+from typing import Any
 
 #: What a terminal takes for the end of input. Twice, since the first may only end an open line.
 _END_OF_INPUT = b"\x04\x04"
@@ -18,7 +15,7 @@ _END_OF_INPUT = b"\x04\x04"
 class Output(io.FileIO):
     """What the command writes. The kernel says EIO when nobody has the other end any more."""
 
-    def readinto(self, buffer: Buffer, /) -> int | None:
+    def readinto(self, buffer: Any, /) -> int | None:
         """Read; nothing at the end."""
         try:
             return super().readinto(buffer)

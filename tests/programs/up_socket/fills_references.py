@@ -50,5 +50,16 @@ assert sock.recv(1) == b"!"
 support.wait_until(lambda: (echoes(), not standbys())[1])
 sock.close()
 assert worker.wait(10) == 0
-echoes()
-support.wait_until(lambda: len(standbys()) >= 2)
+
+
+def come_again():
+    """The kernel counts what was under way for a moment longer. Each request is a new try."""
+    echoes()
+    try:
+        support.wait_until(lambda: len(standbys()) >= 2, 1)
+    except AssertionError:
+        return False
+    return True
+
+
+support.wait_until(come_again)
