@@ -379,6 +379,8 @@ class Server:
             kids.linger()
         self.comm.close()
         self.comm_fd = -1
+        for fds in (self.fds, Fds(self.decoder.fds)):  # who waits at their other ends is told
+            fds.close()
         if kids.status and kids.owners_left():
             # A process that stays lets go of its streams, so that `app | cat` ends with app even
             # if another process is the owner of a worker.
