@@ -140,6 +140,14 @@ class _Loops:
     trio: Trio | None = None
 
 
+def _runs_in(trio: Any) -> bool:
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        return False
+    return True
+
+
 def loop() -> Any:
     """The kind of loop that this code runs in.
 
@@ -147,14 +155,9 @@ def loop() -> Any:
         RuntimeError: it runs in none.
     """
     trio = sys.modules.get("trio")
-    if trio is not None:
-        try:
-            trio.lowlevel.current_task()
-        except RuntimeError:
-            pass
-        else:
-            _Loops.trio = _Loops.trio or Trio()
-            return _Loops.trio
+    if trio is not None and _runs_in(trio):
+        _Loops.trio = _Loops.trio or Trio()
+        return _Loops.trio
     if asyncio._get_running_loop() is None:
         raise RuntimeError("earlyfork.aio is used in an event loop: asyncio's or trio's")
     return Asyncio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -49,13 +50,11 @@ class Input(io.FileIO):
     def close(self) -> None:
         """Type the end of input, as far as there is room for it."""
         if not self.closed:
-            try:
+            with contextlib.suppress(OSError):  # the command is gone
                 poller = select.poll()
                 poller.register(self.fileno(), select.POLLOUT)
                 if poller.poll(0):
                     self.write(_END_OF_INPUT)
-            except OSError:  # the command is gone
-                pass
         super().close()
 
 

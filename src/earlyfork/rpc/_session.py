@@ -122,11 +122,11 @@ class Session:
         except (KeyError, TypeError):
             ref = self.refer(function)
         if ref and "multiprocessing.connection" not in sys.modules:
+            value: Any = [args, kwargs] if kwargs else args  # a list tells them apart
             try:
-                value: Any = [args, kwargs] if kwargs else args  # a list tells them apart
                 return ref, dumps(value, 5, buffer_callback=inside), (), ()
-            except Exception:  # noqa: S110 - `dump` finds out whether there is another way
-                pass
+            except Exception:  # `dump` finds out whether there is another way
+                return ref, *dump([args, kwargs])
         value = [args, kwargs] if ref else (function, args, kwargs)
         return ref, *dump(value)
 

@@ -57,8 +57,12 @@ def dump(value: object) -> tuple[bytes, Sequence[memoryview], Sequence[int]]:
         outside = Outside()
         try:
             return dumps(value, 5, buffer_callback=outside.take), outside, ()
-        except Exception:  # noqa: S110 - `_files` finds out whether there is another way
-            pass
+        except Exception:  # `_files` finds out whether there is another way
+            return _with_files(value)
+    return _with_files(value)
+
+
+def _with_files(value: object) -> tuple[bytes, Sequence[memoryview], Sequence[int]]:
     from earlyfork.rpc import _files
 
     return _files.dump(value, Outside)
