@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -33,6 +34,13 @@ def test_a_program_that_ends_with_calls_open(start_program: Start, how: str) -> 
     support.wait_until(lambda: not support.session(program.pid))
     assert program.stderr is not None
     assert program.stderr.read() == ""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("cloudpickle") is None, reason="cloudpickle is not installed"
+)
+def test_functions_of_the_main_program(run_program: Run) -> None:
+    assert support.output_of(run_program("rpc/functions_of_main.py")) == "8 1 [2]\n"
 
 
 def test_interrupts(run_program: Run) -> None:

@@ -63,6 +63,18 @@ class Slot:
         """The call has ended, or has brought an item."""
 
 
+class _ByValue:
+    """A function that the worker can't find by its name, and gets as what it consists of."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+        return cloudpickle.loads, (cloudpickle.dumps(self.function, protocol=5),)
+
+
 class Session:
     """All calls of one client. Every method is to be called by one thread at a time."""
 
@@ -127,8 +139,11 @@ class Session:
                 return ref, dumps(value, 5, buffer_callback=inside), (), ()
             except Exception:  # `dump` finds out whether there is another way
                 return ref, *dump([args, kwargs])
-        value = [args, kwargs] if ref else (function, args, kwargs)
-        return ref, *dump(value)
+        if ref:
+            return ref, *dump([args, kwargs])
+        if isinstance(function, FunctionType):
+            function = _ByValue(function)
+        return 0, *dump((function, args, kwargs))
 
     def may_run(self, ident: int) -> bool:
         """Whether this is one of the calls that the worker may have begun."""
