@@ -115,10 +115,15 @@ def launch(wish: report.Wish) -> dict[str, object]:
 
 def memory(wish: report.Wish) -> dict[str, object]:
     """Private memory of idle workers, in bytes: all of them alive, so what is shared is shared."""
+    return private_of(wish.count, earlyfork.new, "tasks.idle")
+
+
+def private_of(count: int, make: Callable[[], earlyfork.Process], idle: str) -> dict[str, object]:
+    """The same of so many processes that a function makes, each of which runs `idle`."""
     row = []
-    for _ in range(wish.count):
-        process = earlyfork.new()
-        sock = process.run("tasks.idle")
+    for _ in range(count):
+        process = make()
+        sock = process.run(idle)
         sock.recv(1)
         row.append((process, sock))
         sleep(0.005)

@@ -21,7 +21,7 @@ import socket
 from time import perf_counter, sleep
 
 from colours import Colour
-from ours import private
+from ours import private_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,19 +132,7 @@ def burst(wish: report.Wish) -> dict[str, object]:
 
 def memory(wish: report.Wish) -> dict[str, object]:
     """Private memory of idle workers, in bytes: all of them alive, so what is shared is shared."""
-    make, row = maker(wish.carry), []
-    for _ in range(wish.count):
-        process = make()
-        sock = process.run("small.idle")
-        sock.recv(1)
-        row.append((process, sock))
-        sleep(0.005)
-    sleep(0.1)
-    found = [private(process.pid) for process, _ in row]
-    for process, sock in row:
-        sock.close()
-        process.wait()
-    return {"private": found}
+    return private_of(wish.count, maker(wish.carry), "small.idle")
 
 
 if __name__ == "__main__":

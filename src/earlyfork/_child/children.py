@@ -172,7 +172,7 @@ class Children:
         """
         number = getattr(error, "errno", None) or errno.EPERM
         if error.args != (number, os.strerror(number)):
-            name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+            name = payloads.class_of(error)
             words = f"{name}: {error}"[: wire.MAX_TEXT // 4]
             write_status(status, wire.ERROR, payloads.pack_error(name[:500], words, words))
         write_status(status, wire.NO_FORK, payloads.pack_number(number))

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     from earlyfork._child.server import Server
 
-#: The status of a process that could not become its command, as shells have it.
-NOT_EXECUTED = 127
-
 
 def put_in_place(server: Server, command: payloads.Command, came: Fds) -> None:
     """Give the fds that came with the frame the numbers that the command knows them by."""
@@ -172,7 +169,7 @@ def execute(server: Server, command: payloads.Command, came: Fds) -> NoReturn:
         tell(wire.ERROR, payloads.pack_error(payloads.name_of(error), words, words))
     finally:
         say(server.comm, wire.EXECUTED_NOT)
-        os._exit(NOT_EXECUTED)
+        os._exit(payloads.NOT_EXECUTED)
 
 
 def _exec(

@@ -48,19 +48,8 @@ class Here:
     for_commands: Callable[[dict[str, str]], dict[str, str]] | None = None
     # Slots, where the part in C finds them at once.
     __slots__ = (
-        *(
-            "also",
-            "baseline",
-            "can_ask",
-            "doing",
-            "files",
-            "forker",
-            "job",
-            "kind",
-            "lifeline",
-            "line",
-        ),
-        *("pending", "rights", "spoke", "up"),
+        *("also", "baseline", "can_ask", "doing", "files", "forker", "job", "kind", "lifeline"),
+        *("line", "pending", "rights", "spoke", "up"),
     )
 
     def __init__(self) -> None:

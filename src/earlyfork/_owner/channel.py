@@ -89,9 +89,7 @@ class Channel:
         """Queue one frame; its fds are owned from here on."""
         self._may(op)
         with self._lock:
-            bulk = b""
-            if len(payload) >= wire.BULK_FROM:
-                payload, bulk = b"", payload
+            payload, bulk = wire.split_bulk(payload)
             if self._out is None:
                 self._size = self._files = 0
                 self._out = []

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     Text = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
-#: The status of a process that could not become its command.
-NOT_EXECUTED = 127
 #: What `subprocess` calls DEVNULL.
 DEVNULL = -3
 #: Of the fds that one batch may carry, those for streams, a link, and what waits to be sent.
@@ -172,9 +170,7 @@ def send(
             process._in_flight += (weakref.ref(fds), weakref.ref(line))
             if linked:
                 command.link = links.link(process._watch, line)
-            payload, bulk = payloads.pack_exec(command), b""
-            if len(payload) >= wire.BULK_FROM:
-                payload, bulk = b"", payload
+            payload, bulk = wire.split_bulk(payloads.pack_exec(command))
             frame = wire.frame(wire.EXEC, payload)
             process._flush_locked(bulk, ((frame, (*fds, *line)),), None, sent)
     finally:
@@ -210,9 +206,7 @@ def ask(template: Channel, command: payloads.Command, fds: Owns) -> tuple[Own, W
             except OSError as error:
                 raise stack.named(error, "no command can be executed") from error.__cause__
             template._flush()
-            payload, bulk = payloads.pack_exec(command), b""
-            if len(payload) >= wire.BULK_FROM:
-                payload, bulk = b"", payload
+            payload, bulk = wire.split_bulk(payloads.pack_exec(command))
             ends = (*far, *fds)
             template._send(
                 wire.batch(wire.frame(wire.EXEC, payload), len(ends), len(bulk)), ends, bulk

@@ -604,7 +604,7 @@ class Process(Channel):
         code = watch.returncode
         assert code is not None
         if check and code:
-            error = watch.error if code != executing.NOT_EXECUTED else self._why_not()
+            error = watch.error if code != payloads.NOT_EXECUTED else self._why_not()
             how = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with status {code}"
             raise error or RemoteError(f"{self!r} {how}")
         return code

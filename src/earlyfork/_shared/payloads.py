@@ -71,6 +71,9 @@ KEEP, NULL, NEXT_FD = b"-nf"
 
 # -- EXEC: a command, and how the process becomes it ----------------------------------------------
 
+#: The status of a process that could not become its command, as shells have it.
+NOT_EXECUTED = 127
+
 
 class Command:
     """What is executed, and what the process sees to before that."""
@@ -226,9 +229,14 @@ def unpack_error(payload: bytes) -> tuple[str, str, str]:
     return type_name, summary, text
 
 
+def class_of(error: BaseException) -> str:
+    """The name of an error's class, with its module."""
+    return f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+
+
 def name_of(error: BaseException) -> str:
     """The class of an error, and the errno behind it, if it has one."""
-    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    name = class_of(error)
     number = error.errno if isinstance(error, OSError) else None
     return name if number is None else f"{name[:500]} {number}"
 

@@ -120,6 +120,11 @@ def frame(op: int, payload: bytes = b"") -> bytes:
     return FRAME.pack(op, len(payload)) + payload
 
 
+def split_bulk(payload: bytes) -> tuple[bytes, bytes]:
+    """A payload as what stands in its frame, and what follows the batch as bulk."""
+    return (b"", payload) if len(payload) >= BULK_FROM else (payload, b"")
+
+
 def batch(body: bytes, fds: int = 0, bulk: int = 0) -> bytes:
     """A batch up to its bulk, which the caller sends right after it."""
     return (HEAD.pack(MAGIC, VERSION, fds, len(body), bulk) + body).ljust(PAD, b"\0")

@@ -9,6 +9,7 @@ from earlyfork.aio._loops import loop
 from earlyfork.aio._processes import wait
 from earlyfork.rpc import _session
 from earlyfork.rpc import _wire as wire
+from earlyfork.rpc._items import BaseStream
 from earlyfork.rpc._values import load
 
 if TYPE_CHECKING:
@@ -37,13 +38,8 @@ class Client:
         window: int = 256,
         linked: bool = True,
     ) -> None:
-        if concurrency < 1 or window < 1:
-            raise ValueError("concurrency and window are numbers of calls, at least 1")
         kind = line_class()
-        body = _session.hello(target, init, concurrency, has_main=process.has_main)
-        state = _session.Session(
-            has_main=process.has_main, has_target=target is not None, concurrency=concurrency
-        )
+        state, body = _session.begin(target, init, concurrency, window, has_main=process.has_main)
         self._line = kind(process, state, window, on_event)
         self._line._loop = loop()
         self._line._sock = process.run("earlyfork.rpc._serve:serve", linked=linked)
@@ -112,18 +108,11 @@ class Client:
 
     def close(self) -> None:
         """Make no more calls: the worker answers what it was asked for, and then ends."""
-        line = self._line
-        line._session.closed = line._session.closed or "the client is closed"
-        if not line._close_sent and line._session.ended is None:
-            line._close_sent = True
-            line._tell(wire.CLOSE, 0, 0)
+        self._line._close_calls()
 
     def kill(self) -> None:
         """Kill the worker at once; open calls end with WorkerDied."""
-        line = self._line
-        line._session.closed = line._session.closed or "its worker was killed"
-        if line._session.ended is None:
-            line._process.kill()
+        self._line._kill_worker()
 
     async def join(self) -> int:
         """Close, and wait until the worker is gone; its exit status, or minus the signal's number.
@@ -183,61 +172,26 @@ class Options:
         return await self._client._call(slot, fn, args, kwargs)
 
 
-class Stream:
+class Stream(BaseStream):
     """What a generator over there yields. `Client.stream` makes it."""
-
-    def __init__(
-        self, line: Any, slot: Items, fn: Any, args: Any, kwargs: Any, *, window: int
-    ) -> None:
-        if window < 1:
-            raise ValueError("window is a number of items, at least 1")
-        slot.window = window
-        self._line = line
-        self._slot = slot
-        self._taken = 0
-        self._over = True
-        line._begin(slot, wire.STREAM, fn, args, kwargs)
-        self._over = False
 
     def __aiter__(self) -> Stream:
         return self
 
     async def __anext__(self) -> Any:
-        slot, line = self._slot, self._line
         if self._over:
             raise StopAsyncIteration
+        slot = self._slot
         if not slot.items and slot.message is None:
-            await line._wait_until(lambda: bool(slot.items) or slot.message is not None)
-        if not slot.items:
-            self._over = True
-            line._session.outcome(slot)
-            raise StopAsyncIteration
-        frame = slot.items.popleft()
-        self._taken += 1
-        if self._taken * 2 >= slot.window and slot.message is None:
-            line._tell(wire.CREDIT, slot.ident, self._taken)
-            self._taken = 0
-        return load(frame)
+            await self._line._wait_until(lambda: bool(slot.items) or slot.message is not None)
+        return self._take(StopAsyncIteration)
 
     async def aclose(self) -> None:
         """End the generator over there (GeneratorExit is raised in it). No more items come."""
-        slot, line = self._slot, self._line
-        if not self._over and slot.message is None:
-            slot.reason = "close"
-            line._forget(slot)
-            line._tell(wire.CANCEL, slot.ident, 0)
-        self._over = True
-        slot.items.clear()
+        self._end()
 
     async def __aenter__(self) -> Stream:  # noqa: PYI034
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-    def __del__(self) -> None:
-        slot = self._slot
-        if not self._over and slot.message is None:
-            slot.reason = "close"
-            slot.items.clear()
-            self._line._dropped.append(slot)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import selectors
 from posix import read, write
-from subprocess import PIPE, CalledProcessError, CompletedProcess
+from subprocess import CalledProcessError, CompletedProcess
 from typing import TYPE_CHECKING, Any
 
 from earlyfork.aio._loops import loop
 from earlyfork.aio._processes import wait
-from earlyfork.command import Popen
+from earlyfork.command.popen import Popen, add_pipes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,14 +53,7 @@ async def run_command(
     """
     if options.get("pty"):
         raise ValueError("run_command has pipes only; command.Popen(pty=True) has a terminal")
-    if input is not None:
-        if options.get("stdin") is not None:
-            raise ValueError("stdin and input may not both be used")
-        options["stdin"] = PIPE
-    if capture_output:
-        if options.get("stdout") is not None or options.get("stderr") is not None:
-            raise ValueError("stdout and stderr may not be used with capture_output")
-        options["stdout"] = options["stderr"] = PIPE
+    add_pipes(options, input, capture_output=capture_output)
     is_text = text or encoding is not None or errors is not None
     if is_text and input is not None:
         input = input.encode(encoding or "utf-8", errors or "strict")  # noqa: A001

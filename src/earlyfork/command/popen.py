@@ -320,6 +320,22 @@ def _inheritable() -> list[int]:
     return found
 
 
+def add_pipes(options: dict[str, Any], given: Any, *, capture_output: bool) -> None:
+    """Add to Popen's options the pipes that `run` needs for its input and output.
+
+    Raises:
+        ValueError: the options say something else of these streams.
+    """
+    if given is not None and not options.get("pty"):
+        if options.get("stdin") is not None:
+            raise ValueError("stdin and input arguments may not both be used.")
+        options["stdin"] = PIPE
+    if capture_output:
+        if options.get("stdout") is not None or options.get("stderr") is not None:
+            raise ValueError("stdout and stderr arguments may not be used with capture_output.")
+        options["stdout"] = options["stderr"] = PIPE
+
+
 def run(
     args: Sequence[Text] | Text,
     *,
@@ -336,14 +352,7 @@ def run(
         CalledProcessError: with `check`, its status is not 0.
         OSError, SubprocessError, ValueError: see `Popen`.
     """
-    if input is not None and not options.get("pty"):
-        if options.get("stdin") is not None:
-            raise ValueError("stdin and input arguments may not both be used.")
-        options["stdin"] = PIPE
-    if capture_output:
-        if options.get("stdout") is not None or options.get("stderr") is not None:
-            raise ValueError("stdout and stderr arguments may not be used with capture_output.")
-        options["stdout"] = options["stderr"] = PIPE
+    add_pipes(options, input, capture_output=capture_output)
     with Popen(args, **options) as process:
         try:
             stdout, stderr = process.communicate(input, timeout=timeout)

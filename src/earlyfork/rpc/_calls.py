@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from earlyfork.rpc import _session
 from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._errors import CallCancelled
+from earlyfork.rpc._items import BaseStream
 from earlyfork.rpc._line import Items, Waiting, open_gate
-from earlyfork.rpc._values import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,63 +167,27 @@ class Call(_session.Slot, futures.Future):  # type: ignore[type-arg]
 _fetching = threading.RLock()
 
 
-class Stream:
+class Stream(BaseStream):
     """What a generator over there yields, one item after the other. `Client.stream` makes it."""
-
-    def __init__(
-        self, client: Line, slot: Items, fn: Any, args: Any, kwargs: Any, *, window: int
-    ) -> None:
-        if window < 1:
-            raise ValueError("window is a number of items, at least 1")
-        slot.window = window
-        self._client = client
-        self._slot = slot
-        self._over = True
-        client._begin(slot, wire.STREAM, fn, args, kwargs)
-        self._taken = 0
-        self._over = False
 
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> Any:
-        slot = self._slot
         if self._over:
             raise StopIteration
-        self._client._wait_for_item(slot)
-        if not slot.items:
-            self._over = True
-            self._client._session.outcome(slot)
-            raise StopIteration
-        frame = slot.items.popleft()
-        self._taken += 1
-        if self._taken * 2 >= slot.window and slot.message is None:
-            self._client._tell(wire.CREDIT, slot.ident, self._taken)
-            self._taken = 0
-        return load(frame)
+        self._line._wait_for_item(self._slot)
+        return self._take(StopIteration)
 
     def close(self) -> None:
         """End the generator over there (GeneratorExit is raised in it). No more items come."""
-        slot = self._slot
-        if not self._over and slot.message is None:
-            slot.reason = "close"
-            self._client._forget(slot)
-            self._client._tell(wire.CANCEL, slot.ident, 0)
-        self._over = True
-        slot.items.clear()
+        self._end()
 
     def __enter__(self) -> Stream:  # noqa: PYI034
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        slot = self._slot
-        if not self._over and slot.message is None:
-            slot.reason = "close"
-            slot.items.clear()
-            self._client._dropped.append(slot)  # told with what is sent next: no I/O in here
 
 
 class Options:

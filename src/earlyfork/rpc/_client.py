@@ -58,13 +58,7 @@ class Client(Line):
         window: int = 256,
         linked: bool = True,
     ) -> None:
-        if concurrency < 1 or window < 1:
-            raise ValueError("concurrency and window are numbers of calls, at least 1")
-        has_main = process.has_main
-        body = _session.hello(target, init, concurrency, has_main=has_main)
-        state = _session.Session(
-            has_main=has_main, has_target=target is not None, concurrency=concurrency
-        )
+        state, body = _session.begin(target, init, concurrency, window, has_main=process.has_main)
         super().__init__(process, state, window, on_event)
         self._sock = process.run("earlyfork.rpc._serve:serve", linked=linked)
         self._sock.settimeout(None)
@@ -178,10 +172,7 @@ class Client(Line):
         if self._foreign:
             self._sock.close()
             return
-        self._session.closed = self._session.closed or "the client is closed"
-        if not self._close_sent and self._session.ended is None:
-            self._close_sent = True
-            self._tell(wire.CLOSE, 0, 0)
+        self._close_calls()
 
     def join(self, timeout: float | None = None) -> int:
         """Close, and wait until the worker is gone.
@@ -210,9 +201,7 @@ class Client(Line):
 
     def kill(self) -> None:
         """Kill the worker at once; open calls end with WorkerDied."""
-        self._session.closed = self._session.closed or "its worker was killed"
-        if self._session.ended is None:
-            self._process.kill()
+        self._kill_worker()
 
     def __enter__(self) -> Client:  # noqa: PYI034 - typing has Self from 3.11 on
         return self

@@ -185,6 +185,21 @@ class Line:
             self._outbox.queue.append([[packet], None, []])
             self._write_rest()
 
+    def _close_calls(self) -> None:
+        """Begin no more calls; the worker ends when it has answered those that were."""
+        state = self._session
+        state.closed = state.closed or "the client is closed"
+        if not self._close_sent and state.ended is None:
+            self._close_sent = True
+            self._tell(wire.CLOSE, 0, 0)
+
+    def _kill_worker(self) -> None:
+        """Begin no more calls, and kill the worker."""
+        state = self._session
+        state.closed = state.closed or "its worker was killed"
+        if state.ended is None:
+            self._process.kill()
+
     def _hindered(self, error: OSError) -> bool:
         """A write has failed: for want of room, or since nobody reads, which reading tells."""
         if isinstance(error, BlockingIOError):

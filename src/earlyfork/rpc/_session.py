@@ -343,6 +343,21 @@ def check_options(timeout: float | None, cancel: str, grace: float) -> None:
         raise ValueError(f"grace is a number of seconds, not {grace!r}")
 
 
+def begin(
+    target: Any, init: Any, concurrency: int, window: int, *, has_main: bool
+) -> tuple[Session, bytes]:
+    """The state of a client's calls, and what its worker is told first.
+
+    Raises:
+        TypeError, ValueError: what the client was given means nothing.
+    """
+    if concurrency < 1 or window < 1:
+        raise ValueError("concurrency and window are numbers of calls, at least 1")
+    body = hello(target, init, concurrency, has_main=has_main)
+    has_target = target is not None
+    return Session(has_main=has_main, has_target=has_target, concurrency=concurrency), body
+
+
 def hello(target: Any, init: Any, concurrency: int, *, has_main: bool) -> bytes:
     """What a worker is told first: its settings, as a body.
 

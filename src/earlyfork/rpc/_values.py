@@ -108,7 +108,7 @@ def pack_error(error: BaseException) -> bytes:
         summary = "".join(traceback.format_exception_only(type(error), error)).strip()
     except Exception as odd:  # whatever its __str__ does
         text = summary = f"{type(error).__name__} (whose text raised {type(odd).__name__})"
-    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    name = _class_of(error)
     cause = error.__cause__ if error.__suppress_context__ else error.__context__
     return dumps(
         (_pickled(error), None if cause is None else _pickled(cause), name, summary, text), 5
@@ -149,5 +149,8 @@ def _rebuilt(pickled: bytes | None, name: str) -> BaseException | None:
         return None
     if not isinstance(found, BaseException):
         return None
-    there = f"{type(found).__module__}.{type(found).__qualname__}".removeprefix("builtins.")
-    return found if not name or there == name else None
+    return found if not name or _class_of(found) == name else None
+
+
+def _class_of(error: BaseException) -> str:
+    return f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
