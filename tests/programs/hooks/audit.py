@@ -46,6 +46,7 @@ def refused(process):
 
 template.eval("words.append(RuntimeError('the policy of this house'))").ready(10)
 support.wait_until(lambda: not support.children(template.pid))
+template.eval("pass").ready(10)  # by now it has closed what it held for the last of them
 fds = support.open_fds(template.pid)
 for _ in range(5):
     error = refused(template.fork())
