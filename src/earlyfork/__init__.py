@@ -121,7 +121,7 @@ def _take_over(forked: object) -> None:
     number = _os.environ.get("EARLYFORK_STANDBY", "")
     most = standbys.MOST_STANDBY
     if number.isdecimal() and int(number) <= most:
-        standbys.DEFAULT_STANDBY = int(number)
+        standbys.DEFAULT_STANDBY, standbys.MOST_FOR_BURSTS = int(number), 0
     elif number:
         _warn(
             f"EARLYFORK_STANDBY={number} is ignored: a number of processes is needed, 0 to {most}"

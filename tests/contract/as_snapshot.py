@@ -11,6 +11,7 @@ import earlyfork  # noqa: F401 - the early template comes first
 from earlyfork.template import TEMPLATE  # contract/conftest.py finds it in __main__
 
 if __name__ == "__main__":
+    TEMPLATE.standby = 2  # and not as many as the bursts of earlier tests would have it keep
     for _ in range(2):  # its queue and its standbys stay, as the fixture knows of the default one
         TEMPLATE.fork().ready(10).close()
     sys.exit(pytest.main(sys.argv[1:]))

@@ -11,6 +11,7 @@ import pytest
 import work
 
 import earlyfork
+from earlyfork._owner import standbys
 from support import alive, children, comm, readable_within, wait_until
 
 if TYPE_CHECKING:
@@ -249,6 +250,46 @@ def test_standby_can_be_set(make: Make) -> None:
         template.standby = number
         assert template.standby == number
         assert [run(template.fork().send_arg(n)) for n in range(4)] == [(n,) for n in range(4)]
+
+
+def ahead(template: earlyfork.Process) -> int:
+    """How many standbys the template keeps."""
+    return [comm(pid) for pid in children(template.pid)].count("ef-standby")
+
+
+def burst(template: earlyfork.Process) -> None:
+    """Ask for twenty at once, and see all of them end."""
+    clones = [template.fork().send_arg(number) for number in range(20)]
+    assert [run(clone) for clone in clones] == [(number,) for number in range(20)]
+
+
+def test_standbys_follow_the_rhythm(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After bursts there are more; when nobody has missed any for long, as few as ever."""
+    monkeypatch.setattr(standbys, "BURST", 60)  # however slow this machine is
+    monkeypatch.setattr(standbys, "CALM", 4)
+    template = make()
+    burst(template)
+    # Of those that take each other's place at once none is missed.
+    most = max(standbys.MOST_FOR_BURSTS, standbys.DEFAULT_STANDBY)
+    wait_until(lambda: ahead(template) == most)
+    for number in range(6):
+        assert run(template.fork().send_arg(number)) == (number,)
+    wait_until(lambda: ahead(template) == standbys.DEFAULT_STANDBY)
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_number_that_was_set_is_kept(
+    make: Make, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(standbys, "BURST", 60)
+    template = make()
+    template.standby = number
+    burst(template)
+    burst(template)
+    wait_until(lambda: ahead(template) == number)
+    assert run(template.fork()) == ()
+    assert template._standbys is not None
+    assert template._standbys.number == number
 
 
 def test_a_host_that_forks_can_go_on_on_both_sides(make: Make) -> None:

@@ -128,8 +128,9 @@ def _fork(server: Server, payload: bytes) -> None:
     if server.fds:
         if server.kids.queue is not None:
             server.kids.queue.close()
-        server.drop_nursery()
         server.kids.queue = socket_on(server.fds.take())
+    if payload:
+        server.drop_nursery()
         server.kids.standby = payloads.unpack_number(payload)
     server.kids.waiting.clear()  # who asks by FORK has found the queue empty
     server.fork(asked)

@@ -277,8 +277,8 @@ class Process(Channel):
         return child
 
     def _begin_standbys(self) -> Standbys:
-        number = standbys.DEFAULT_STANDBY if self._standby < 0 else self._standby
-        self._standbys = Standbys(number)
+        most = standbys.MOST_FOR_BURSTS if self._standby < 0 else 0
+        self._standbys = Standbys(self.standby, most)
         return self._standbys
 
     def _close_standbys(self) -> None:
@@ -693,7 +693,10 @@ class Process(Channel):
 
     @property
     def standby(self) -> int:
-        """How many processes a template in steady use keeps forked ahead; set before `fork`."""
+        """How many processes a template in steady use keeps forked ahead; set before `fork`.
+
+        Unless it is set, bursts raise it for a while, up to 16. 0 means none at all.
+        """
         return standbys.DEFAULT_STANDBY if self._standby < 0 else self._standby
 
     @standby.setter
@@ -701,9 +704,8 @@ class Process(Channel):
         most = standbys.MOST_STANDBY
         if not 0 <= number <= most:
             raise ValueError(f"standby is a number of processes up to {most}, not {number}")
-        if self._standbys is not None and number != self._standbys.number:
-            self._standbys.number = number
-            self._standbys.close_queue()
+        if self._standbys is not None:
+            self._standbys.keep(number)
         self._standby = number
 
 

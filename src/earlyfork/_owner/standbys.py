@@ -18,6 +18,7 @@ from earlyfork._owner.own import Own, Owns, end_of, lent, open_pidfd, pairs
 from earlyfork._owner.waiting import new_poll
 from earlyfork._owner.watch import Watch
 from earlyfork._shared import payloads, wire
+from earlyfork._shared.posix import Clock
 from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import FdsLost, message_pair, take_queued
 
@@ -27,19 +28,37 @@ if TYPE_CHECKING:
 #: How many standbys a template in steady use keeps; EARLYFORK_STANDBY sets it.
 DEFAULT_STANDBY = 2
 MOST_STANDBY = 10_000
+#: How many it keeps at most after bursts, unless somebody has set the number. In a burst processes
+#: are asked for within so many seconds of each other: who waits for each one to end takes longer.
+MOST_FOR_BURSTS = 16
+BURST = 0.0003
+#: After so many standbys that were taken while none was missing, fewer are kept.
+CALM = 256
 
 
 class Standbys:
     """The queue of one template's standbys, and what sees that template die."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, most: int) -> None:
         #: How many standbys the template shall keep; the first request tells it.
         self.number = number
+        #: The numbers between which that follows the rhythm in which processes are asked for.
+        self._least, self._most = number, most
+        #: How many were asked for in a row while the queue was empty, and when the last one was.
+        self._missed, self._missed_at = 0, 0.0
+        self._taken = 0
         self._queue: Own | None = None
         self._poll: select.poll | None = None
         #: Of a template in steady use: its death is seen at once, where its socket may be held open
         #: a moment longer by a child that it was just forking.
         self._pidfd = Own()
+
+    def keep(self, number: int) -> None:
+        """Have just so many from now on, whatever the rhythm."""
+        if number != self.number:
+            self.number = number
+            self.close_queue()
+        self._least, self._most = number, 0
 
     def next(self, template: Channel) -> tuple[Own, Watch]:
         """A process that is what the template is now: its comm, and the watch on it.
@@ -53,6 +72,10 @@ class Standbys:
             comm, watch = Own(), Watch()
             watch._forker = template._watch
             if self._queue is not None and self._take(template, self._queue, comm, watch):
+                self._missed = 0
+                self._taken += 1
+                if self._taken > CALM:
+                    self._keep_fewer()
                 return comm, watch
             if not self.gone(template):
                 self._request(template, comm, watch)
@@ -107,6 +130,9 @@ class Standbys:
         made = Owns((comm, watch, *far))
         template._in_flight += (weakref.ref(made),)
         payload, queue = b"", None
+        if self._is_burst():
+            self.number = min(2 * self.number, self._most)
+            payload = payloads.pack_number(self.number)
         try:
             pairs(comm, watch, *far)
             if self.number and self._queue is None:
@@ -121,6 +147,23 @@ class Standbys:
             raise died(template)
         if queue is not None:
             self._queue = queue
+
+    def _is_burst(self) -> bool:
+        """Whether so many are asked for in a row that twice the standbys would have been taken."""
+        now = Clock.monotonic()
+        self._missed = self._missed + 1 if now - self._missed_at < BURST else 1
+        self._missed_at, self._taken = now, 0
+        if self._missed < self.number or self._queue is None or self.number >= self._most:
+            return False
+        self._missed = 0
+        return True
+
+    def _keep_fewer(self) -> None:
+        """Let go of what bursts have called for, if there are none any more."""
+        self._taken = 0
+        if self.number > self._least:
+            self.number = self._least
+            self.close_queue()
 
     def gone(self, template: Channel) -> bool:
         """Whether the template is dead. Two threads must not ask at the same time."""
