@@ -42,6 +42,7 @@ class Load(NamedTuple):
         first: first byte / R, both asked every 4 ms.
         rate: create, exit seen, one after another: rate / R's.
         aef: the same / AnyEvent::Fork's with the same arguments. None where it has no such thing.
+        imports: whether the process imports something: R is measured with that, too.
     """
 
     carry: str
@@ -49,6 +50,7 @@ class Load(NamedTuple):
     first: Limits = (None, None)
     rate: Limits = (None, None)
     aef: Limits | None = (None, None)
+    imports: bool = False
 
     def budgets(self) -> list[Budget]:
         """Its lines of the table."""
@@ -57,6 +59,12 @@ class Load(NamedTuple):
             Budget(f"{carry}: first", f"{title}: first byte / R", *self.first),
             Budget(f"{carry}: rate", f"{title}: rate / R", *self.rate, True, "/s"),
         ]
+        if self.imports:
+            theirs, ours = "os.fork() that imports the same: rate / R", "rate / that of os.fork()"
+            lines += [
+                Budget(f"{carry}: import, R", f"{title}: {theirs}", at_least=True, unit="/s"),
+                Budget(f"{carry}: rate, R", f"{title}: {ours}", at_least=True, unit="/s"),
+            ]
         if self.aef is not None:
             text = f"{title}: rate / AEF"
             lines.append(Budget(f"{carry}: rate, AEF", text, *self.aef, True, "/s"))
@@ -75,8 +83,8 @@ ROAD = (
     Load("socket", "send_fh(sock)", (1.3, 0.6), (0.85, 1.0), (1.0, 1.3)),
     Load("linked", "linked=True", aef=None),
     Load("prefork", "socket, int, linked=True", (1.5, 0.8), (0.7, 0.95)),
-    Load("module", 'new().run("module.f")', (2.0, 1.3), (0.7, 0.9)),
-    Load("require", 'new().require("a", "b").run("a.f")', (3.0, 2.0), (0.5, None)),
+    Load("module", 'new().run("module.f")', (2.0, 1.3), (0.7, 0.9), imports=True),
+    Load("require", 'new().require("a", "b").run("a.f")', (3.0, 2.0), (0.5, None), imports=True),
     Load("buffer", "template of 1 GB in one buffer, compact()", (2.0, 1.2), (0.4, 0.9)),
     Load("objects", "template of 400 MB in objects, compact()", (4.0, 2.0), (0.15, 0.4)),
 )

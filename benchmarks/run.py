@@ -180,6 +180,10 @@ class Bench:
         self.keep(f"{load.carry}: R, as rate", rate)
         self.keep(f"{load.carry}: first", mid(found["earlyfork"]["first"]), cycle)
         self.keep(f"{load.carry}: rate", mine, rate)
+        if load.imports:
+            alone = self.bare("imports", count=many, carry=load.carry)["imports"][0]
+            self.keep(f"{load.carry}: import, R", alone, rate)
+            self.keep(f"{load.carry}: rate, R", mine, alone)
         if "AEF" in found:
             self.keep(f"{load.carry}: AEF first", mid(found["AEF"]["first"]))
             self.keep(f"{load.carry}: AEF rate", found["AEF"]["rate"][0])

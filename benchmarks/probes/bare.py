@@ -70,6 +70,21 @@ def rate(wish: report.Wish) -> dict[str, object]:
     return {"rate": [(perf_counter() - start) / wish.count]}
 
 
+def imports(wish: report.Wish) -> dict[str, object]:
+    """As `rate`, with the same modules imported by each child as by a worker that needs them."""
+    start = perf_counter()
+    for _ in range(wish.count):
+        pid = fork()
+        if not pid:
+            import small  # noqa: F401
+
+            if wish.carry == "require":
+                import other  # noqa: F401
+            _exit(0)
+        waitpid(pid, 0)
+    return {"imports": [(perf_counter() - start) / wish.count]}
+
+
 def flight(wish: report.Wish) -> dict[str, object]:
     """`width` of them at any time."""
     start = perf_counter()

@@ -242,6 +242,15 @@ first_batch(int *count)
     return got;
 }
 
+/* Whether the next batch is there, and says RUN. Then this process goes on without its owner. */
+static int
+run_waits(int comm)
+{
+    char batch[PAD];
+    ssize_t got = recv(comm, batch, PAD, MSG_PEEK | MSG_DONTWAIT);
+    return are_usual(batch, got, born.fork_batch, -1) == RUNS;
+}
+
 /* The same as `live`, but NULL and an exception on failure. */
 static PyObject *
 first_job(void)
@@ -249,16 +258,23 @@ first_job(void)
     int comm = born.comm, count;
     if (begin() < 0)
         return NULL;
-    ssize_t got = first_batch(&count);
-    if (got < 0)
-        return got == -1 ? not_read(CHILD, comm) : NULL;
-    PyObject *pending = *here_at(HERE_PENDING);
-    if (!are_usual(born.batch, got, born.fork_batch, count) || *here_at(HERE_SPOKE) == Py_True
-        || pending == NULL || !PyList_Check(pending)
-        || !rights_are_known(born.rights, &born.sender, born.batch + got, (size_t)(LARGE - got)))
-        return bytes_and_fds(CHILD, comm, born.batch, got, born.fds, count, &born.sender);
-    Orders orders = {comm, born.up, born.socket_class, born.batch, born.fds, count};
-    return obey(&orders);
+    for (;;) {
+        ssize_t got = first_batch(&count);
+        if (got < 0)
+            return got == -1 ? not_read(CHILD, comm) : NULL;
+        PyObject *pending = *here_at(HERE_PENDING);
+        int kind = are_usual(born.batch, got, born.fork_batch, count);
+        if (kind == UNUSUAL || *here_at(HERE_SPOKE) == Py_True || pending == NULL
+            || !PyList_Check(pending) || (kind == PREPARES && !run_waits(comm))
+            || !rights_are_known(born.rights, &born.sender, born.batch + got,
+                                 (size_t)(LARGE - got)))
+            return bytes_and_fds(CHILD, comm, born.batch, got, born.fds, count, &born.sender);
+        Orders orders = {comm, born.up, born.socket_class, born.batch, born.fds, count};
+        if (kind == RUNS)
+            return obey(&orders);
+        if (prepare(&orders) < 0)
+            return NULL;
+    }
 }
 
 PyObject *

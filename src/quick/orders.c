@@ -1,5 +1,5 @@
-/* What the first batch of a new process says, as long as it is usual: the surroundings, files and
- * values, and the function to run, linked or not, alone or not.
+/* What the first batch of a new process says, as long as it is usual: the surroundings, modules to
+ * import, files and values, and the function to run, linked or not, alone or not.
  *
  * A batch is judged as a whole before any of it is obeyed. One that says anything else is left to
  * _child/commands.py, whose work the usual one gets here.
@@ -59,23 +59,25 @@ int
 are_usual(const char *batch, ssize_t size, const char *fork_batch, int fds)
 {
     const unsigned char *head = (const unsigned char *)batch;
-    if (size < PAD || memcmp(batch, fork_batch, 3) || head[3] != fds || number_at(head + 8)
-        || number_at(head + 4) > size - HEAD)
-        return 0;
+    if (size < PAD || memcmp(batch, fork_batch, 3) || (fds >= 0 && head[3] != fds)
+        || number_at(head + 8) || number_at(head + 4) > size - HEAD)
+        return UNUSUAL;
+    fds = head[3];
     const char *frame = batch + HEAD, *end = frame + number_at(head + 4);
     while (end - frame > FRAME) {
         Py_ssize_t length = number_at((const unsigned char *)frame + 1);
         const char *payload = frame + FRAME;
         if (length > end - payload)
-            return 0;
+            return UNUSUAL;
         if (frame[0] == RUN)
-            return payload + length == end && is_usual_run(payload, length, fds);
+            return payload + length == end && is_usual_run(payload, length, fds) ? RUNS : UNUSUAL;
         fds -= fds_of(frame, length);
-        if (fds < 0 || !(is_value(frame[0]) || is_surrounding(frame[0])))
-            return 0;
+        if (fds < 0
+            || !(is_value(frame[0]) || is_surrounding(frame[0]) || frame[0] == REQUIRE))
+            return UNUSUAL;
         frame = payload + length;
     }
-    return 0;
+    return frame == end && fds == 0 ? PREPARES : UNUSUAL;
 }
 
 /* -- what it runs ------------------------------------------------------------------------------ */
@@ -164,15 +166,31 @@ unblock_signals(void)
     pthread_sigmask(SIG_SETMASK, &signals, NULL);
 }
 
-/* Obey the frames before RUN; returns that. NULL and an exception on failure. */
-static const char *
-take_all(const char *frame, PyObject *socket_class, PyObject *fds, PyObject *values)
+/* Import a module. RUN follows, so it is as if the function's own module imported this one: with no
+ * signal blocked, and the process is not ended with its owner meanwhile. */
+static int
+import(const char *name, Py_ssize_t length)
 {
-    while (frame[0] != RUN) {
+    unblock_signals();
+    PyObject *text = PyUnicode_DecodeUTF8(name, length, NULL);
+    PyObject *module = text == NULL ? NULL : PyImport_Import(text);
+    Py_XDECREF(text);
+    Py_XDECREF(module);
+    return module == NULL ? -1 : 0;
+}
+
+/* Obey the frames before RUN, or all; returns where it stopped. NULL and an exception on failure. */
+static const char *
+take_all(const char *batch, PyObject *socket_class, PyObject *fds, PyObject *values)
+{
+    const char *frame = batch + HEAD;
+    const char *end = frame + number_at((const unsigned char *)batch + 4);
+    while (frame != end && frame[0] != RUN) {
         const char *payload = frame + FRAME;
         Py_ssize_t size = number_at((const unsigned char *)frame + 1);
         int failed = is_value(frame[0])
             ? take_value(values, frame[0], payload, size, socket_class, fds)
+            : frame[0] == REQUIRE ? import(payload, size)
             : apply_surrounding(frame[0], payload, size, fds);
         if (failed < 0)
             return NULL;
@@ -244,6 +262,17 @@ obey_alone(int up, char kind)
     }
 }
 
+int
+prepare(const Orders *orders)
+{
+    PyObject *fds = list_of(orders->fds, orders->count);
+    if (fds == NULL)
+        return -1;
+    const char *end = take_all(orders->batch, orders->socket_class, fds, *here_at(HERE_PENDING));
+    Py_DECREF(fds);
+    return end == NULL ? -1 : 0;
+}
+
 PyObject *
 obey(const Orders *orders)
 {
@@ -253,7 +282,7 @@ obey(const Orders *orders)
     PyObject *none = PyList_New(0);
     const char *run = NULL;
     if (fds != NULL && values != NULL && none != NULL)
-        run = take_all(orders->batch + HEAD, orders->socket_class, fds, values);
+        run = take_all(orders->batch, orders->socket_class, fds, values);
     if (run == NULL)
         goto end;
     const char *payload = run + FRAME;

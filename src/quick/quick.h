@@ -48,8 +48,8 @@
 
 /* _shared/wire.py's numbers; tests/test_quick.py holds the two together. */
 enum { PAD = 256, HEAD = 12, FRAME = 5 };
-enum { FD = 4, ARG_BYTES = 5, ARG_STR = 6, ARG_PICKLE = 7, RUN = 10, ENV = 11, CWD = 12, PATH = 13,
-       STDIO = 14, CHROOT = 18, ARG_PLAIN = 19 };
+enum { REQUIRE = 1, FD = 4, ARG_BYTES = 5, ARG_STR = 6, ARG_PICKLE = 7, RUN = 10, ENV = 11,
+       CWD = 12, PATH = 13, STDIO = 14, CHROOT = 18, ARG_PLAIN = 19 };
 enum { PID = 64, EXIT = 67, NO_FORK = 68, LINK = 97 };
 /* Of _shared/payloads.py: how a frame RUN says that a process is linked and alone, the letter of a
  * frame STDIO that stands for an fd, and the head of a message up. */
@@ -312,7 +312,9 @@ int take_value(PyObject *values, int op, const char *data, Py_ssize_t size, PyOb
 int set_up_orders(void);
 void orders_know(const Known *known);
 
-/* Whether a first batch, with so many fds, says nothing but what `obey` does. */
+/* Whether a first batch, with so many fds (-1: it will tell), says nothing but what `obey` does: RUNS.
+ * Or what `prepare` does, if the batch after it is one that `obey` does. */
+enum { UNUSUAL, PREPARES, RUNS };
 int are_usual(const char *batch, ssize_t size, const char *fork_batch, int fds);
 
 PyObject *set_name(PyObject *self, PyObject *name);
@@ -330,6 +332,9 @@ typedef struct {
     const int *fds;
     int count;
 } Orders;
+
+/* Do what a batch says that ends before RUN. On failure -1 and an exception. */
+int prepare(const Orders *orders);
 
 /* Obey a usual first batch; returns what is to be called. Owns comm and the fds. NULL and an
  * exception on failure. */

@@ -71,11 +71,11 @@ class Standbys:
         if not template._watch.over:
             comm, watch = Own(), Watch()
             watch._forker = template._watch
+            if self._taken >= CALM:
+                self._keep_fewer()  # before one is asked for, which makes the next queue
             if self._queue is not None and self._take(template, self._queue, comm, watch):
                 self._missed = 0
                 self._taken += 1
-                if self._taken > CALM:
-                    self._keep_fewer()
                 return comm, watch
             if not self.gone(template):
                 self._request(template, comm, watch)
