@@ -180,6 +180,13 @@ def faults(wish: report.Wish) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    figures = {"cycle": cycle, "first": first, "rate": rate, "flight": flight, "faults": faults}
+    figures = {
+        "cycle": cycle,
+        "first": first,
+        "rate": rate,
+        "imports": imports,
+        "flight": flight,
+        "faults": faults,
+    }
     figures |= {"live": live, "burst": burst}
     report.main(figures, warm=1 if sys.argv[1] == "burst" else 5)
