@@ -11,13 +11,10 @@ from earlyfork import ProcessLost
 from earlyfork.aio._loops import loop
 from earlyfork.rpc._line import Line
 from earlyfork.rpc._session import Slot
-from earlyfork.rpc._wire import CHUNKS, DONTWAIT, FLAGS, NOSIGNAL, SPACES
+from earlyfork.rpc._wire import DONTWAIT, NOSIGNAL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-
-_FLAGS = (FLAGS[0] | DONTWAIT,)
 
 
 class Awaited(Slot):
@@ -35,7 +32,7 @@ class Awaited(Slot):
 class Items(Awaited):
     """A stream, and what has come of it."""
 
-    is_stream = True
+    is_stream = goes_before = True
 
     def __init__(self) -> None:
         self.items = deque()
@@ -171,17 +168,7 @@ class AsyncioLine(AsyncLine):
         if not self._session.calls and not self._waiters:
             self._detach()  # nobody waits: what comes is left where it is
             return
-        fresh = self._inbox.state[2]
-        if fresh or self._inbox.state[4] is not None or self._session.ended is not None:
-            self._read_once(DONTWAIT)
-        else:  # the usual case of that
-            try:
-                fresh.extend(map(self._sock.recvmsg, CHUNKS, SPACES, _FLAGS))
-                self._heard(more=len(fresh[0][0]) > 0)
-            except BlockingIOError:
-                return
-            except ConnectionResetError:
-                self._heard(more=False)
+        self._read_once(DONTWAIT)
         if self._session.timed:
             self._on_time()
         if self._waiters:

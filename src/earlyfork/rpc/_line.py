@@ -23,7 +23,16 @@ from earlyfork import ProcessLost, ProcessStateError, ProtocolError
 from earlyfork.rpc import _reader, _session
 from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._values import HasLarge, inside, load
-from earlyfork.rpc._wire import CHUNKS, DONTWAIT, FLAGS, HEAD, NOSIGNAL, RESULT, SPACES
+from earlyfork.rpc._wire import (
+    CHUNKS,
+    DONTWAIT,
+    FLAGS,
+    NOSIGNAL,
+    RESULT,
+    SPACES,
+    pack_plain,
+    single,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +65,7 @@ def open_gate(gate: Any) -> None:
 class Items(Waiting):
     """A stream, and what has come of it."""
 
-    is_stream = True
+    is_stream = goes_before = True
 
     def __init__(self) -> None:
         self.items = deque()
@@ -108,66 +117,71 @@ class Line:
     def _begin(self, slot: Slot | None, kind: int, fn: Any, args: Any, kwargs: Any) -> None:
         """Send a call. Of an interrupted one either all is on its way or nothing was sent."""
         state = self._session
-        if state.closed or self._foreign:
+        if state.closed:
             self._check()
             self._wait_for_the_end_if_lost()
             raise state.refusal()
-        buffers: Any = ()
-        fds: Any = ()
+        large: Any = None
         try:  # the usual case of `pack`
             ref = state.refs[fn]
             if "multiprocessing.connection" in modules:
                 raise HasLarge
             body = dumps([args, kwargs] if kwargs else args, 5, buffer_callback=inside)
         except Exception:
-            ref, body, buffers, fds = state.pack(fn, args, kwargs)
+            ref, body, *large = state.pack(fn, args, kwargs)
         calls = state.calls
         if len(calls) >= self._window:
-            try:
-                self._wait_for(lambda: len(calls) < self._window)
-            except BaseException:
-                wire.Fds(fds).close()
-                raise
-            if state.ended is not None:
-                wire.Fds(fds).close()
-                raise state.refusal()
-        outbox = self._outbox
+            self._wait_for_room(large)
         with self._writing:
             state.last = ident = state.last + 1
             before = state.news
             if slot is not None:
-                if slot.limit is not None or slot.is_stream:
+                if slot.goes_before:
                     before += self._prelude(slot, ident)
                 slot.function = fn
                 slot.ident = ident
+            queue = self._outbox.queue
             # First the packet, then its slot: when this is interrupted, nothing waits for a call
             # that is never sent.
-            if buffers or fds:
-                outbox.put(kind, ident, ref, body, buffers, fds, before)
+            if large:
+                self._outbox.put(kind, ident, ref, body, large[0], large[1], before)
                 if slot is not None:
                     calls[ident] = slot
             else:
-                packet = before + HEAD.pack(kind, 0, 0, ref, ident, len(body)) + body
-                counts: list[int] = []
-                queue = outbox.queue
-                queue.append([[packet], None, counts])
+                data = pack_plain(kind, ref, ident, len(body)) + body
+                if before:
+                    data = before + data
+                packet: list[Any] = [data, None]
+                queue.append(packet)
                 if slot is not None:
                     calls[ident] = slot
-                if queue[0][2] is counts:  # the usual case of `Outbox.write`
+                if queue[0] is packet:  # the usual case of `Outbox.write`
                     try:
-                        counts.extend(map(self._sock.send, (packet,), _WRITES))
-                        if counts[0] == len(packet):
+                        packet.extend(map(self._sock.send, (data,), _WRITES))
+                        if packet[2] == len(data):
                             queue.popleft()
                     except OSError as error:
                         self._hindered(error)
             if before:
                 state.news = b""
-            if outbox.queue:
+            if queue:
                 self._write_rest()
             if state.ended is not None:
                 state.end(None, None, "")
         if self._dropped:
             self._forget_dropped()
+
+    def _wait_for_room(self, large: Any) -> None:
+        """Wait until a call has been answered, before one more is sent."""
+        state = self._session
+        try:
+            self._wait_for(lambda: len(state.calls) < self._window)
+            if state.ended is not None:
+                raise state.refusal()
+        except BaseException:
+            if large:
+                wire.Fds(large[1]).close()
+            raise
 
     def _prelude(self, slot: Slot, ident: int) -> bytes:
         """What goes before a call that has a time limit, or is a stream."""
@@ -182,7 +196,7 @@ class Line:
         """Send a frame that is no call."""
         with self._writing:
             packet = wire.head(kind, ident, ref, body)
-            self._outbox.queue.append([[packet], None, []])
+            self._outbox.queue.append([packet, None])
             self._write_rest()
 
     def _close_calls(self) -> None:
@@ -249,19 +263,18 @@ class Line:
         """Deal with the frames that were read."""
         inbox, state = self._inbox, self._session
         try:
-            while (frame := inbox.peek()) is not None:
-                slot = state.calls.get(frame[2])
-                if frame[0] == RESULT and slot is not None and not slot.watched and not state.timed:
-                    slot.message = frame  # the usual case of `hear`
-                    state.calls.pop(frame[2], None)
-                else:
-                    state.hear(frame)
+            while True:
+                state.hear_ends(inbox.row(RESULT))
                 inbox.state = left = inbox.after
+                if left[1] == len(left[0]) and left[4] is None and not left[2]:
+                    break
+                frame = inbox.peek()
+                if frame is None:
+                    break
+                state.hear(frame)
+                inbox.state = inbox.after
                 if state.events and self._on_event is not None:
                     self._deliver()
-                    continue
-                if left[1] == len(left[0]) and not left[2]:
-                    break
         except (wire.BadFrame, ProtocolError) as error:
             self._session.failure = None
             self._end(f"was killed, since it said what no worker says: {error}")
@@ -342,49 +355,19 @@ class Line:
         Raises:
             TimeoutError: not before the deadline.
         """
-        reading, state = self._reading, self._session
         while slot.message is None:
             if self._foreign:
                 self._check()
-            if self._reader_leads and self._in_reader:
-                self._lead_as_reader(deadline)
-            elif not self._reader_leads and reading.acquire(False):
+            if self._reader_leads:
+                if self._in_reader:
+                    self._lead_as_reader(deadline)
+                else:
+                    self._follow(slot, deadline)
+            elif self._reading.acquire(False):
                 try:
-                    left = self._inbox.state
-                    if left[1] != len(left[0]) or left[2]:  # whoever led was interrupted
-                        self._hear_all()
-                    while slot.message is None:
-                        if (state.timed or deadline is not None) and not self._pause(deadline):
-                            break
-                        inbox = self._inbox
-                        if inbox.state[4] is not None or state.ended is not None:
-                            self._read_once()
-                            continue
-                        # The usual case of `_read_once` and `_hear_all`.
-                        fresh = inbox.state[2]
-                        try:
-                            fresh.extend(map(self._sock.recvmsg, CHUNKS, SPACES, FLAGS))
-                        except ConnectionResetError:
-                            self._end()
-                            break
-                        if len(fresh) > 1 or not fresh[0][0]:
-                            self._heard(more=len(fresh[-1][0]) > 0)
-                            continue
-                        try:
-                            frame = inbox.peek()
-                        except wire.BadFrame:
-                            frame = None
-                        other = frame is None or frame[0] != RESULT or frame[2] != slot.ident
-                        if frame is None or other or state.timed:
-                            self._hear_all()
-                            continue
-                        slot.message = frame
-                        state.calls.pop(frame[2], None)
-                        inbox.state = left = inbox.after
-                        if left[1] != len(left[0]):
-                            self._hear_all()
+                    self._lead(slot, deadline)
                 finally:
-                    reading.release()
+                    self._reading.release()
                     if self._followers or self._reader_leads:
                         self._hand_on()
             else:
@@ -394,6 +377,35 @@ class Line:
                 raise TimeoutError("the call has not ended yet")
         if self._callbacks:
             self._call_back()
+
+    def _lead(self, slot: Any, deadline: float | None) -> None:
+        """Read for all, until this call has ended or somebody's time is up."""
+        inbox, state = self._inbox, self._session
+        if inbox.is_empty and deadline is None and not state.timed and state.ended is None:
+            # The usual case of `_read_once`.
+            fresh = inbox.state[2]
+            try:
+                fresh.extend(map(self._sock.recvmsg, CHUNKS, SPACES, FLAGS))
+            except ConnectionResetError:
+                self._end()
+                return
+            frame = single(fresh[0])
+            if frame is not None and frame[0] == RESULT and frame[2] == slot.ident:
+                slot.message = frame
+                state.calls.pop(slot.ident, None)
+                if slot.watched:
+                    slot.arrived()
+                if state.timed:
+                    state.timed.pop(slot.ident, None)
+                fresh.clear()
+                return
+            self._heard(more=len(fresh[0][0]) > 0)
+        else:  # whoever led was interrupted, maybe
+            self._hear_all()
+        while slot.message is None:
+            if (state.timed or deadline is not None) and not self._pause(deadline):
+                return
+            self._read_once()
 
     def _follow(
         self, slot: Any, deadline: float | None, done: Callable[[], bool] | None = None
@@ -634,6 +646,7 @@ class Line:
     def _disown(self, parent: int) -> None:
         """In a child of the host: the worker is its parent's."""
         self._foreign = self._foreign or parent
+        self._session.closed = self._session.closed or "it belongs to another process"
         self._sock.close()
         self._writing = threading.Lock()
         self._reading = threading.Lock()

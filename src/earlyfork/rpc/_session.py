@@ -19,8 +19,12 @@ from earlyfork.rpc._errors import CallCancelled, CallTimeout, LostCall, WorkerDi
 from earlyfork.rpc._values import dump, inside, load, unpack_error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from earlyfork.rpc._wire import Frame
 
+#: The frames that end a call.
+ENDS = frozenset((wire.RESULT, wire.ERROR, wire.CANCELLED))
 #: What `cancel` may be.
 POLICIES = ("soft", "kill", "abandon")
 
@@ -49,6 +53,8 @@ class Slot:
     signal_pause = 0.01
     ident = 0
     is_stream = False
+    #: Whether something goes ahead of it: its time limit, or the credit of a stream.
+    goes_before = False
     #: How many items of a stream may be on their way.
     window = 16
     items: deque[Frame]
@@ -151,6 +157,20 @@ class Session:
 
     # -- hearing -------------------------------------------------------------------------------
 
+    def hear_ends(self, frames: Iterable[Frame]) -> None:
+        """Take in frames that end calls."""
+        calls = self.calls
+        for frame in frames:
+            ident = frame[2]
+            slot = calls.get(ident)
+            if slot is not None:  # else it was abandoned
+                slot.message = frame
+                calls.pop(ident, None)
+                if slot.watched:
+                    slot.arrived()
+                if self.timed:
+                    self.timed.pop(ident, None)
+
     def hear(self, frame: Frame) -> None:
         """Take in a frame. The same one may come twice, after an interruption.
 
@@ -158,19 +178,9 @@ class Session:
             ProtocolError: this frame is none of a worker's.
         """
         kind, ident = frame[0], frame[2]
-        if kind == wire.RESULT or kind == wire.ERROR or kind == wire.CANCELLED:  # noqa: PLR1714 - speed
-            slot = self.calls.get(ident)
-            if slot is not None:  # else it was abandoned
-                slot.message = frame
-                self.calls.pop(ident, None)
-                if slot.watched:
-                    slot.arrived()
-                if self.timed:
-                    self.timed.pop(ident, None)
-        else:
-            self._hear_more(kind, ident, frame)
-
-    def _hear_more(self, kind: int, ident: int, frame: Frame) -> None:
+        if kind in ENDS:
+            self.hear_ends((frame,))
+            return
         slot = self.calls.get(ident)
         if kind == wire.ITEM:
             if frame[1] != self._last_item and slot is not None and slot.is_stream:
