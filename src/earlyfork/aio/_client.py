@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from earlyfork.aio._line import Awaited, Items, line_class
+from earlyfork.aio._line import Items, line_class
 from earlyfork.aio._loops import loop
 from earlyfork.aio._processes import wait
 from earlyfork.rpc import _session
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from earlyfork import Process
+    from earlyfork.rpc._session import Slot
 
 
 class Client:
@@ -62,9 +63,9 @@ class Client:
 
     async def call(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call a function over there, and wait for its result. As `earlyfork.rpc.Client.call`."""
-        return await self._call(Awaited(), fn, args, kwargs)
+        return await self._call(self._line._new_slot(), fn, args, kwargs)
 
-    async def _call(self, slot: Awaited, fn: Any, args: Any, kwargs: Any) -> Any:
+    async def _call(self, slot: Slot, fn: Any, args: Any, kwargs: Any) -> Any:
         line = self._line
         calls = line._session.calls
         while len(calls) >= self._window:
@@ -167,7 +168,7 @@ class Options:
 
     async def call(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         """As `Client.call`."""
-        slot = Awaited()
+        slot = self._client._line._new_slot()
         slot.policy, slot.grace = self._cancel, self._grace
         return await self._client._call(slot, fn, args, kwargs)
 

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 _WRITE = DONTWAIT | NOSIGNAL
 _WRITES = (_WRITE,)
+#: To read what is there, without waiting.
+LOOK = (FLAGS[0] | DONTWAIT,)
 
 
 class Waiting(_session.Slot):
@@ -240,7 +242,7 @@ class Line:
                     # Another thread may stop reading meanwhile: then it is this one's turn.
                     found = poller.poll(None if leads else 20)
                     if leads and found and found[0][1] & ~select.POLLOUT:
-                        self._read_once(DONTWAIT)
+                        self._read_once(now=True)
                 finally:
                     if leads:
                         self._stop_leading()
@@ -259,13 +261,16 @@ class Line:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def _hear_all(self) -> None:
-        """Deal with the frames that were read."""
+    def _hear_all(self) -> bool:
+        """Deal with the frames that were read; whether there were any."""
         inbox, state = self._inbox, self._session
+        heard = False
         try:
             while True:
-                state.hear_ends(inbox.row(RESULT))
+                ends = inbox.row(RESULT)
+                state.hear_ends(ends)
                 inbox.state = left = inbox.after
+                heard = heard or bool(ends)
                 if left[1] == len(left[0]) and left[4] is None and not left[2]:
                     break
                 frame = inbox.peek()
@@ -273,14 +278,13 @@ class Line:
                     break
                 state.hear(frame)
                 inbox.state = inbox.after
+                heard = True
                 if state.events and self._on_event is not None:
                     self._deliver()
         except (wire.BadFrame, ProtocolError) as error:
             self._session.failure = None
             self._end(f"was killed, since it said what no worker says: {error}")
-        if self._lookers:
-            for gate in list(self._lookers):
-                open_gate(gate)
+        return heard
 
     def _deliver(self) -> None:
         """Call `on_event` for what has come. Its errors are told, and stop nothing."""
@@ -298,23 +302,38 @@ class Line:
         finally:
             self._delivering = False
 
-    def _read_once(self, flags: int = 0) -> bool:
+    def _read_once(self, *, now: bool = False) -> bool:
         """Read once and deal with it; False at the end. The caller leads."""
-        if self._session.ended is not None:
+        state, inbox = self._session, self._inbox
+        if state.ended is not None:
             return False
+        left = inbox.state
+        fresh = left[2]
+        frame = None
         try:
-            more = self._inbox.read(self._sock, flags)
+            if left[1] == len(left[0]) and not fresh and left[4] is None:
+                fresh.extend(map(self._sock.recvmsg, CHUNKS, SPACES, LOOK if now else FLAGS))
+                more = len(fresh[0][0]) > 0
+                frame = single(fresh[0])
+            elif self._hear_all():  # whoever read last was interrupted
+                return True
+            else:
+                more = inbox.read(self._sock, DONTWAIT if now else 0)
         except BlockingIOError:
             return True
         except ConnectionResetError:
             more = False
-        self._heard(more=more)
+        if frame is not None and frame[0] == RESULT:
+            state.hear_ends((frame,))  # the usual case of `_hear_all`
+            fresh.clear()
+        else:
+            self._hear_all()
+            if not more:
+                self._end()
+        if self._lookers:
+            for gate in list(self._lookers):
+                open_gate(gate)
         return more
-
-    def _heard(self, *, more: bool) -> None:
-        self._hear_all()
-        if not more:
-            self._end()
 
     def _end(self, why: str = "") -> None:
         """The worker is going, or must go: learn how, and end all calls."""
@@ -355,6 +374,7 @@ class Line:
         Raises:
             TimeoutError: not before the deadline.
         """
+        state = self._session
         while slot.message is None:
             if self._foreign:
                 self._check()
@@ -365,7 +385,10 @@ class Line:
                     self._follow(slot, deadline)
             elif self._reading.acquire(False):
                 try:
-                    self._lead(slot, deadline)
+                    while slot.message is None:
+                        if (state.timed or deadline is not None) and not self._pause(deadline):
+                            break
+                        self._read_once()
                 finally:
                     self._reading.release()
                     if self._followers or self._reader_leads:
@@ -377,35 +400,6 @@ class Line:
                 raise TimeoutError("the call has not ended yet")
         if self._callbacks:
             self._call_back()
-
-    def _lead(self, slot: Any, deadline: float | None) -> None:
-        """Read for all, until this call has ended or somebody's time is up."""
-        inbox, state = self._inbox, self._session
-        if inbox.is_empty and deadline is None and not state.timed and state.ended is None:
-            # The usual case of `_read_once`.
-            fresh = inbox.state[2]
-            try:
-                fresh.extend(map(self._sock.recvmsg, CHUNKS, SPACES, FLAGS))
-            except ConnectionResetError:
-                self._end()
-                return
-            frame = single(fresh[0])
-            if frame is not None and frame[0] == RESULT and frame[2] == slot.ident:
-                slot.message = frame
-                state.calls.pop(slot.ident, None)
-                if slot.watched:
-                    slot.arrived()
-                if state.timed:
-                    state.timed.pop(slot.ident, None)
-                fresh.clear()
-                return
-            self._heard(more=len(fresh[0][0]) > 0)
-        else:  # whoever led was interrupted, maybe
-            self._hear_all()
-        while slot.message is None:
-            if (state.timed or deadline is not None) and not self._pause(deadline):
-                return
-            self._read_once()
 
     def _follow(
         self, slot: Any, deadline: float | None, done: Callable[[], bool] | None = None
@@ -441,7 +435,7 @@ class Line:
         leads = self._reading.acquire(blocking=False)  # else further up in this thread
         try:
             self._pause(deadline)
-            self._read_once(DONTWAIT)
+            self._read_once(now=True)
         finally:
             if leads:
                 self._reading.release()
@@ -459,7 +453,7 @@ class Line:
                 try:
                     if state.timed or deadline is not None:
                         self._pause(deadline)
-                        self._read_once(DONTWAIT)
+                        self._read_once(now=True)
                     else:
                         self._read_once()
                 finally:
@@ -491,7 +485,7 @@ class Line:
                 poller.register(self._sock.fileno(), select.POLLIN)
                 if not poller.poll(0):
                     break
-                self._read_once(DONTWAIT)
+                self._read_once(now=True)
             self._see_to_times()
         finally:
             self._stop_leading()
@@ -615,7 +609,7 @@ class Line:
         self._reader_leads = True
         if self._session.ended is None and self._reading.acquire(blocking=False):
             try:
-                self._read_once(DONTWAIT)
+                self._read_once(now=True)
                 self._see_to_times()
             finally:
                 self._reading.release()
