@@ -315,7 +315,7 @@ class Line:
                 fresh.extend(map(self._sock.recvmsg, CHUNKS, SPACES, LOOK if now else FLAGS))
                 more = len(fresh[0][0]) > 0
                 frame = single(fresh[0])
-            elif self._hear_all():  # whoever read last was interrupted
+            elif left[4] is None and self._hear_all():  # whoever read last was interrupted
                 return True
             else:
                 more = inbox.read(self._sock, DONTWAIT if now else 0)

@@ -310,7 +310,7 @@ class Inbox:
             if end - len(data) > CHUNK // 2:
                 known = (kind, ref, ident)
                 large = _Large(known, (length, *sizes), data[begin:], ahead + own)
-                self.state = (b"", 0, deque(), rest, large, ())
+                self.state = self.after = (b"", 0, deque(), rest, large, ())
                 return self._peek_large(large)
             return None
         if kind == FDS:

@@ -325,12 +325,12 @@ class Worker:
             self.running = ident
             if self.look:
                 self.on_signal(0, None)
-            if not ref or fds or buffers:
+            if not ref or fds:
                 function, args, kwargs = self.function_of(frame)
                 result = function(*args, **kwargs)
                 del args, kwargs  # files in it, say
             else:  # the usual case of that
-                value = loads(body)
+                value = loads(body, buffers=buffers) if buffers else loads(body)
                 function = self.functions[ref]
                 if type(value) is tuple:
                     result = function(*value)
