@@ -149,7 +149,7 @@ class AsyncLine(Line):
             pid = lost.pid
         error = process.error
         words = error.remote_traceback if error is not None else ""
-        self._session.end(pid, returncode, words, self.__dict__.get("_why", ""))
+        self._tell_end(pid, returncode, words, self.__dict__.get("_why", ""))
         self._wake()
 
     def rest(self) -> None:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import select
 import signal
+import socket
 import threading
 from _pickle import dumps
 from collections import deque
 from concurrent import futures
+from functools import cache
 from sys import modules
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -44,6 +46,19 @@ _WRITE = DONTWAIT | NOSIGNAL
 _WRITES = (_WRITE,)
 #: To read what is there, without waiting.
 LOOK = (FLAGS[0] | DONTWAIT,)
+
+
+@cache
+def tells_unread() -> bool:
+    """Whether the kernel tells that a peer has ended and has not read all: Linux does."""
+    near, far = socket.socketpair()
+    with near:
+        near.send(b"?")
+        far.close()
+        try:
+            return bool(near.recv(1))
+        except ConnectionResetError:
+            return True
 
 
 class Waiting(_session.Slot):
@@ -106,6 +121,8 @@ class Line:
         self._foreign = 0
         self._pid: int | None = None
         self._last_words = ""
+        #: Whether the worker has ended, and has not read all that was sent.
+        self._unread = False
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -142,6 +159,8 @@ class Line:
                     before += self._prelude(slot, ident)
                 slot.function = fn
                 slot.ident = ident
+            else:
+                state.silent = ident
             queue = self._outbox.queue
             # First the packet, then its slot: when this is interrupted, nothing waits for a call
             # that is never sent.
@@ -153,14 +172,14 @@ class Line:
                 data = pack_plain(kind, ref, ident, len(body)) + body
                 if before:
                     data = before + data
-                packet: list[Any] = [data, None]
-                queue.append(packet)
+                counts = [0]
+                queue.append([data, None, counts])
                 if slot is not None:
                     calls[ident] = slot
-                if queue[0] is packet:  # the usual case of `Outbox.write`
+                if queue[0][2] is counts:  # the usual case of `Outbox.write`
                     try:
-                        packet.extend(map(self._sock.send, (data,), _WRITES))
-                        if packet[2] == len(data):
+                        counts.extend(map(self._sock.send, (data,), _WRITES))
+                        if counts[1] == len(data):
                             queue.popleft()
                     except OSError as error:
                         self._hindered(error)
@@ -197,8 +216,8 @@ class Line:
     def _tell(self, kind: int, ident: int, ref: int, body: bytes = b"") -> None:
         """Send a frame that is no call."""
         with self._writing:
-            packet = wire.head(kind, ident, ref, body)
-            self._outbox.queue.append([packet, None])
+            self._session.told = self._session.last
+            self._outbox.queue.append([wire.head(kind, ident, ref, body), None, [0]])
             self._write_rest()
 
     def _close_calls(self) -> None:
@@ -221,6 +240,7 @@ class Line:
         if isinstance(error, BlockingIOError):
             return False
         if isinstance(error, (BrokenPipeError, ConnectionResetError)):
+            self._unread = True
             self._outbox.queue.clear()
             return True
         raise error
@@ -249,8 +269,10 @@ class Line:
 
     def _forget(self, slot: Slot) -> None:
         """Drop what comes for a call."""
-        self._session.calls.pop(slot.ident, None)
-        self._session.timed.pop(slot.ident, None)
+        state = self._session
+        state.silent = max(state.silent, slot.ident)
+        state.calls.pop(slot.ident, None)
+        state.timed.pop(slot.ident, None)
 
     def _forget_dropped(self) -> None:
         while self._dropped:
@@ -322,7 +344,7 @@ class Line:
         except BlockingIOError:
             return True
         except ConnectionResetError:
-            more = False
+            more, self._unread = False, True
         if frame is not None and frame[0] == RESULT:
             state.hear_ends((frame,))  # the usual case of `_hear_all`
             fresh.clear()
@@ -352,7 +374,12 @@ class Line:
             self._pid = lost.pid
         error = process.error
         self._last_words = error.remote_traceback if error is not None else ""
-        self._session.end(self._pid, returncode, self._last_words, why)
+        self._tell_end(self._pid, returncode, self._last_words, why)
+
+    def _tell_end(self, pid: int | None, returncode: int | None, words: str, why: str) -> None:
+        """End all calls: the worker is gone."""
+        unread = None if why or not tells_unread() else self._unread or bool(self._outbox.queue)
+        self._session.end(pid, returncode, words, why, unread=unread)
 
     def _stop_leading(self) -> None:
         self._reading.release()

@@ -90,6 +90,11 @@ class Session:
         self.concurrency = concurrency
         #: Open calls by their ids, in order.
         self.calls: dict[int, Slot] = {}
+        #: The last one of which an end was told, and the last whose end nobody is told (posted or
+        #: abandoned). If the second is later, the worker may be busy with what is not in `calls`.
+        self.answered = self.silent = 0
+        #: The last call before the last frame that was none.
+        self.told = 0
         #: Those of them that have a deadline, or are being ended.
         self.timed: dict[int, Slot] = {}
         self.last = 0
@@ -153,7 +158,21 @@ class Session:
 
     def may_run(self, ident: int) -> bool:
         """Whether this is one of the calls that the worker may have begun."""
-        return ident in islice(self.calls, self.concurrency)
+        slot = self.calls.get(ident)
+        if slot is None or slot.is_stream:  # between its items a stream lets others run
+            return slot is not None
+        ones = (other for other, slot in list(self.calls.items()) if not slot.is_stream)
+        return ident in islice(ones, self.concurrency)
+
+    def _begun(self, ident: int, slot: Slot, *, unread: bool | None) -> bool | None:
+        """Whether a call had begun when the worker died. See `end`."""
+        if slot.begun or self.failure is not None or not self.may_run(ident):
+            return slot.begun or False
+        if unread is None:
+            return None
+        if unread:  # the last thing that was sent, and maybe more
+            return False if ident == self.last != self.told else None
+        return True if self.silent <= self.answered else None
 
     # -- hearing -------------------------------------------------------------------------------
 
@@ -166,6 +185,7 @@ class Session:
             if slot is not None:  # else it was abandoned
                 slot.message = frame
                 calls.pop(ident, None)
+                self.answered = ident
                 if slot.watched:
                     slot.arrived()
                 if self.timed:
@@ -208,16 +228,28 @@ class Session:
 
     # -- ending --------------------------------------------------------------------------------
 
-    def end(self, pid: int | None, returncode: int | None, stderr: str, why: str = "") -> None:
-        """The worker is gone: end all calls that it has not answered."""
+    def end(
+        self,
+        pid: int | None,
+        returncode: int | None,
+        stderr: str,
+        why: str = "",
+        *,
+        unread: bool | None = None,
+    ) -> None:
+        """The worker is gone: end all calls that it has not answered.
+
+        Args:
+            pid: the worker's, if that is known.
+            returncode: how it ended, if that is known.
+            stderr: its last words.
+            why: what it was ended for by us.
+            unread: whether it has left something unread of what was sent to it; None: nobody knows.
+        """
         if self.ended is None:
             lost = tuple(
-                LostCall(
-                    ident,
-                    slot.name,
-                    slot.begun if slot.begun or place < self.concurrency else False,
-                )
-                for place, (ident, slot) in enumerate(self.calls.items())
+                LostCall(ident, slot.name, self._begun(ident, slot, unread=unread))
+                for ident, slot in self.calls.items()
             )
             if why:
                 how = why
@@ -365,7 +397,10 @@ def begin(
         raise ValueError("concurrency and window are numbers of calls, at least 1")
     body = hello(target, init, concurrency, has_main=has_main)
     has_target = target is not None
-    return Session(has_main=has_main, has_target=has_target, concurrency=concurrency), body
+    state = Session(has_main=has_main, has_target=has_target, concurrency=concurrency)
+    if has_target or init is not None:
+        state.answered = -1  # until then the worker may be busy with its beginning
+    return state, body
 
 
 def hello(target: Any, init: Any, concurrency: int, *, has_main: bool) -> bytes:

@@ -336,8 +336,7 @@ class Inbox:
 class Outbox:
     """Packets that are to be written, in order.
 
-    A packet is [bytes, None, ...] or [[parts], fds, ...]. Behind that it says how much each write
-    of it has written.
+    A packet is [bytes or list of them, fds or None, how much each write of it has written].
     """
 
     __slots__ = ("queue",)
@@ -357,14 +356,14 @@ class Outbox:
     ) -> None:
         """Take in a frame. Its fds are the outbox's from now on; they are closed when written."""
         if before:
-            self.queue.append([before, None])
+            self.queue.append([before, None, [0]])
         while len(fds) > MOST_FDS:
             some, fds = fds[:MOST_FDS], fds[MOST_FDS:]
             packet = HEAD.pack(FDS, MOST_FDS, 0, 0, ident, 0)
-            self.queue.append([[packet], Fds(some)])
+            self.queue.append([[packet], Fds(some), [0]])
         first = HEAD.pack(kind, len(fds), len(buffers), ref, ident, len(body))
         sizes = b"".join([SIZE.pack(view.nbytes) for view in buffers])
-        self.queue.append([[first + sizes, body, *buffers], Fds(fds) if fds else None])
+        self.queue.append([[first + sizes, body, *buffers], Fds(fds) if fds else None, [0]])
 
     def write(self, sock: Any, flags: int) -> bool:
         """Write once; whether nothing is left.
@@ -373,17 +372,16 @@ class Outbox:
             OSError: as sendmsg does; nothing was written then.
         """
         queue = self.queue
-        packet = queue[0]
-        parts, fds, *counts = packet
+        parts, fds, counts = packet = queue[0]
+        done = sum(counts)
         if type(parts) is bytes:
-            if not counts:
-                packet.extend(map(sock.send, (parts,), (flags,)))
-                if packet[2] == len(parts):
+            if not done:
+                counts.extend(map(sock.send, (parts,), (flags,)))
+                if counts[-1] == len(parts):
                     queue.popleft()
                     return not queue
                 return False
             parts = (parts,)
-        done = sum(counts)
         ancillary: list[Any] = []
         if fds is not None and not done:
             import array
@@ -399,10 +397,10 @@ class Outbox:
                     break
             skip = max(0, skip - size)
         if left:
-            packet.extend(map(sock.sendmsg, (left,), (ancillary,), (flags,)))
-            done += packet[-1]
-        if len(packet) > 64:
-            packet[2:] = [done]
+            counts.extend(map(sock.sendmsg, (left,), (ancillary,), (flags,)))
+            done += counts[-1]
+        if len(counts) > 64:
+            packet[2] = [done]
         if done < sum(map(len, parts)):
             return False
         if fds is not None:

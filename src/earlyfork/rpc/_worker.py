@@ -399,12 +399,12 @@ class Worker:
             return
         # The usual case of `send`.
         data = pack_plain(RESULT, 0, ident, len(body)) + body
-        packet: list[Any] = [data, None]
+        counts = [0]
         try:
             self.busy = True
-            queue.append(packet)
-            packet.extend(map(self.sock.send, (data,), _FLAGS))
-            if packet[2] == len(data):
+            queue.append([data, None, counts])
+            counts.extend(map(self.sock.send, (data,), _FLAGS))
+            if counts[1] == len(data):
                 queue.popleft()
             else:
                 self.write_all()
@@ -432,7 +432,7 @@ class Worker:
                 outbox.put(kind, ident, ref, body, buffers, fds)
             else:
                 packet = pack_plain(kind, ref, ident, len(body)) + body
-                outbox.queue.append([packet, None])
+                outbox.queue.append([packet, None, [0]])
             self.write_all()
         finally:
             self.busy = busy
