@@ -147,10 +147,20 @@ class AsyncLine(Line):
             pid = process.pid
         except ProcessLost as lost:
             pid = lost.pid
-        error = process.error
-        words = error.remote_traceback if error is not None else ""
-        self._tell_end(pid, returncode, words, self.__dict__.get("_why", ""))
+        self._tell_end(pid, returncode, await self._said(), self.__dict__.get("_why", ""))
         self._wake()
+
+    async def _said(self) -> str:
+        """What is known of the worker's stderr."""
+        kept = self._kept
+        if kept is None:
+            return ""
+        call = kept.ask()
+        while call is not None and not call.done():
+            # Not for ever: a thread with a client of its own may read the answer.
+            await self._loop.within(0.02, lambda: self._loop.readable(kept.fileno()))
+        said: str = kept.told(call)
+        return said
 
     def rest(self) -> None:
         """For now nobody waits for this worker."""

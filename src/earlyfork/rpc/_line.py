@@ -120,7 +120,8 @@ class Line:
         self._wanting: set[Any] = set()
         self._foreign = 0
         self._pid: int | None = None
-        self._last_words = ""
+        #: What reads the worker's stderr, if somebody does.
+        self._kept: Any = None
         #: Whether the worker has ended, and has not read all that was sent.
         self._unread = False
 
@@ -203,6 +204,13 @@ class Line:
             if large:
                 wire.Fds(large[1]).close()
             raise
+
+    def _hello(self, body: bytes) -> None:
+        """Send what a worker is told first."""
+        with self._writing:
+            fds = [self._kept.take()] if self._kept is not None else []
+            self._outbox.put(wire.HELLO, 0, 0, body, (), fds)
+            self._write_rest()
 
     def _prelude(self, slot: Slot, ident: int) -> bytes:
         """What goes before a call that has a time limit, or is a stream."""
@@ -372,12 +380,15 @@ class Line:
             self._pid = process.pid
         except ProcessLost as lost:
             self._pid = lost.pid
-        error = process.error
-        self._last_words = error.remote_traceback if error is not None else ""
-        self._tell_end(self._pid, returncode, self._last_words, why)
+        kept = self._kept
+        said = "" if kept is None else kept.told(kept.ask())
+        self._tell_end(self._pid, returncode, said, why)
 
-    def _tell_end(self, pid: int | None, returncode: int | None, words: str, why: str) -> None:
-        """End all calls: the worker is gone."""
+    def _tell_end(self, pid: int | None, returncode: int | None, said: str, why: str) -> None:
+        """End all calls: the worker is gone. `said` is what is known of its stderr."""
+        error = self._process.error
+        words = said or (error.remote_traceback if error is not None else "")
+        self._kept = None
         unread = None if why or not tells_unread() else self._unread or bool(self._outbox.queue)
         self._session.end(pid, returncode, words, why, unread=unread)
 

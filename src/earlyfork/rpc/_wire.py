@@ -7,6 +7,8 @@ its first byte; more of them ride on frames FDS before it. `Inbox` makes frames 
 and `Outbox` has what is still to be written. A signal handler may raise in either of them, between
 any two steps of Python (Ctrl-C). So what a system call returns is kept by the same step in C that
 made the call, and each change of state is one assignment: whoever comes next goes on from there.
+
+It is longer than others, since each thing is there twice: the usual frame, and all others.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import _signal
 import sys
 from _pickle import dumps, loads
 from collections import deque
-from posix import register_at_fork
+from posix import close, dup2, register_at_fork
 from sys import modules
 from time import monotonic
 
@@ -122,6 +122,10 @@ class Worker:
     def begin(self, frame: Frame) -> bool:
         """Find the target and run `init`; False if that failed."""
         try:
+            if frame[5]:  # the client has its stderr read
+                fd = frame[5][0].take(0)
+                dup2(fd, 2)
+                close(fd)
             target, init, by_value, self.concurrency = loads(frame[3])
             if target is not None:
                 self.target = find_target(target)
