@@ -315,3 +315,23 @@ def shout(sock: Any) -> None:
 
 def spin_with_socket(_sock: Any) -> None:
     spin()
+
+
+def says(text: str) -> None:
+    """Write it to stderr, as C does."""
+    data = memoryview(text.encode())
+    while data:
+        data = data[os.write(2, data) :]
+
+
+def says_and_aborts(text: str) -> None:
+    says(text)
+    os.abort()
+
+
+def forks_a_sleeper() -> int:
+    """Fork a child that keeps what it has inherited."""
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+    return pid

@@ -324,6 +324,17 @@ def test_a_worker_that_dies(on: Any) -> None:
     with_client(on, test)
 
 
+def test_the_last_words_of_a_worker(on: Any) -> None:
+    async def main() -> None:
+        async with aio.Client(earlyfork.new(), stderr="keep") as client:
+            await client.call(work.says, "so it goes\n")
+            with pytest.raises(rpc.WorkerDied) as caught:
+                await client.call(os._exit, 1)
+            assert caught.value.stderr == "so it goes\n"
+
+    on.run(main)
+
+
 def test_a_client_that_is_dropped(on: Any) -> None:
     """Its worker ends, and the loop does not look at the fd any more, whoever has its number."""
 

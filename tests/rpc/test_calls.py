@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import fcntl
 import operator
 import os
 import signal
 import socket
 import sys
+import termios
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +24,6 @@ from earlyfork import rpc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     New = Callable[..., Any]
 
@@ -295,7 +297,7 @@ def test_a_failing_init(new_client: New, capfd: pytest.CaptureFixture[str]) -> N
     with pytest.raises(rpc.WorkerDied, match="its init failed") as caught:
         client.call(work.echo, 1)
     assert isinstance(caught.value.__cause__, LookupError)
-    assert caught.value.begun is False or caught.value.begun is None
+    assert caught.value.begun is False
     assert caught.value.returncode == 1
     assert "no table" in capfd.readouterr().err
 
@@ -466,7 +468,93 @@ def test_a_worker_that_is_killed(client: Any, when: str, tmp_path: Path) -> None
         died = caught.value
         assert (died.pid, died.returncode) == (client.process.pid, -9)
         assert len(died.calls) == len(calls)
-        assert died.begun is (None if place == 0 else False)
+        if place or when == "reading":
+            assert died.begun is (False if place else None)
+        else:  # known to have begun if nothing at all was left unread
+            assert died.begun is not False
+
+
+def test_whether_a_call_had_begun_is_known(new_client: New, tmp_path: Path) -> None:
+    """Of the one that was sent last, without a timeout: by what the kernel tells of the unread."""
+
+    def begun(prepare: Any, *, then: Any = None) -> Any:
+        client = new_client()
+        client.call(work.echo, 1)
+        call = prepare(client)
+        if then is not None:
+            then(client)
+        client.process.kill()
+        with pytest.raises(rpc.WorkerDied) as caught:
+            call.result()
+        assert caught.value.begun is caught.value.calls[-1].begun
+        return caught.value.begun
+
+    def stopped(client: Any) -> None:
+        client.process.send_signal(signal.SIGSTOP)
+        stat = f"/proc/{client.process.pid}/stat"
+        support.wait_until(lambda: Path(stat).read_text().rpartition(")")[2].split()[0] == "T")
+
+    def runs(client: Any, name: str = "began") -> Any:
+        path = tmp_path / name
+        path.unlink(missing_ok=True)
+        call = client.submit(work.spin, str(path))
+        support.wait_until(path.exists)
+        return call
+
+    def is_sent(client: Any) -> Any:
+        stopped(client)
+        return client.submit(work.echo, 1)
+
+    def is_sent_in_part(client: Any) -> Any:
+        """The rest is on its way when the worker is killed."""
+        stopped(client)
+        killer = threading.Thread(
+            target=lambda: support.wait_until(lambda: client._outbox.queue) or client.process.kill()
+        )
+        killer.start()
+        call = client.submit(work.echo, bytes(5_000_000))
+        killer.join()
+        return call
+
+    def is_behind_a_post(client: Any) -> Any:
+        path = tmp_path / "posted"
+        client.post(work.spin, str(path))
+        support.wait_until(path.exists)
+        call = client.submit(work.echo, 1)
+        # It reads when it is signalled, so nothing is left unread, and yet it has not begun.
+        support.wait_until(lambda: client.process.send_signal(signal.SIGURG) or has_read(client))
+        return call
+
+    def has_read(client: Any) -> bool:
+        unsent = fcntl.ioctl(client.fileno(), termios.TIOCOUTQ, bytes(4))
+        return not int.from_bytes(unsent, sys.byteorder)
+
+    assert begun(runs) is True
+    assert begun(is_sent) is False
+    assert begun(is_sent_in_part) is False
+    assert begun(is_behind_a_post) is None
+    # What is unread may be the news that nothing more will come.
+    assert begun(runs, then=lambda client: client.close()) is None
+
+
+def test_a_call_beside_a_stream_may_have_begun(client: Any, tmp_path: Path) -> None:
+    stream = client.stream("builtins.range", 100)
+    next(stream)
+    path = tmp_path / "began"
+    call = client.submit(work.spin, str(path))
+    support.wait_until(path.exists)
+    client.process.kill()
+    with pytest.raises(rpc.WorkerDied) as caught:
+        call.result()
+    assert caught.value.begun is True
+
+
+def test_a_call_beside_a_stream_is_ended(client: Any) -> None:
+    stream = client.stream("builtins.range", 100)
+    next(stream)
+    with pytest.raises(rpc.CallTimeout):
+        client.options(timeout=0.05).call(work.spin)
+    assert next(stream) == 1
 
 
 def test_half_an_answer(client: Any) -> None:

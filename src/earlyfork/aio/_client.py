@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from earlyfork.aio._line import Awaited, Items, line_class
+from earlyfork import rpc
+from earlyfork.aio._line import Items, line_class
 from earlyfork.aio._loops import loop
 from earlyfork.aio._processes import wait
 from earlyfork.rpc import _session
 from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._items import BaseStream
+from earlyfork.rpc._stderr import last_words
 from earlyfork.rpc._values import load
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ class Client:
     for that, so when it is over nothing of it runs any more.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but one by keyword
         self,
         process: Process,
         target: Any = None,
@@ -37,15 +39,17 @@ class Client:
         on_event: Callable[..., object] | None = None,
         window: int = 256,
         linked: bool = True,
+        stderr: str | None = None,
     ) -> None:
         kind = line_class()
         state, body = _session.begin(target, init, concurrency, window, has_main=process.has_main)
         self._line = kind(process, state, window, on_event)
         self._line._loop = loop()
+        self._line._kept = last_words(stderr, rpc.Client)
         self._line._sock = process.run("earlyfork.rpc._serve:serve", linked=linked)
         self._line._sock.setblocking(False)
         self._window = window
-        self._line._tell(wire.HELLO, 0, 0, body)
+        self._line._hello(body)
 
     def __repr__(self) -> str:
         return f"<Client of {self.process!r}, {self.pending} pending>"
@@ -62,10 +66,15 @@ class Client:
 
     async def call(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call a function over there, and wait for its result. As `earlyfork.rpc.Client.call`."""
-        return await self._call(Awaited(), fn, args, kwargs)
+        return await self._call(fn, args, kwargs)
 
-    async def _call(self, slot: Awaited, fn: Any, args: Any, kwargs: Any) -> Any:
+    async def _call(
+        self, fn: Any, args: Any, kwargs: Any, options: tuple[str, float] | None = None
+    ) -> Any:
         line = self._line
+        slot = line._new_slot()
+        if options is not None:
+            slot.policy, slot.grace = options
         calls = line._session.calls
         while len(calls) >= self._window:
             await line._wait_until(lambda: len(calls) < self._window)
@@ -167,9 +176,7 @@ class Options:
 
     async def call(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         """As `Client.call`."""
-        slot = Awaited()
-        slot.policy, slot.grace = self._cancel, self._grace
-        return await self._client._call(slot, fn, args, kwargs)
+        return await self._client._call(fn, args, kwargs, (self._cancel, self._grace))
 
 
 class Stream(BaseStream):

@@ -11,34 +11,85 @@ from earlyfork import ProcessLost
 from earlyfork.aio._loops import loop
 from earlyfork.rpc._line import Line
 from earlyfork.rpc._session import Slot
-from earlyfork.rpc._wire import CHUNKS, DONTWAIT, FLAGS, NOSIGNAL, SPACES
+from earlyfork.rpc._wire import DONTWAIT, NOSIGNAL
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
 
-_FLAGS = (FLAGS[0] | DONTWAIT,)
-
-
-class Awaited(Slot):
-    """A call that a task waits for."""
-
-    future: Any = None
-    watched = True
-
-    def arrived(self) -> None:
-        future = self.future
-        if future is not None and not future.done():
-            future.set_result(None)
-
-
-class Items(Awaited):
+class Items(Slot):
     """A stream, and what has come of it."""
 
-    is_stream = True
+    is_stream = goes_before = True
 
     def __init__(self) -> None:
         self.items = deque()
+
+
+class Awaited(Slot):
+    """A call that a task of asyncio waits for. It is awaited itself, as a future is.
+
+    A future would cost each call one more turn of the loop, with its system call: a future's end is
+    told to its task in the next turn only. This tells it at once, from the loop's own callback,
+    where nothing else is going on (`AsyncioLine._on_readable`).
+    """
+
+    watched = True
+    #: What a task looks for in what it waits for.
+    _asyncio_future_blocking = False
+    _wake_up: Any = None
+    _context: Any = None
+    _is_cancelled = False
+
+    def __init__(self, line: AsyncioLine) -> None:
+        self._line = line
+
+    def __repr__(self) -> str:
+        return f"<a call of {self.name}>"
+
+    def __await__(self) -> Iterator[Any]:
+        if self.message is None:
+            self._is_cancelled = False
+            self._asyncio_future_blocking = True
+            yield self
+
+    def get_loop(self) -> Any:
+        """The loop of its task."""
+        return self._line._running
+
+    def add_done_callback(self, fn: Any, *, context: Any = None) -> None:
+        """Have the task go on when the call has ended."""
+        self._wake_up, self._context = fn, context
+
+    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002 - asyncio's own
+        """Have the task go on with CancelledError; False if it is to go on already."""
+        if self._wake_up is None:
+            return False
+        self._is_cancelled = True
+        self._go_on_soon()
+        return True
+
+    def result(self) -> None:
+        """What the waiting itself gives."""
+        if self._is_cancelled:
+            raise asyncio.CancelledError
+
+    def arrived(self) -> None:
+        if self._wake_up is not None:
+            if self._line._ready is None:
+                self._line._ready = self
+            else:
+                self._go_on_soon()
+
+    def go_on(self) -> None:
+        """Let the task go on, here and now."""
+        wake_up, self._wake_up = self._wake_up, None
+        if wake_up is not None:
+            self._context.run(wake_up, self)
+
+    def _go_on_soon(self) -> None:
+        wake_up, self._wake_up = self._wake_up, None
+        self._line._running.call_soon(wake_up, self, context=self._context)
 
 
 class AsyncLine(Line):
@@ -96,10 +147,20 @@ class AsyncLine(Line):
             pid = process.pid
         except ProcessLost as lost:
             pid = lost.pid
-        error = process.error
-        words = error.remote_traceback if error is not None else ""
-        self._session.end(pid, returncode, words, self.__dict__.get("_why", ""))
+        self._tell_end(pid, returncode, await self._said(), self.__dict__.get("_why", ""))
         self._wake()
+
+    async def _said(self) -> str:
+        """What is known of the worker's stderr."""
+        kept = self._kept
+        if kept is None:
+            return ""
+        call = kept.ask()
+        while call is not None and not call.done():
+            # Not for ever: a thread with a client of its own may read the answer.
+            await self._loop.within(0.02, lambda: self._loop.readable(kept.fileno()))
+        said: str = kept.told(call)
+        return said
 
     def rest(self) -> None:
         """For now nobody waits for this worker."""
@@ -110,11 +171,15 @@ class AsyncLine(Line):
     async def _wait_until(self, done: Callable[[], bool]) -> None:
         raise NotImplementedError
 
-    def _wait_slot(self, slot: Awaited) -> Awaitable[None]:
+    def _new_slot(self) -> Slot:
+        """A call, before it is sent."""
+        return Slot()
+
+    def _wait_slot(self, slot: Any) -> Awaitable[None]:
         """Wait until a call has ended."""
         raise NotImplementedError
 
-    async def _finish(self, slot: Awaited) -> None:
+    async def _finish(self, slot: Slot) -> None:
         """The task was cancelled that waits for this call: end the call, by its policy."""
         if slot.message is not None or self._session.ended is not None:
             return
@@ -139,6 +204,8 @@ class AsyncioLine(AsyncLine):
     """On asyncio the loop reads, as long as somebody waits."""
 
     _attached = _writing_later = False
+    #: The first call that has ended, while the answers are being read (None: as yet none has).
+    _ready: Any = False
     _timer: Any = None
     _running: Any = None
     _task: Any = None
@@ -171,21 +238,17 @@ class AsyncioLine(AsyncLine):
         if not self._session.calls and not self._waiters:
             self._detach()  # nobody waits: what comes is left where it is
             return
-        fresh = self._inbox.state[2]
-        if fresh or self._inbox.state[4] is not None or self._session.ended is not None:
-            self._read_once(DONTWAIT)
-        else:  # the usual case of that
-            try:
-                fresh.extend(map(self._sock.recvmsg, CHUNKS, SPACES, _FLAGS))
-                self._heard(more=len(fresh[0][0]) > 0)
-            except BlockingIOError:
-                return
-            except ConnectionResetError:
-                self._heard(more=False)
+        self._ready = None
+        try:
+            self._read_once(now=True)
+        finally:
+            ready, self._ready = self._ready, False
         if self._session.timed:
             self._on_time()
         if self._waiters:
             self._wake()
+        if ready:
+            ready.go_on()
 
     def _on_time(self) -> None:
         self._see_to_times()
@@ -222,18 +285,16 @@ class AsyncioLine(AsyncLine):
             if not future.done():
                 future.set_result(None)
 
-    def _wait_slot(self, slot: Awaited) -> Awaitable[None]:
-        # A future and no coroutine: that is one frame less for each call.
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if slot.message is not None:
-            future.set_result(None)
-            return future
-        slot.future = future
+    def _new_slot(self) -> Slot:
+        return Awaited(self)
+
+    def _wait_slot(self, slot: Any) -> Awaitable[None]:
         if not self._attached:
             self._attach()
         if self._session.timed:
             self._on_time()
-        return future
+        found: Awaitable[None] = slot
+        return found
 
     async def _wait_until(self, done: Callable[[], bool]) -> None:
         while not done() and self._session.ended is None:
@@ -262,7 +323,7 @@ class TrioLine(AsyncLine):
         for event in waiters:
             event.set()
 
-    async def _wait_slot(self, slot: Awaited) -> None:
+    async def _wait_slot(self, slot: Any) -> None:
         await self._wait_until(lambda: slot.message is not None)
 
     async def _wait_until(self, done: Callable[[], bool]) -> None:
@@ -282,7 +343,7 @@ class TrioLine(AsyncLine):
                 else:
                     await self._loop.trio.lowlevel.wait_readable(self._sock)
                 if not self._ending:
-                    self._read_once(DONTWAIT)
+                    self._read_once(now=True)
             finally:
                 self._leading = False
                 if self._waiters:

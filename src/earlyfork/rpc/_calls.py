@@ -202,6 +202,7 @@ class Options:
 
     def _set(self, slot: Slot) -> None:
         slot.limit, slot.policy, slot.grace = self._timeout, self._cancel, self._grace
+        slot.goes_before = slot.goes_before or slot.limit is not None
 
     def call(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         """As `Client.call`."""

@@ -12,6 +12,7 @@ from earlyfork.rpc import _session
 from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._calls import Call, Options, Stream
 from earlyfork.rpc._line import Items, Line, Waiting
+from earlyfork.rpc._stderr import last_words
 from earlyfork.rpc._values import load
 
 if TYPE_CHECKING:
@@ -39,15 +40,19 @@ class Client(Line):
             answers, in a thread that reads for all such clients.
         window: how many calls may be unanswered. Who makes one more waits for an answer first.
         linked: end the worker when this program ends, as `Process.run(linked=True)` does.
+        stderr: None: the worker has the stderr that its process has. "keep": what it writes there
+            is passed on to this program's by a process that is made for that, and the last 4 KB
+            of it are in `WorkerDied.stderr`.
 
     Raises:
-        TypeError, ValueError: the target or init can't be found over there.
+        TypeError, ValueError: the target or init can't be found over there, or an option means
+            nothing.
         ProcessStateError: the process runs already, or is closed.
 
     Modelled on AnyEvent::Fork::RPC.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but one by keyword
         self,
         process: Process,
         target: Any = None,
@@ -57,13 +62,15 @@ class Client(Line):
         on_event: Callable[..., object] | None = None,
         window: int = 256,
         linked: bool = True,
+        stderr: str | None = None,
     ) -> None:
         state, body = _session.begin(target, init, concurrency, window, has_main=process.has_main)
         super().__init__(process, state, window, on_event)
+        self._kept = last_words(stderr, Client)
         self._sock = process.run("earlyfork.rpc._serve:serve", linked=linked)
         self._sock.settimeout(None)
         _ALL.add(self)
-        self._tell(wire.HELLO, 0, 0, body)
+        self._hello(body)
         if on_event is not None:
             self._needs_reader(None)
 

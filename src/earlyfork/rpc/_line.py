@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import select
 import signal
+import socket
 import threading
 from _pickle import dumps
 from collections import deque
 from concurrent import futures
+from functools import cache
 from sys import modules
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,16 @@ from earlyfork import ProcessLost, ProcessStateError, ProtocolError
 from earlyfork.rpc import _reader, _session
 from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._values import HasLarge, inside, load
-from earlyfork.rpc._wire import CHUNKS, DONTWAIT, FLAGS, HEAD, NOSIGNAL, RESULT, SPACES
+from earlyfork.rpc._wire import (
+    CHUNKS,
+    DONTWAIT,
+    FLAGS,
+    NOSIGNAL,
+    RESULT,
+    SPACES,
+    pack_plain,
+    single,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +44,21 @@ if TYPE_CHECKING:
 
 _WRITE = DONTWAIT | NOSIGNAL
 _WRITES = (_WRITE,)
+#: To read what is there, without waiting.
+LOOK = (FLAGS[0] | DONTWAIT,)
+
+
+@cache
+def tells_unread() -> bool:
+    """Whether the kernel tells that a peer has ended and has not read all: Linux does."""
+    near, far = socket.socketpair()
+    with near:
+        near.send(b"?")
+        far.close()
+        try:
+            return bool(near.recv(1))
+        except ConnectionResetError:
+            return True
 
 
 class Waiting(_session.Slot):
@@ -56,7 +82,7 @@ def open_gate(gate: Any) -> None:
 class Items(Waiting):
     """A stream, and what has come of it."""
 
-    is_stream = True
+    is_stream = goes_before = True
 
     def __init__(self) -> None:
         self.items = deque()
@@ -94,7 +120,10 @@ class Line:
         self._wanting: set[Any] = set()
         self._foreign = 0
         self._pid: int | None = None
-        self._last_words = ""
+        #: What reads the worker's stderr, if somebody does.
+        self._kept: Any = None
+        #: Whether the worker has ended, and has not read all that was sent.
+        self._unread = False
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -108,66 +137,80 @@ class Line:
     def _begin(self, slot: Slot | None, kind: int, fn: Any, args: Any, kwargs: Any) -> None:
         """Send a call. Of an interrupted one either all is on its way or nothing was sent."""
         state = self._session
-        if state.closed or self._foreign:
+        if state.closed:
             self._check()
             self._wait_for_the_end_if_lost()
             raise state.refusal()
-        buffers: Any = ()
-        fds: Any = ()
+        large: Any = None
         try:  # the usual case of `pack`
             ref = state.refs[fn]
             if "multiprocessing.connection" in modules:
                 raise HasLarge
             body = dumps([args, kwargs] if kwargs else args, 5, buffer_callback=inside)
         except Exception:
-            ref, body, buffers, fds = state.pack(fn, args, kwargs)
+            ref, body, *large = state.pack(fn, args, kwargs)
         calls = state.calls
         if len(calls) >= self._window:
-            try:
-                self._wait_for(lambda: len(calls) < self._window)
-            except BaseException:
-                wire.Fds(fds).close()
-                raise
-            if state.ended is not None:
-                wire.Fds(fds).close()
-                raise state.refusal()
-        outbox = self._outbox
+            self._wait_for_room(large)
         with self._writing:
             state.last = ident = state.last + 1
             before = state.news
             if slot is not None:
-                if slot.limit is not None or slot.is_stream:
+                if slot.goes_before:
                     before += self._prelude(slot, ident)
                 slot.function = fn
                 slot.ident = ident
+            else:
+                state.silent = ident
+            queue = self._outbox.queue
             # First the packet, then its slot: when this is interrupted, nothing waits for a call
             # that is never sent.
-            if buffers or fds:
-                outbox.put(kind, ident, ref, body, buffers, fds, before)
+            if large:
+                self._outbox.put(kind, ident, ref, body, large[0], large[1], before)
                 if slot is not None:
                     calls[ident] = slot
             else:
-                packet = before + HEAD.pack(kind, 0, 0, ref, ident, len(body)) + body
-                counts: list[int] = []
-                queue = outbox.queue
-                queue.append([[packet], None, counts])
+                data = pack_plain(kind, ref, ident, len(body)) + body
+                if before:
+                    data = before + data
+                counts = [0]
+                queue.append([data, None, counts])
                 if slot is not None:
                     calls[ident] = slot
                 if queue[0][2] is counts:  # the usual case of `Outbox.write`
                     try:
-                        counts.extend(map(self._sock.send, (packet,), _WRITES))
-                        if counts[0] == len(packet):
+                        counts.extend(map(self._sock.send, (data,), _WRITES))
+                        if counts[1] == len(data):
                             queue.popleft()
                     except OSError as error:
                         self._hindered(error)
             if before:
                 state.news = b""
-            if outbox.queue:
+            if queue:
                 self._write_rest()
             if state.ended is not None:
                 state.end(None, None, "")
         if self._dropped:
             self._forget_dropped()
+
+    def _wait_for_room(self, large: Any) -> None:
+        """Wait until a call has been answered, before one more is sent."""
+        state = self._session
+        try:
+            self._wait_for(lambda: len(state.calls) < self._window)
+            if state.ended is not None:
+                raise state.refusal()
+        except BaseException:
+            if large:
+                wire.Fds(large[1]).close()
+            raise
+
+    def _hello(self, body: bytes) -> None:
+        """Send what a worker is told first."""
+        with self._writing:
+            fds = [self._kept.take()] if self._kept is not None else []
+            self._outbox.put(wire.HELLO, 0, 0, body, (), fds)
+            self._write_rest()
 
     def _prelude(self, slot: Slot, ident: int) -> bytes:
         """What goes before a call that has a time limit, or is a stream."""
@@ -181,8 +224,8 @@ class Line:
     def _tell(self, kind: int, ident: int, ref: int, body: bytes = b"") -> None:
         """Send a frame that is no call."""
         with self._writing:
-            packet = wire.head(kind, ident, ref, body)
-            self._outbox.queue.append([[packet], None, []])
+            self._session.told = self._session.last
+            self._outbox.queue.append([wire.head(kind, ident, ref, body), None, [0]])
             self._write_rest()
 
     def _close_calls(self) -> None:
@@ -205,6 +248,7 @@ class Line:
         if isinstance(error, BlockingIOError):
             return False
         if isinstance(error, (BrokenPipeError, ConnectionResetError)):
+            self._unread = True
             self._outbox.queue.clear()
             return True
         raise error
@@ -226,15 +270,17 @@ class Line:
                     # Another thread may stop reading meanwhile: then it is this one's turn.
                     found = poller.poll(None if leads else 20)
                     if leads and found and found[0][1] & ~select.POLLOUT:
-                        self._read_once(DONTWAIT)
+                        self._read_once(now=True)
                 finally:
                     if leads:
                         self._stop_leading()
 
     def _forget(self, slot: Slot) -> None:
         """Drop what comes for a call."""
-        self._session.calls.pop(slot.ident, None)
-        self._session.timed.pop(slot.ident, None)
+        state = self._session
+        state.silent = max(state.silent, slot.ident)
+        state.calls.pop(slot.ident, None)
+        state.timed.pop(slot.ident, None)
 
     def _forget_dropped(self) -> None:
         while self._dropped:
@@ -245,29 +291,30 @@ class Line:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def _hear_all(self) -> None:
-        """Deal with the frames that were read."""
+    def _hear_all(self) -> bool:
+        """Deal with the frames that were read; whether there were any."""
         inbox, state = self._inbox, self._session
+        heard = False
         try:
-            while (frame := inbox.peek()) is not None:
-                slot = state.calls.get(frame[2])
-                if frame[0] == RESULT and slot is not None and not slot.watched and not state.timed:
-                    slot.message = frame  # the usual case of `hear`
-                    state.calls.pop(frame[2], None)
-                else:
-                    state.hear(frame)
+            while True:
+                ends = inbox.row(RESULT)
+                state.hear_ends(ends)
                 inbox.state = left = inbox.after
+                heard = heard or bool(ends)
+                if left[1] == len(left[0]) and left[4] is None and not left[2]:
+                    break
+                frame = inbox.peek()
+                if frame is None:
+                    break
+                state.hear(frame)
+                inbox.state = inbox.after
+                heard = True
                 if state.events and self._on_event is not None:
                     self._deliver()
-                    continue
-                if left[1] == len(left[0]) and not left[2]:
-                    break
         except (wire.BadFrame, ProtocolError) as error:
             self._session.failure = None
             self._end(f"was killed, since it said what no worker says: {error}")
-        if self._lookers:
-            for gate in list(self._lookers):
-                open_gate(gate)
+        return heard
 
     def _deliver(self) -> None:
         """Call `on_event` for what has come. Its errors are told, and stop nothing."""
@@ -285,23 +332,38 @@ class Line:
         finally:
             self._delivering = False
 
-    def _read_once(self, flags: int = 0) -> bool:
+    def _read_once(self, *, now: bool = False) -> bool:
         """Read once and deal with it; False at the end. The caller leads."""
-        if self._session.ended is not None:
+        state, inbox = self._session, self._inbox
+        if state.ended is not None:
             return False
+        left = inbox.state
+        fresh = left[2]
+        frame = None
         try:
-            more = self._inbox.read(self._sock, flags)
+            if left[1] == len(left[0]) and not fresh and left[4] is None:
+                fresh.extend(map(self._sock.recvmsg, CHUNKS, SPACES, LOOK if now else FLAGS))
+                more = len(fresh[0][0]) > 0
+                frame = single(fresh[0])
+            elif left[4] is None and self._hear_all():  # whoever read last was interrupted
+                return True
+            else:
+                more = inbox.read(self._sock, DONTWAIT if now else 0)
         except BlockingIOError:
             return True
         except ConnectionResetError:
-            more = False
-        self._heard(more=more)
+            more, self._unread = False, True
+        if frame is not None and frame[0] == RESULT:
+            state.hear_ends((frame,))  # the usual case of `_hear_all`
+            fresh.clear()
+        else:
+            self._hear_all()
+            if not more:
+                self._end()
+        if self._lookers:
+            for gate in list(self._lookers):
+                open_gate(gate)
         return more
-
-    def _heard(self, *, more: bool) -> None:
-        self._hear_all()
-        if not more:
-            self._end()
 
     def _end(self, why: str = "") -> None:
         """The worker is going, or must go: learn how, and end all calls."""
@@ -318,9 +380,17 @@ class Line:
             self._pid = process.pid
         except ProcessLost as lost:
             self._pid = lost.pid
-        error = process.error
-        self._last_words = error.remote_traceback if error is not None else ""
-        self._session.end(self._pid, returncode, self._last_words, why)
+        kept = self._kept
+        said = "" if kept is None else kept.told(kept.ask())
+        self._tell_end(self._pid, returncode, said, why)
+
+    def _tell_end(self, pid: int | None, returncode: int | None, said: str, why: str) -> None:
+        """End all calls: the worker is gone. `said` is what is known of its stderr."""
+        error = self._process.error
+        words = said or (error.remote_traceback if error is not None else "")
+        self._kept = None
+        unread = None if why or not tells_unread() else self._unread or bool(self._outbox.queue)
+        self._session.end(pid, returncode, words, why, unread=unread)
 
     def _stop_leading(self) -> None:
         self._reading.release()
@@ -342,49 +412,23 @@ class Line:
         Raises:
             TimeoutError: not before the deadline.
         """
-        reading, state = self._reading, self._session
+        state = self._session
         while slot.message is None:
             if self._foreign:
                 self._check()
-            if self._reader_leads and self._in_reader:
-                self._lead_as_reader(deadline)
-            elif not self._reader_leads and reading.acquire(False):
+            if self._reader_leads:
+                if self._in_reader:
+                    self._lead_as_reader(deadline)
+                else:
+                    self._follow(slot, deadline)
+            elif self._reading.acquire(False):
                 try:
-                    left = self._inbox.state
-                    if left[1] != len(left[0]) or left[2]:  # whoever led was interrupted
-                        self._hear_all()
                     while slot.message is None:
                         if (state.timed or deadline is not None) and not self._pause(deadline):
                             break
-                        inbox = self._inbox
-                        if inbox.state[4] is not None or state.ended is not None:
-                            self._read_once()
-                            continue
-                        # The usual case of `_read_once` and `_hear_all`.
-                        fresh = inbox.state[2]
-                        try:
-                            fresh.extend(map(self._sock.recvmsg, CHUNKS, SPACES, FLAGS))
-                        except ConnectionResetError:
-                            self._end()
-                            break
-                        if len(fresh) > 1 or not fresh[0][0]:
-                            self._heard(more=len(fresh[-1][0]) > 0)
-                            continue
-                        try:
-                            frame = inbox.peek()
-                        except wire.BadFrame:
-                            frame = None
-                        other = frame is None or frame[0] != RESULT or frame[2] != slot.ident
-                        if frame is None or other or state.timed:
-                            self._hear_all()
-                            continue
-                        slot.message = frame
-                        state.calls.pop(frame[2], None)
-                        inbox.state = left = inbox.after
-                        if left[1] != len(left[0]):
-                            self._hear_all()
+                        self._read_once()
                 finally:
-                    reading.release()
+                    self._reading.release()
                     if self._followers or self._reader_leads:
                         self._hand_on()
             else:
@@ -429,7 +473,7 @@ class Line:
         leads = self._reading.acquire(blocking=False)  # else further up in this thread
         try:
             self._pause(deadline)
-            self._read_once(DONTWAIT)
+            self._read_once(now=True)
         finally:
             if leads:
                 self._reading.release()
@@ -447,7 +491,7 @@ class Line:
                 try:
                     if state.timed or deadline is not None:
                         self._pause(deadline)
-                        self._read_once(DONTWAIT)
+                        self._read_once(now=True)
                     else:
                         self._read_once()
                 finally:
@@ -479,7 +523,7 @@ class Line:
                 poller.register(self._sock.fileno(), select.POLLIN)
                 if not poller.poll(0):
                     break
-                self._read_once(DONTWAIT)
+                self._read_once(now=True)
             self._see_to_times()
         finally:
             self._stop_leading()
@@ -603,7 +647,7 @@ class Line:
         self._reader_leads = True
         if self._session.ended is None and self._reading.acquire(blocking=False):
             try:
-                self._read_once(DONTWAIT)
+                self._read_once(now=True)
                 self._see_to_times()
             finally:
                 self._reading.release()
@@ -634,6 +678,7 @@ class Line:
     def _disown(self, parent: int) -> None:
         """In a child of the host: the worker is its parent's."""
         self._foreign = self._foreign or parent
+        self._session.closed = self._session.closed or "it belongs to another process"
         self._sock.close()
         self._writing = threading.Lock()
         self._reading = threading.Lock()

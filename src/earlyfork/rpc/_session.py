@@ -16,11 +16,16 @@ from typing import TYPE_CHECKING, Any
 from earlyfork import ProcessStateError, ProtocolError
 from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._errors import CallCancelled, CallTimeout, LostCall, WorkerDied
+from earlyfork.rpc._names import name_of
 from earlyfork.rpc._values import dump, inside, load, unpack_error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from earlyfork.rpc._wire import Frame
 
+#: The frames that end a call.
+ENDS = frozenset((wire.RESULT, wire.ERROR, wire.CANCELLED))
 #: What `cancel` may be.
 POLICIES = ("soft", "kill", "abandon")
 
@@ -49,6 +54,8 @@ class Slot:
     signal_pause = 0.01
     ident = 0
     is_stream = False
+    #: Whether something goes ahead of it: its time limit, or the credit of a stream.
+    goes_before = False
     #: How many items of a stream may be on their way.
     window = 16
     items: deque[Frame]
@@ -84,6 +91,11 @@ class Session:
         self.concurrency = concurrency
         #: Open calls by their ids, in order.
         self.calls: dict[int, Slot] = {}
+        #: The last one of which an end was told, and the last whose end nobody is told (posted or
+        #: abandoned). If the second is later, the worker may be busy with what is not in `calls`.
+        self.answered = self.silent = 0
+        #: The last call before the last frame that was none.
+        self.told = 0
         #: Those of them that have a deadline, or are being ended.
         self.timed: dict[int, Slot] = {}
         self.last = 0
@@ -147,9 +159,38 @@ class Session:
 
     def may_run(self, ident: int) -> bool:
         """Whether this is one of the calls that the worker may have begun."""
-        return ident in islice(self.calls, self.concurrency)
+        slot = self.calls.get(ident)
+        if slot is None or slot.is_stream:  # between its items a stream lets others run
+            return slot is not None
+        ones = (other for other, slot in list(self.calls.items()) if not slot.is_stream)
+        return ident in islice(ones, self.concurrency)
+
+    def _begun(self, ident: int, slot: Slot, *, unread: bool | None) -> bool | None:
+        """Whether a call had begun when the worker died. See `end`."""
+        if slot.begun or self.failure is not None or not self.may_run(ident):
+            return slot.begun or False
+        if unread is None:
+            return None
+        if unread:  # the last thing that was sent, and maybe more
+            return False if ident == self.last != self.told else None
+        return True if self.silent <= self.answered else None
 
     # -- hearing -------------------------------------------------------------------------------
+
+    def hear_ends(self, frames: Iterable[Frame]) -> None:
+        """Take in frames that end calls."""
+        calls = self.calls
+        for frame in frames:
+            ident = frame[2]
+            slot = calls.get(ident)
+            if slot is not None:  # else it was abandoned
+                slot.message = frame
+                calls.pop(ident, None)
+                self.answered = ident
+                if slot.watched:
+                    slot.arrived()
+                if self.timed:
+                    self.timed.pop(ident, None)
 
     def hear(self, frame: Frame) -> None:
         """Take in a frame. The same one may come twice, after an interruption.
@@ -158,19 +199,9 @@ class Session:
             ProtocolError: this frame is none of a worker's.
         """
         kind, ident = frame[0], frame[2]
-        if kind == wire.RESULT or kind == wire.ERROR or kind == wire.CANCELLED:  # noqa: PLR1714 - speed
-            slot = self.calls.get(ident)
-            if slot is not None:  # else it was abandoned
-                slot.message = frame
-                self.calls.pop(ident, None)
-                if slot.watched:
-                    slot.arrived()
-                if self.timed:
-                    self.timed.pop(ident, None)
-        else:
-            self._hear_more(kind, ident, frame)
-
-    def _hear_more(self, kind: int, ident: int, frame: Frame) -> None:
+        if kind in ENDS:
+            self.hear_ends((frame,))
+            return
         slot = self.calls.get(ident)
         if kind == wire.ITEM:
             if frame[1] != self._last_item and slot is not None and slot.is_stream:
@@ -198,16 +229,28 @@ class Session:
 
     # -- ending --------------------------------------------------------------------------------
 
-    def end(self, pid: int | None, returncode: int | None, stderr: str, why: str = "") -> None:
-        """The worker is gone: end all calls that it has not answered."""
+    def end(
+        self,
+        pid: int | None,
+        returncode: int | None,
+        stderr: str,
+        why: str = "",
+        *,
+        unread: bool | None = None,
+    ) -> None:
+        """The worker is gone: end all calls that it has not answered.
+
+        Args:
+            pid: the worker's, if that is known.
+            returncode: how it ended, if that is known.
+            stderr: its last words.
+            why: what it was ended for by us.
+            unread: whether it has left something unread of what was sent to it; None: nobody knows.
+        """
         if self.ended is None:
             lost = tuple(
-                LostCall(
-                    ident,
-                    slot.name,
-                    slot.begun if slot.begun or place < self.concurrency else False,
-                )
-                for place, (ident, slot) in enumerate(self.calls.items())
+                LostCall(ident, slot.name, self._begun(ident, slot, unread=unread))
+                for ident, slot in self.calls.items()
             )
             if why:
                 how = why
@@ -270,65 +313,6 @@ class Session:
         raise self.death(frame[2])
 
 
-def name_of(function: Any, *, has_main: bool, has_target: bool) -> str | None:
-    """The name by which a worker finds a function; None if it must travel by value.
-
-    Raises:
-        TypeError: it can't be called.
-        ValueError: a name that is none, or a function that can't be found or sent.
-    """
-    if isinstance(function, str):
-        if has_target:
-            return function  # which names are exposed is for the worker to say
-        module, _, path = function.partition(":")
-        parts = [*module.split("."), *(path.split(".") if ":" in function else ())]
-        if not all(part.isidentifier() for part in parts):
-            raise ValueError(f"{function!r} is no function name: pkg.mod.func or pkg.mod:obj is")
-        return function
-    if not callable(function):
-        raise TypeError(f"a function or its name is needed, not {function!r}")
-    path = getattr(function, "__qualname__", "")
-    if has_target:
-        name = path.rpartition(".")[2]
-        if not name:
-            raise TypeError(f"a function or its name is needed, not {function!r}")
-        return str(name)
-    home = getattr(function, "__module__", None)
-    if home and path and not (home == "__main__" and not has_main):
-        found: Any = sys.modules.get(home)
-        for part in path.split("."):
-            found = getattr(found, part, None)
-        if found is function or (found == function and not _is_bound_to_object(function)):
-            return f"{home}:{path}"
-    if isinstance(function, FunctionType) and "cloudpickle" not in sys.modules:
-        try:
-            import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore] # noqa: F401
-        except ImportError:
-            raise ValueError(_why_not(path, home)) from None
-    return None
-
-
-def _is_bound_to_object(function: Any) -> bool:
-    owner = getattr(function, "__self__", None)
-    return owner is not None and not isinstance(owner, type)
-
-
-def _why_not(path: str, home: str | None) -> str:
-    if "<" in path:
-        return (
-            f"{path} can't be found by name in another process: lambdas and functions inside "
-            "functions exist only here; move it to the top level of a module, or install "
-            "cloudpickle"
-        )
-    if home == "__main__":
-        return (
-            f"{path} is defined in the main program, which a clean process does not contain; move "
-            "it to a module, make the worker from a snapshot (earlyfork.template), or install "
-            "cloudpickle"
-        )
-    return f"{home}:{path} is not this function: another process would find another"
-
-
 def check_options(timeout: float | None, cancel: str, grace: float) -> None:
     """Refuse options that mean nothing.
 
@@ -355,7 +339,10 @@ def begin(
         raise ValueError("concurrency and window are numbers of calls, at least 1")
     body = hello(target, init, concurrency, has_main=has_main)
     has_target = target is not None
-    return Session(has_main=has_main, has_target=has_target, concurrency=concurrency), body
+    state = Session(has_main=has_main, has_target=has_target, concurrency=concurrency)
+    if has_target or init is not None:
+        state.answered = -1  # until then the worker may be busy with its beginning
+    return state, body
 
 
 def hello(target: Any, init: Any, concurrency: int, *, has_main: bool) -> bytes:

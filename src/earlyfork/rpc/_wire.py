@@ -7,6 +7,8 @@ its first byte; more of them ride on frames FDS before it. `Inbox` makes frames 
 and `Outbox` has what is still to be written. A signal handler may raise in either of them, between
 any two steps of Python (Ctrl-C). So what a system call returns is kept by the same step in C that
 made the call, and each change of state is one assignment: whoever comes next goes on from there.
+
+It is longer than others, since each thing is there twice: the usual frame, and all others.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 #: kind, number of fds, number of buffers, ref, id, length of the body
 HEAD = Struct("<BBHIQQ")
 SIZE = Struct("<Q")
+#: The same for a frame without buffers and fds: its kind, ref, id, length. There are most of them.
+PLAIN = Struct("<IIQQ")
+pack_plain, _unpack_plain = PLAIN.pack, PLAIN.unpack_from
 
 # To the worker. `ref` of CALL, POST and STREAM is the number of a function that DEFINE gave a name;
 # 0: the function is in the body. LIMIT comes just before its call; CREDIT has its number as `ref`.
@@ -47,11 +52,10 @@ MOST_BUFFERS = 0xFFFF
 LONGEST = 1 << 40
 #: What is read at once, and what is left of a frame that is worth a read into its own memory.
 CHUNK = 65536
-#: The arguments of recvmsg, for `map`.
-CHUNKS = (CHUNK,)
-SPACES = (_socket.CMSG_SPACE(MOST_FDS * 4),)
-_CLOEXEC = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
-FLAGS = (_CLOEXEC,)
+SPACE = _socket.CMSG_SPACE(MOST_FDS * 4)
+FLAG = _CLOEXEC = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
+#: These arguments of recvmsg, for `map`.
+CHUNKS, SPACES, FLAGS = (CHUNK,), (SPACE,), (FLAG,)
 _TRUNCATED = _socket.MSG_CTRUNC
 DONTWAIT = _socket.MSG_DONTWAIT
 NOSIGNAL = getattr(_socket, "MSG_NOSIGNAL", 0)
@@ -100,7 +104,7 @@ arrived = _Arrived()
 
 def head(kind: int, ident: int = 0, ref: int = 0, body: bytes = b"") -> bytes:
     """A frame without buffers and fds."""
-    return HEAD.pack(kind, 0, 0, ref, ident, len(body)) + body
+    return pack_plain(kind, ref, ident, len(body)) + body
 
 
 def _arrived(ancillary: Iterable[tuple[int, int, bytes]], flags: int) -> Fds:
@@ -109,6 +113,21 @@ def _arrived(ancillary: Iterable[tuple[int, int, bytes]], flags: int) -> Fds:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
             found += memoryview(data[: len(data) & ~3]).cast("i").tolist()
     return Fds(found, whole=not flags & _TRUNCATED)
+
+
+def single(record: tuple[bytes, Any, int, Any]) -> Frame | None:
+    """What recvmsg has returned, as a frame, if it is a whole one without buffers and fds.
+
+    That is the usual case of all that `Inbox` does. The caller looks at the kind: of a frame that
+    has buffers or fds, that is none.
+    """
+    data, ancillary, flags, _ = record
+    if len(data) < 24 or ancillary or flags & _TRUNCATED:
+        return None
+    kind, ref, ident, length = _unpack_plain(data)
+    if 24 + length != len(data):
+        return None
+    return kind, ref, ident, data[24:], (), ()
 
 
 class _Large:
@@ -164,8 +183,14 @@ class Inbox:
     def __init__(self) -> None:
         #: Bytes; how many of them are done with; what was read since; fds by their frames; a frame
         #: that arrives in pieces; fds that came ahead of their frame.
-        self.state: Any = (b"", 0, [], (), None, ())
+        self.state: Any = (b"", 0, deque(), (), None, ())
         self.after: Any = self.state
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left of what was read."""
+        data, at, fresh, _, large, _ = self.state
+        return at == len(data) and not fresh and large is None
 
     def read(self, sock: Any, flags: int = 0) -> bool:
         """Read once; False at the end of the stream.
@@ -178,7 +203,6 @@ class Inbox:
             fresh = self.state[2]
             fresh.extend(map(sock.recvmsg, CHUNKS, SPACES, (_CLOEXEC | flags,)))
             return len(fresh[-1][0]) > 0
-        reads = large.progress[1]
         room = large.room()
         if not room:
             return True
@@ -216,8 +240,35 @@ class Inbox:
         for record in fresh:
             if record[1] or record[2] & _TRUNCATED:
                 batches = (*batches, _arrived(record[1], record[2]))
-        found: Any = (data, 0, [], batches, large, ahead)
+        found: Any = (data, 0, deque(), batches, large, ahead)
         self.state = found
+        return found
+
+    def row(self, kind: int) -> list[Frame]:
+        """All that comes next of one kind, as far as it is whole and has neither buffers nor fds.
+
+        As with `peek`, `after` is the state without them. This is the usual case of that.
+        """
+        found: list[Frame] = []
+        data, at, fresh, batches, large, ahead = self.state
+        if large is not None or ahead:
+            self.after = self.state
+            return found
+        if fresh:
+            data, ancillary, flags, _ = fresh[0]
+            if len(fresh) > 1 or at < len(self.state[0]) or ancillary or flags & _TRUNCATED:
+                data, at, fresh, batches, _, _ = self._absorbed()
+            else:
+                at, fresh = 0, deque()
+        size = len(data)
+        while (begin := at + 24) <= size:
+            this, ref, ident, length = _unpack_plain(data, at)
+            end = begin + length
+            if this != kind or end > size:
+                break
+            found.append((kind, ref, ident, data[begin:end], (), ()))
+            at = end
+        self.after = (data, at, fresh, batches, None, ())
         return found
 
     def peek(self) -> Frame | None:
@@ -226,17 +277,9 @@ class Inbox:
         Raises:
             BadFrame: this is none.
         """
-        data, at, fresh, batches, large, ahead = self.state
-        if large is not None:
-            return self._peek_large(large)
-        if fresh:
-            record = fresh[0]
-            usual = len(fresh) == 1 and at == len(data)
-            if usual and not record[1] and not record[2] & _TRUNCATED:
-                data, at, fresh = record[0], 0, []  # the usual case of `_absorbed`
-                self.state = (data, 0, fresh, batches, None, ahead)
-            else:
-                data, at, fresh, batches, large, ahead = self._absorbed()
+        if self.state[4] is not None:
+            return self._peek_large(self.state[4])
+        data, at, fresh, batches, _, ahead = self._absorbed()
         begin = at + 24
         if begin > len(data):
             return None
@@ -269,7 +312,7 @@ class Inbox:
             if end - len(data) > CHUNK // 2:
                 known = (kind, ref, ident)
                 large = _Large(known, (length, *sizes), data[begin:], ahead + own)
-                self.state = (b"", 0, [], rest, large, ())
+                self.state = self.after = (b"", 0, deque(), rest, large, ())
                 return self._peek_large(large)
             return None
         if kind == FDS:
@@ -288,12 +331,15 @@ class Inbox:
             return None
         body, *parts = large.parts
         kind, ref, ident = large.known
-        self.after = (b"", 0, [], self.state[3], None, ())
+        self.after = (b"", 0, deque(), self.state[3], None, ())
         return kind, ref, ident, memoryview(body), parts, large.batches
 
 
 class Outbox:
-    """Packets that are to be written, in order. A packet is [parts, fds, what was written]."""
+    """Packets that are to be written, in order.
+
+    A packet is [bytes or list of them, fds or None, how much each write of it has written].
+    """
 
     __slots__ = ("queue",)
 
@@ -312,14 +358,14 @@ class Outbox:
     ) -> None:
         """Take in a frame. Its fds are the outbox's from now on; they are closed when written."""
         if before:
-            self.queue.append([[before], None, []])
+            self.queue.append([before, None, [0]])
         while len(fds) > MOST_FDS:
             some, fds = fds[:MOST_FDS], fds[MOST_FDS:]
             packet = HEAD.pack(FDS, MOST_FDS, 0, 0, ident, 0)
-            self.queue.append([[packet], Fds(some), []])
+            self.queue.append([[packet], Fds(some), [0]])
         first = HEAD.pack(kind, len(fds), len(buffers), ref, ident, len(body))
         sizes = b"".join([SIZE.pack(view.nbytes) for view in buffers])
-        self.queue.append([[first + sizes, body, *buffers], Fds(fds) if fds else None, []])
+        self.queue.append([[first + sizes, body, *buffers], Fds(fds) if fds else None, [0]])
 
     def write(self, sock: Any, flags: int) -> bool:
         """Write once; whether nothing is left.
@@ -329,14 +375,15 @@ class Outbox:
         """
         queue = self.queue
         parts, fds, counts = packet = queue[0]
-        if len(parts) == 1 and fds is None and not counts:
-            data = parts[0]
-            counts.extend(map(sock.send, (data,), (flags,)))
-            if counts[0] == len(data):
-                queue.popleft()
-                return not queue
-            return False
         done = sum(counts)
+        if type(parts) is bytes:
+            if not done:
+                counts.extend(map(sock.send, (parts,), (flags,)))
+                if counts[-1] == len(parts):
+                    queue.popleft()
+                    return not queue
+                return False
+            parts = (parts,)
         ancillary: list[Any] = []
         if fds is not None and not done:
             import array

@@ -15,7 +15,7 @@ import _signal
 import sys
 from _pickle import dumps, loads
 from collections import deque
-from posix import register_at_fork
+from posix import close, dup2, register_at_fork
 from sys import modules
 from time import monotonic
 
@@ -31,7 +31,7 @@ from earlyfork.rpc._there import (
     imports_something,
 )
 from earlyfork.rpc._values import HasLarge, dump, inside, load, pack_error
-from earlyfork.rpc._wire import CALL, CHUNKS, FLAGS, HEAD, NOSIGNAL, RESULT, SPACES
+from earlyfork.rpc._wire import CALL, CHUNK, FLAG, NOSIGNAL, RESULT, SPACE, pack_plain, single
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ class Worker:
         self.busy = False
         #: Whether something may have come that was not looked at.
         self.look = False
+        #: Whether nothing but calls comes, one by one.
+        self.usual = True
         self.limits: dict[int, float] = {}
         self.cancelled: set[int] = set()
         self.streams: dict[int, Stream] = {}
@@ -120,6 +122,10 @@ class Worker:
     def begin(self, frame: Frame) -> bool:
         """Find the target and run `init`; False if that failed."""
         try:
+            if frame[5]:  # the client has its stderr read
+                fd = frame[5][0].take(0)
+                dup2(fd, 2)
+                close(fd)
             target, init, by_value, self.concurrency = loads(frame[3])
             if target is not None:
                 self.target = find_target(target)
@@ -140,8 +146,7 @@ class Worker:
         """Run what comes, one call after the other."""
         queue, inbox = self.queue, self.inbox
         while self.sock is not None:
-            left = inbox.state
-            if left[1] != len(left[0]) or left[2] or left[4] is not None:
+            if not inbox.is_empty:
                 self.take()
             while queue:
                 while self.to_close:
@@ -151,30 +156,28 @@ class Worker:
                     self.drain()
                 elif self.streams and queue:
                     self.step()
-            if self.streams or self.closing or self.retiring:
-                if self.sock is None or not self.goes_on():
-                    return
-                continue
-            # The usual case of `Inbox.read`, and of a single call that has come.
             if self.sock is None:
                 return
-            fresh = inbox.state[2]
-            if inbox.state[4] is not None or fresh:
-                if not inbox.read(self.sock):
+            if self.streams or self.closing or self.retiring:
+                if not self.goes_on():
                     return
-                continue
-            fresh.extend(map(self.sock.recvmsg, CHUNKS, SPACES, FLAGS))
-            if not fresh[0][0]:
+            elif not (self.run_singles() if inbox.is_empty else inbox.read(self.sock)):
                 return
-            frame = inbox.peek()
-            if frame is not None and frame[0] == CALL:
-                inbox.state = left = inbox.after
-                if left[1] == len(left[0]):
-                    self.run(frame)
-                    if self.look:
-                        self.drain()
-                else:
-                    queue.append(frame)
+
+    def run_singles(self) -> bool:
+        """Run calls as long as they come one by one, and nothing else comes; False at the end."""
+        inbox, recvmsg = self.inbox, self.sock.recvmsg
+        self.usual = True
+        while self.usual:
+            record = recvmsg(CHUNK, SPACE, FLAG)
+            frame = single(record)
+            if frame is None or frame[0] != CALL:
+                inbox.state[2].append(record)
+                return len(record[0]) > 0
+            self.run(frame)
+            if self.look:
+                self.drain()
+        return True
 
     def goes_on(self) -> bool:
         """With nothing in the queue: run what else there is, or wait; False at the end."""
@@ -192,16 +195,20 @@ class Worker:
     def take(self) -> None:
         """Queue the frames that were read."""
         inbox = self.inbox
-        while (frame := inbox.peek()) is not None:
+        while True:
+            self.queue.extend(inbox.row(CALL))
+            inbox.state = left = inbox.after
+            if left[1] == len(left[0]) and left[4] is None and not left[2]:
+                return
+            frame = inbox.peek()
+            if frame is None:
+                return
             inbox.state = inbox.after
             kind = frame[0]
             if kind == CALL or kind == wire.POST or kind == wire.STREAM:  # noqa: PLR1714 - speed
                 self.queue.append(frame)
             else:
                 self.heed(kind, frame)
-            left = inbox.state
-            if left[1] == len(left[0]) and not left[2]:
-                return
 
     def heed(self, kind: int, frame: Frame) -> None:
         """Obey a frame that is no call."""
@@ -264,7 +271,7 @@ class Worker:
     def drain(self) -> None:
         """Read what is there, without waiting."""
         busy, self.busy = self.busy, True
-        self.look = False
+        self.look = self.usual = False
         try:
             while self.sock is not None and self.inbox.read(self.sock, wire.DONTWAIT):
                 self.take()
@@ -275,7 +282,7 @@ class Worker:
 
     def forked(self) -> None:
         """In a child of this worker: the calls are the parent's."""
-        sock, self.sock = self.sock, None
+        sock, self.sock, self.usual = self.sock, None, False
         self.queue.clear()
         self.streams.clear()
         if sock is not None:
@@ -309,8 +316,8 @@ class Worker:
 
     def run(self, frame: Frame) -> None:
         """Run one call, and answer."""
-        ident = frame[2]
-        if ident in self.cancelled:
+        kind, ref, ident, body, buffers, fds = frame
+        if self.cancelled and ident in self.cancelled:
             self.cancelled.discard(ident)
             self.limits.pop(ident, None)
             self.limits.pop(-ident, None)
@@ -319,40 +326,36 @@ class Worker:
         if self.limits:
             self.begun(ident)
         try:
-            try:
-                self.running = ident
-                if self.look:
-                    self.on_signal(0, None)
-                if frame[1] and not frame[5]:
-                    # The usual case of `function_of`, without its frame.
-                    buffers = frame[4]
-                    value = loads(frame[3], buffers=buffers) if buffers else loads(frame[3])
-                    function = self.functions[frame[1]]
-                    if type(value) is tuple:
-                        result = function(*value)
-                    else:
-                        result = function(*value[0], **value[1])
+            self.running = ident
+            if self.look:
+                self.on_signal(0, None)
+            if not ref or fds:
+                function, args, kwargs = self.function_of(frame)
+                result = function(*args, **kwargs)
+                del args, kwargs  # files in it, say
+            else:  # the usual case of that
+                value = loads(body, buffers=buffers) if buffers else loads(body)
+                function = self.functions[ref]
+                if type(value) is tuple:
+                    result = function(*value)
                 else:
-                    function, *value = self.function_of(frame)
                     result = function(*value[0], **value[1])
-                if type(result) is COROUTINE:
-                    result = self.wait_for(result)
-            finally:
-                self.running = 0
-            del value  # files in it, say
+                del value
+            if type(result) is COROUTINE:
+                result = self.wait_for(result)
+            self.running = 0
             if self.sock is None:  # a child that the function forked has come back from it
                 return
-            if frame[0] == CALL:
+            if kind == CALL:
                 self.answer(ident, result)
-            elif frame[0] == wire.STREAM:
+            elif kind == wire.STREAM:
                 self.streams[ident] = Stream(self, ident, result)
-            return
         except BaseException as error:
             self.running = 0
             self.cancelled.discard(ident)
             if self.sock is None:  # a child that the function forked
                 raise
-            self.fail(frame[0], ident, error)
+            self.fail(kind, ident, error)
 
     def wait_for(self, coroutine: Any) -> Any:
         """Run a coroutine to its end, in the loop that this worker keeps for that."""
@@ -399,13 +402,13 @@ class Worker:
             self.send(wire.RESULT, ident, 0, body)
             return
         # The usual case of `send`.
-        packet = HEAD.pack(RESULT, 0, 0, 0, ident, len(body)) + body
-        counts: list[int] = []
+        data = pack_plain(RESULT, 0, ident, len(body)) + body
+        counts = [0]
         try:
             self.busy = True
-            queue.append([[packet], None, counts])
-            counts.extend(map(self.sock.send, (packet,), _FLAGS))
-            if counts[0] == len(packet):
+            queue.append([data, None, counts])
+            counts.extend(map(self.sock.send, (data,), _FLAGS))
+            if counts[1] == len(data):
                 queue.popleft()
             else:
                 self.write_all()
@@ -432,8 +435,8 @@ class Worker:
             if buffers or fds:
                 outbox.put(kind, ident, ref, body, buffers, fds)
             else:
-                packet = wire.HEAD.pack(kind, 0, 0, ref, ident, len(body)) + body
-                outbox.queue.append([[packet], None, []])
+                packet = pack_plain(kind, ref, ident, len(body)) + body
+                outbox.queue.append([packet, None, [0]])
             self.write_all()
         finally:
             self.busy = busy
@@ -461,6 +464,7 @@ class Worker:
     def retire(self) -> None:
         """End when all that has come so far is answered."""
         self.retiring = True
+        self.usual = False
         self.send(wire.RETIRED, 0, 0, b"")
 
     def current(self) -> Current | None:
