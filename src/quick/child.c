@@ -17,7 +17,7 @@
 /* What a new process knows of itself until its first batch has come, and that batch. They lie side
  * by side, since each page that is written to is copied. */
 static struct {
-    int comm, up, forker, standby, root;
+    int comm, up, forker, standby, root, executes;
     PyObject *births, *socket_class;
     PyObject *rights;
     struct ucred sender;
@@ -100,6 +100,7 @@ be_born(const Forker *f, int comm, int up, int standby)
     born.forker = getppid();  /* another pid if the forker is gone already: nobody is asked then */
     born.standby = standby;
     born.root = f->root;
+    born.executes = f->executes;
     born.births = f->births;
     born.rights = f->rights;
     born.socket_class = f->socket_class;
@@ -253,7 +254,8 @@ first_job(void)
     if (got < 0)
         return got == -1 ? not_read(CHILD, comm) : NULL;
     PyObject *pending = *here_at(HERE_PENDING);
-    if (!are_usual(born.batch, got, born.fork_batch, count) || *here_at(HERE_SPOKE) == Py_True
+    if (!are_usual(born.batch, got, born.fork_batch, count, born.executes)
+        || *here_at(HERE_SPOKE) == Py_True
         || pending == NULL || !PyList_Check(pending)
         || !rights_are_known(born.rights, &born.sender, born.batch + got, (size_t)(LARGE - got)))
         return bytes_and_fds(CHILD, comm, born.batch, got, born.fds, count, &born.sender);
