@@ -232,10 +232,7 @@ become(const Command *c, const int *fds, int comm, int *where)
     *where = NOT_EXECUTED;
     int told = 0, last = ENOENT;
     for (char **path = c->paths; *path != NULL; path++) {
-        if (c->has_env)
-            execve(*path, c->argv, c->env);
-        else
-            execv(*path, c->argv);
+        execve(*path, c->argv, c->has_env ? c->env : environ);
         last = errno;
         if (told == 0 && last != ENOENT && last != ENOTDIR)
             told = last;
@@ -244,6 +241,28 @@ become(const Command *c, const int *fds, int comm, int *where)
 }
 
 /* -- beside a template ------------------------------------------------------------------------- */
+
+/* Whether parent and child have one memory after vfork. An emulator may make a fork of it; then
+ * nobody would hear why an exec has failed. Tried out once, since it stays as it is. */
+static __attribute__((noinline)) int
+vfork_shares(void)
+{
+    static int known = -1;
+    volatile int seen = 0;
+    if (known >= 0)
+        return known;
+    pid_t pid = vfork();
+    if (pid == 0) {
+        seen = 1;
+        _exit(0);
+    }
+    if (pid < 0)
+        return 0;
+    known = seen;
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    return known;
+}
 
 /* A new process that becomes the command: its pid when it has. -1 if there could be no process; 0 if
  * it could not become that; the error says why, and for the latter `where`. */
@@ -351,7 +370,7 @@ command_asked(Forker *f, const char *first, const int *fds, int count, struct uc
     ssize_t got = read_rest(f->comm, batch, sender);
     int usual = understand(&c, batch, got, count);
     if (usual && (PyDict_GET_SIZE(f->status) >= f->crowd
-                  || !may_ask(f, sender, room, sizeof room))) {
+                  || !may_ask(f, sender, room, sizeof room) || !vfork_shares())) {
         drop_command(&c);
         usual = 0;
     }
