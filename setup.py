@@ -16,6 +16,7 @@ UNITS = [
     "src/quick/ending.c",
     "src/quick/rights.c",
     "src/quick/values.c",
+    "src/quick/command.c",
     "src/quick/orders.c",
     "src/quick/child.c",
     "src/quick/hearing.c",

@@ -65,7 +65,11 @@ def test_the_letters_in_c_are_those_of_the_protocol() -> None:
     wanted = {name: link.decode() for name, link in zip(names, links, strict=True)}
     for name, link in zip(names, links, strict=True):
         wanted[f"{name}_ALONE"] = chr(payloads.pack_run("", link, alone=True)[0])
-    assert letters == wanted | {"NEXT_FD": chr(payloads.NEXT_FD)}
+    streams = {"KEEP": payloads.KEEP, "NULL_FILE": payloads.NULL, "NEXT_FD": payloads.NEXT_FD}
+    assert letters == wanted | {name: chr(letter) for name, letter in streams.items()}
+    said = re.search(r'define EXECUTES "(.)"', HEADER.read_text(encoding="utf-8"))
+    assert said is not None
+    assert said[1].encode() == wire.EXECUTES
 
 
 def test_every_unit_is_built() -> None:
@@ -205,7 +209,7 @@ def raise_it(said: BaseException) -> None:
 def know(here: object, loop_state: type) -> None:
     text, file = quick_loop._io.TextIOWrapper, quick_loop._io._IOBase
     functions = (quick_loop.resolve, int, list, repr)
-    quick.know(here, *functions, text, file, repr, repr, repr, {}, loop_state)
+    quick.know(here, *functions, text, file, repr, repr, repr, repr, {}, loop_state)
 
 
 @BUILT

@@ -17,7 +17,7 @@
 /* What a new process knows of itself until its first batch has come, and that batch. They lie side
  * by side, since each page that is written to is copied. */
 static struct {
-    int comm, up, forker, standby, root;
+    int comm, up, forker, standby, root, executes;
     PyObject *births, *socket_class;
     PyObject *rights;
     struct ucred sender;
@@ -100,6 +100,7 @@ be_born(const Forker *f, int comm, int up, int standby)
     born.forker = getppid();  /* another pid if the forker is gone already: nobody is asked then */
     born.standby = standby;
     born.root = f->root;
+    born.executes = f->executes;
     born.births = f->births;
     born.rights = f->rights;
     born.socket_class = f->socket_class;
@@ -242,13 +243,13 @@ first_batch(int *count)
     return got;
 }
 
-/* Whether the next batch is there, and says RUN. Then this process goes on without its owner. */
+/* Whether the next batch is there, and says RUN or EXEC. Then this process goes on without its owner. */
 static int
 run_waits(int comm)
 {
     char batch[PAD];
     ssize_t got = recv(comm, batch, PAD, MSG_PEEK | MSG_DONTWAIT);
-    return are_usual(batch, got, born.fork_batch, -1) == RUNS;
+    return are_usual(batch, got, born.fork_batch, -1, born.executes) == RUNS;
 }
 
 /* The same as `live`, but NULL and an exception on failure. */
@@ -263,7 +264,7 @@ first_job(void)
         if (got < 0)
             return got == -1 ? not_read(CHILD, comm) : NULL;
         PyObject *pending = *here_at(HERE_PENDING);
-        int kind = are_usual(born.batch, got, born.fork_batch, count);
+        int kind = are_usual(born.batch, got, born.fork_batch, count, born.executes);
         if (kind == UNUSUAL || *here_at(HERE_SPOKE) == Py_True || pending == NULL
             || !PyList_Check(pending) || (kind == PREPARES && !run_waits(comm))
             || !rights_are_known(born.rights, &born.sender, born.batch + got,

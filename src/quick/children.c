@@ -179,19 +179,21 @@ reap(Forker *f)
         /* What the dead child said has arrived by now, and is heard before its death is told. What
          * its owner wrote to status is left to the server: to drop a file that somebody sent may
          * mean to wait (_child/foreign.py). */
-        if (status < 0 || up < 0 || info.si_pid == f->nursery || holds_message(up)
+        if (status < 0 || info.si_pid == f->nursery || (up >= 0 && holds_message(up))
             || holds_bytes(status) || !may_forget(f, pid)) {
             Py_DECREF(pid);
             return PyErr_Occurred() ? -1 : 1;
         }
         /* Told first, reaped second: an owner that sees no exit may trust the pid. */
-        tell_owner(status, EXIT, info.si_code == CLD_EXITED ? info.si_status : -info.si_status);
+        tell_exit(status, 0, &info);
         waitpid(info.si_pid, NULL, 0);
         close(status);
-        close(up);
-        close(end);
-        int failed = PyDict_DelItem(f->status, pid) < 0 || PyDict_DelItem(f->ups, pid) < 0
-                     || PyDict_DelItem(f->ends, pid) < 0 || PySet_Discard(f->waiting, pid) < 0
+        if (up >= 0)  /* a command has no way up */
+            close(up);
+        if (end >= 0)
+            close(end);
+        int failed = drop(f->status, pid) < 0 || drop(f->ups, pid) < 0
+                     || drop(f->ends, pid) < 0 || PySet_Discard(f->waiting, pid) < 0
                      || forget_said(f, pid, status) < 0;
         Py_DECREF(pid);
         if (failed)

@@ -96,8 +96,10 @@ loop(Forker *f, Polled *polled, int *is_born)
             return PyErr_SetFromErrno(PyExc_OSError);
         if (ready < -1)
             return NULL;
-        if (ready < 0)
-            continue;
+        if (ready < 0) {  /* by the news of a death, most likely: it is there to be read */
+            for (nfds_t i = 0; i < polled->count; i++)
+                polled->fds[i].revents = i == 0 ? POLLIN : 0;
+        }
         struct pollfd *wake = &polled->fds[0], *comm = &polled->fds[1];
         if (wake->revents) {
             char signs[256];
@@ -139,6 +141,14 @@ loop(Forker *f, Polled *polled, int *is_born)
                 continue;
             if (got < 0)
                 return not_read(READ, f->comm);
+            if (f->spawns && got == PAD && batch[HEAD] == EXEC && fd_count > 0
+                && !memcmp(batch, PyBytes_AS_STRING(f->fork_batch), 3)) {
+                PyObject *what = command_asked(f, batch, fds, fd_count, &sender);
+                if (what != Py_None)
+                    return what;
+                Py_DECREF(what);
+                continue;
+            }
             if (got != PAD || fd_count != 2 || memcmp(batch, PyBytes_AS_STRING(f->fork_batch), PAD))
                 return bytes_and_fds(READ, f->comm, batch, got, fds, fd_count, &sender);
             PySet_Clear(f->waiting);  /* who asks by FORK has found the queue empty */

@@ -123,7 +123,7 @@ may_forget(const Forker *f, PyObject *pid)
     return held == NULL ? !PyErr_Occurred() : PyList_Check(held) && !hold_bytes(held);
 }
 
-static int
+int
 drop(PyObject *dict, PyObject *key)
 {
     int found = PyDict_Contains(dict, key);

@@ -24,7 +24,7 @@ static const struct {
     GIVEN(ANY, socket_class), GIVEN(BATCH, fork_batch), GIVEN(BYTES, rights),
     GIVEN(NUMBER, standby), GIVEN(NUMBER, crowd), GIVEN(NUMBER, generation),
     GIVEN(SECONDS, refill_at), GIVEN(SECONDS, refill_after), GIVEN(NUMBER, nursery),
-    GIVEN(NUMBER, root), GIVEN(NUMBER, careful),
+    GIVEN(NUMBER, root), GIVEN(NUMBER, careful), GIVEN(NUMBER, executes), GIVEN(NUMBER, spawns),
 #undef GIVEN
 };
 enum { GIVEN_COUNT = sizeof given / sizeof *given };

@@ -38,6 +38,22 @@ PyDoc_STRVAR(take_doc,
 PyDoc_STRVAR(pairs_doc,
 "pairs(comm, watch, far_comm, far_status)\n\nThe sockets of a new process, in their owners.");
 
+PyDoc_STRVAR(status_pair_doc,
+"status_pair(watch, far_status)\n\nThe status socket alone, in its owners.");
+
+PyDoc_STRVAR(send_doc,
+"send(own, data, owns)\n\n"
+"Send bytes, with the fds of a tuple of owners. Never waits, and keeps the interpreter's lock.\n"
+"Returns how many bytes were sent.");
+
+PyDoc_STRVAR(umask_doc,
+"umask()\n\n"
+"The file creation mask as /proc has it; -1 if it is not told. Keeps the interpreter's lock.");
+
+PyDoc_STRVAR(readable_doc,
+"readable(fd, milliseconds)\n\n"
+"Whether there is something to read, waiting for it at most so long; -1: for ever.");
+
 PyDoc_STRVAR(open_socket_doc,
 "open_socket(socket_class, own)\n\nsocket_class(AF_UNIX, SOCK_STREAM, 0, own.release())");
 
@@ -68,7 +84,7 @@ PyDoc_STRVAR(collapse_doc,
 
 PyDoc_STRVAR(know_doc,
 "know(here, resolve, count_callbacks, get_objects, refuse_unfinished, text_class, file_class,\n"
-"     partial, revive, unpack_value, surround, loop_state)\n\n"
+"     partial, revive, unpack_value, not_executed, surround, loop_state)\n\n"
 "Name the objects of Python that the part in C uses. It looks up the slots of `here` and of the\n"
 "class `loop_state` by name now: one that is missing is an error.");
 
@@ -78,10 +94,11 @@ know(PyObject *self, PyObject *args)
     PyObject *surround, *loop_state;
     Known known;
     (void)self;
-    if (!PyArg_ParseTuple(args, "OOOOOO!O!OOOO!O!:know", &known.here, &known.resolve,
+    if (!PyArg_ParseTuple(args, "OOOOOO!O!OOOOO!O!:know", &known.here, &known.resolve,
                           &known.count_callbacks, &known.get_objects, &known.refuse_unfinished,
                           &PyType_Type, &known.text_class, &PyType_Type, &known.file_class,
                           &known.partial, &known.revive, &known.unpack_value,
+                          &known.not_executed,
                           &PyDict_Type, &surround, &PyType_Type, &loop_state))
         return NULL;
     if (loop_knows(loop_state) < 0 || here_knows(known.here) < 0)
@@ -99,6 +116,10 @@ static PyMethodDef methods[] = {
     {"fork_free", fork_free, METH_VARARGS, fork_free_doc},
     {"take", take, METH_VARARGS, take_doc},
     {"pairs", pairs, METH_VARARGS, pairs_doc},
+    {"status_pair", status_pair, METH_VARARGS, status_pair_doc},
+    {"send", send_, METH_VARARGS, send_doc},
+    {"umask", umask_, METH_NOARGS, umask_doc},
+    {"readable", readable, METH_VARARGS, readable_doc},
     {"open_socket", open_socket, METH_VARARGS, open_socket_doc},
     {"own_class", own_class, METH_NOARGS, own_class_doc},
     {"same_place", same_place, METH_VARARGS, same_place_doc},

@@ -1,5 +1,6 @@
 /* What the first batch of a new process says, as long as it is usual: the surroundings, modules to
- * import, files and values, and the function to run, linked or not, alone or not.
+ * import, files and values, and the function to run, linked or not, alone or not; or the command to
+ * execute.
  *
  * A batch is judged as a whole before any of it is obeyed. One that says anything else is left to
  * _child/commands.py, whose work the usual one gets here.
@@ -14,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static PyObject *resolve, *partial;
+static PyObject *resolve, *partial, *not_executed;
 static PyObject *s_worker, *minus_one;
 
 int
@@ -29,6 +30,7 @@ orders_know(const Known *known)
 {
     resolve = Py_NewRef(known->resolve);
     partial = Py_NewRef(known->partial);
+    not_executed = Py_NewRef(known->not_executed);
 }
 
 /* -- what is usual ----------------------------------------------------------------------------- */
@@ -55,8 +57,20 @@ is_usual_run(const char *payload, Py_ssize_t size, int fds)
     return fds >= lines && fds <= lines + 2;
 }
 
+/* Whether this frame EXEC is one that `become` obeys, with so many fds left for it. */
+static int
+is_usual_exec(const char *payload, Py_ssize_t size, int fds)
+{
+    Command c;
+    if (!take_command(&c, payload, (size_t)size))
+        return 0;
+    int usual = c.fds == fds;
+    drop_command(&c);
+    return usual;
+}
+
 int
-are_usual(const char *batch, ssize_t size, const char *fork_batch, int fds)
+are_usual(const char *batch, ssize_t size, const char *fork_batch, int fds, int executes)
 {
     const unsigned char *head = (const unsigned char *)batch;
     if (size < PAD || memcmp(batch, fork_batch, 3) || (fds >= 0 && head[3] != fds)
@@ -71,6 +85,9 @@ are_usual(const char *batch, ssize_t size, const char *fork_batch, int fds)
             return UNUSUAL;
         if (frame[0] == RUN)
             return payload + length == end && is_usual_run(payload, length, fds) ? RUNS : UNUSUAL;
+        if (frame[0] == EXEC)
+            return payload + length == end && executes && is_usual_exec(payload, length, fds)
+                ? RUNS : UNUSUAL;
         fds -= fds_of(frame, length);
         if (fds < 0
             || !(is_value(frame[0]) || is_surrounding(frame[0]) || frame[0] == REQUIRE))
@@ -150,9 +167,9 @@ job_of(PyObject *function, PyObject *sock, PyObject *values)
 
 /* -- obeying ----------------------------------------------------------------------------------- */
 
-/* Does what discard_pending of _child/guard.py does, then unblocks all signals. */
+/* The same as in _child/guard.py. */
 static void
-unblock_signals(void)
+discard_pending(void)
 {
     sigset_t signals;
     if (sigpending(&signals) == 0 && !sigisemptyset(&signals)) {
@@ -162,8 +179,14 @@ unblock_signals(void)
                 sigaction(number, &before, NULL);
         }
     }
-    sigemptyset(&signals);
-    pthread_sigmask(SIG_SETMASK, &signals, NULL);
+}
+
+static void
+unblock_signals(void)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    pthread_sigmask(SIG_SETMASK, &none, NULL);
 }
 
 /* Import a module. RUN follows, so it is as if the function's own module imported this one: with no
@@ -171,6 +194,7 @@ unblock_signals(void)
 static int
 import(const char *name, Py_ssize_t length)
 {
+    discard_pending();
     unblock_signals();
     PyObject *text = PyUnicode_DecodeUTF8(name, length, NULL);
     PyObject *module = text == NULL ? NULL : PyImport_Import(text);
@@ -179,13 +203,14 @@ import(const char *name, Py_ssize_t length)
     return module == NULL ? -1 : 0;
 }
 
-/* Obey the frames before RUN, or all; returns where it stopped. NULL and an exception on failure. */
+/* Obey the frames before RUN or EXEC, or all; returns where it stopped. NULL and an exception on
+ * failure. */
 static const char *
 take_all(const char *batch, PyObject *socket_class, PyObject *fds, PyObject *values)
 {
     const char *frame = batch + HEAD;
     const char *end = frame + number_at((const unsigned char *)batch + 4);
-    while (frame != end && frame[0] != RUN) {
+    while (frame != end && frame[0] != RUN && frame[0] != EXEC) {
         const char *payload = frame + FRAME;
         Py_ssize_t size = number_at((const unsigned char *)frame + 1);
         int failed = is_value(frame[0])
@@ -204,7 +229,7 @@ static int
 link_up(int up, int second_line, const int *fds, int count)
 {
     char message[UP_HEAD + 1];
-    int sent = -1;
+    ssize_t sent = -1;
     if (second_line) {
         PyObject *line = PyLong_FromLong(fds[0]);
         if (line == NULL)
@@ -229,7 +254,7 @@ link_up(int up, int second_line, const int *fds, int count)
         PyErr_SetFromErrno(PyExc_OSError);
     while (count > 0)
         close(fds[--count]);
-    return sent;
+    return sent < 0 ? -1 : 0;
 }
 
 /* Obey how RUN says that this process is linked. The fds that are left belong to that. */
@@ -273,6 +298,24 @@ prepare(const Orders *orders)
     return end == NULL ? -1 : 0;
 }
 
+/* Become a command. Returns only if that failed: NULL and an exception. */
+static PyObject *
+obey_exec(const Orders *orders, const char *payload, size_t size, PyObject *list)
+{
+    Command c;
+    int fds[4], where;
+    if (!take_command(&c, payload, size))
+        return PyErr_NoMemory();  /* it was understood before */
+    for (int i = 0; i < c.fds; i++)
+        fds[i] = (int)PyLong_AsLong(PyList_GET_ITEM(list, i));
+    discard_pending();
+    int error = become(&c, fds, orders->comm, &where);
+    PyObject *done = PyObject_CallFunction(not_executed, "iyii", orders->comm, c.file, error, where);
+    drop_command(&c);
+    Py_XDECREF(done);
+    return NULL;
+}
+
 PyObject *
 obey(const Orders *orders)
 {
@@ -287,6 +330,11 @@ obey(const Orders *orders)
         goto end;
     const char *payload = run + FRAME;
     Py_ssize_t size = number_at((const unsigned char *)run + 1);
+    if (run[0] == EXEC) {
+        job = obey_exec(orders, payload, (size_t)size, fds);
+        goto end;
+    }
+    discard_pending();
     unblock_signals();
     if (obey_link(orders->up, payload[0], fds) < 0
         || (function = function_for(payload + 1, size - 1)) == NULL)

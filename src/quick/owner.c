@@ -7,7 +7,10 @@
 #include "quick.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -83,6 +86,79 @@ pairs(PyObject *self, PyObject *args)
         || own_pair(comm_pair(ends), ends, comm, far_comm) < 0)
         return NULL;
     Py_RETURN_NONE;
+}
+
+PyObject *
+status_pair(PyObject *self, PyObject *args)
+{
+    PyObject *watch, *far;
+    int ends[2];
+    (void)self;
+    if (!PyArg_ParseTuple(args, "O!O!:status_pair", type_of_own(), &watch, type_of_own(), &far))
+        return NULL;
+    int made = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends);
+    if (own_pair(made, ends, watch, far) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyObject *
+send_(PyObject *self, PyObject *args)
+{
+    PyObject *end, *owns;
+    Py_buffer data;
+    int fds[MAX_FDS];
+    (void)self;
+    if (!PyArg_ParseTuple(args, "O!y*O!:send", type_of_own(), &end, &data, &PyTuple_Type, &owns))
+        return NULL;
+    Py_ssize_t count = PyTuple_GET_SIZE(owns), sent = -1;
+    for (Py_ssize_t i = 0; i < count && i < MAX_FDS; i++)
+        fds[i] = PyObject_TypeCheck(PyTuple_GET_ITEM(owns, i), type_of_own())
+                     ? own_fd(PyTuple_GET_ITEM(owns, i)) : -1;
+    errno = EINVAL;
+    if (count <= MAX_FDS)
+        sent = send_with_fds(own_fd(end), data.buf, (size_t)data.len, fds, (int)count);
+    PyBuffer_Release(&data);
+    return sent < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromSsize_t(sent);
+}
+
+PyObject *
+readable(PyObject *self, PyObject *args)
+{
+    struct pollfd polled = {.events = POLLIN};
+    int patience, ready;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "ii:readable", &polled.fd, &patience))
+        return NULL;
+    double end = now() + patience * 1e-3;
+    for (;;) {
+        Py_BEGIN_ALLOW_THREADS
+        ready = poll(&polled, 1, patience);
+        Py_END_ALLOW_THREADS
+        if (ready >= 0)
+            return PyBool_FromLong(ready);
+        if (errno != EINTR)
+            return PyErr_SetFromErrno(PyExc_OSError);
+        if (PyErr_CheckSignals() < 0)
+            return NULL;
+        double left = (end - now()) * 1e3;
+        if (patience > 0)
+            patience = left > 0 ? (int)(left + 1) : 0;
+    }
+}
+
+PyObject *
+umask_(PyObject *self, PyObject *ignored)
+{
+    char text[256];
+    (void)self, (void)ignored;
+    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    text[got < 0 ? 0 : got] = 0;
+    const char *found = strstr(text, "\nUmask:");  /* the second line, behind a name of 64 bytes */
+    return PyLong_FromLong(found == NULL ? -1 : strtol(found + 7, NULL, 8));
 }
 
 PyObject *

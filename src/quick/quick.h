@@ -19,6 +19,7 @@
  *   ending.c        the end of a process, after the function that it ran
  *   rights.c        whether a sender has the rights that are known
  *   values.c        values and files that were sent for a function
+ *   command.c       a command: what is asked for, the steps to its exec, a root template's own
  *   orders.c        what the first batch of a new process says
  *   child.c         a new process, from its birth to its first batch
  *   hearing.c       a child that says it is to be linked
@@ -42,6 +43,7 @@
 #endif
 
 #include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -49,13 +51,17 @@
 /* _shared/wire.py's numbers; tests/test_quick.py holds the two together. */
 enum { PAD = 256, HEAD = 12, FRAME = 5 };
 enum { REQUIRE = 1, FD = 4, ARG_BYTES = 5, ARG_STR = 6, ARG_PICKLE = 7, RUN = 10, ENV = 11,
-       CWD = 12, PATH = 13, STDIO = 14, CHROOT = 18, ARG_PLAIN = 19 };
+       CWD = 12, PATH = 13, STDIO = 14, CHROOT = 18, ARG_PLAIN = 19, EXEC = 20 };
 enum { PID = 64, EXIT = 67, NO_FORK = 68, LINK = 97 };
-/* Of _shared/payloads.py: how a frame RUN says that a process is linked and alone, the letter of a
- * frame STDIO that stands for an fd, and the head of a message up. */
+enum { NOT_EXECUTED = 69, NOT_THERE = 70, NOT_SET = 71 };
+/* Of _shared/payloads.py: how a frame RUN says that a process is linked and alone, the letters of
+ * the streams in STDIO and EXEC, and the head of a message up. */
 enum { UNLINKED = '-', LINKED = 'L', SECOND_LINE = 'S' };
 enum { UNLINKED_ALONE = 'a', LINKED_ALONE = 'l', SECOND_LINE_ALONE = 's' };
-enum { NEXT_FD = 'f', UP_HEAD = 5 };
+enum { KEEP = '-', NULL_FILE = 'n', NEXT_FD = 'f' };
+enum { UP_HEAD = 5 };
+/* What a process says on comm just before it executes a command. */
+#define EXECUTES "."
 /* As many fds as one message can carry: the kernel's SCM_MAX_FD. No header of the C library has it,
  * and it has stayed the same since Linux 2.6.38. */
 enum { MAX_FDS = 253 };
@@ -95,6 +101,9 @@ int put_decimal(char *at, unsigned long number);
 /* Send a frame with a decimal number to the owner that waits at this status socket. */
 void tell_owner(int fd, int op, long number);
 
+/* Tell it how a process ended; and the pid first, if that is not 0. */
+void tell_exit(int fd, int pid, const siginfo_t *info);
+
 /* Receive one message with its fds, which are close-on-exec. `fds` has room for MAX_FDS, or for as
  * many as can come. `sender`, if it is not NULL, becomes who sent it; pid 0 where the kernel does
  * not say. On failure -1 and errno, which is EMFILE when fds were lost on the way. */
@@ -105,8 +114,9 @@ ssize_t receive(int fd, void *data, size_t size, int flags, int *fds, int *count
  * none. */
 ssize_t receive_few(int fd, void *data, size_t size, int flags, int *fds, int *count, int most);
 
-/* Send one message with up to two fds; does not wait. On failure -1 and errno. */
-int send_with_fds(int fd, const void *data, size_t size, const int *fds, int count);
+/* Send one message with up to MAX_FDS fds; does not wait. Returns how many bytes were sent; on
+ * failure -1 and errno. */
+ssize_t send_with_fds(int fd, const void *data, size_t size, const int *fds, int count);
 
 /* From now on a byte is written to this fd whenever a child dies; with -1 no more. */
 void hear_deaths(int fd);
@@ -243,6 +253,8 @@ typedef struct {
     double refill_at, refill_after;
     int nursery;                /* the pid of the nursery, or 0 */
     int root;                   /* whether SIGTERM is blocked here, as it is in no child */
+    int executes;               /* whether the environment of commands is as it is here */
+    int spawns;                 /* whether it executes commands beside itself */
     int careful;                /* whether somebody else may have waited for a child */
 } Forker;
 
@@ -265,11 +277,11 @@ void say_what(PyObject *state, PyObject *what);
 
 /* The objects of Python that a new process needs: `here` and `resolve` of _child/here.py,
  * atexit._ncallbacks, gc.get_objects, `refuse_unfinished` of _child/ending.py, io.TextIOWrapper,
- * the class that all files have as a base, functools.partial, `revive` of _child/files.py,
+ * `not_executed` of _child/executing.py, the class that all files have as a base, functools.partial, `revive` of _child/files.py,
  * `unpack_value` of _shared/payloads.py. */
 typedef struct {
     PyObject *here, *resolve, *count_callbacks, *get_objects, *refuse_unfinished;
-    PyObject *text_class, *file_class, *partial, *revive, *unpack_value;
+    PyObject *text_class, *file_class, *partial, *revive, *unpack_value, *not_executed;
 } Known;
 
 int set_up_ending(void);
@@ -312,10 +324,11 @@ int take_value(PyObject *values, int op, const char *data, Py_ssize_t size, PyOb
 int set_up_orders(void);
 void orders_know(const Known *known);
 
-/* Whether a first batch, with so many fds (-1: it will tell), says nothing but what `obey` does: RUNS.
- * Or what `prepare` does, if the batch after it is one that `obey` does. */
+/* Whether a first batch, with so many fds (-1: it will tell), says nothing but what `obey` does,
+ * in a process that may execute commands or not: RUNS. Or what `prepare` does, if the batch after it
+ * is one that `obey` does. */
 enum { UNUSUAL, PREPARES, RUNS };
-int are_usual(const char *batch, ssize_t size, const char *fork_batch, int fds);
+int are_usual(const char *batch, ssize_t size, const char *fork_batch, int fds, int executes);
 
 PyObject *set_name(PyObject *self, PyObject *name);
 
@@ -336,8 +349,8 @@ typedef struct {
 /* Do what a batch says that ends before RUN. On failure -1 and an exception. */
 int prepare(const Orders *orders);
 
-/* Obey a usual first batch; returns what is to be called. Owns comm and the fds. NULL and an
- * exception on failure. */
+/* Obey a usual first batch; returns what is to be called, or executes it. Owns comm and the fds. NULL
+ * and an exception on failure. */
 PyObject *obey(const Orders *orders);
 
 /* -- child.c ----------------------------------------------------------------------------------- */
@@ -352,6 +365,34 @@ void be_born(const Forker *f, int comm, int up, int standby);
  * there is no memory even for that. */
 PyObject *live(void);
 
+/* -- command.c --------------------------------------------------------------------------------- */
+
+/* What a usual frame EXEC says. */
+typedef struct {
+    char streams[3];            /* a letter for each of fds 0 to 2 */
+    int folder;                 /* whether its directory comes with it, after the streams */
+    int fds;                    /* how many fds that are */
+    int session, umask;         /* umask below 0: that of the process */
+    int has_env;
+    char **argv, **env, **paths;
+    const char *file;
+    void *room;                 /* what these point into */
+} Command;
+
+/* Understand the payload of a frame EXEC; 0 if it is not usual, or there is no memory. */
+int take_command(Command *c, const char *payload, size_t size);
+void drop_command(Command *c);
+
+/* Become the command. Just before the exec that is said at `comm`, if this is not -1. Returns only if
+ * it failed: the errno, and in `where` with which of NOT_... its owner is told so. Calls nothing but
+ * the kernel. */
+int become(const Command *c, const int *fds, int comm, int *where);
+
+/* Have a root template, whose comm begins with `first`, execute a command beside itself. Returns
+ * None if it was obeyed; else what the server is to do. Owns the fds. */
+PyObject *command_asked(Forker *f, const char *first, const int *fds, int count,
+                        struct ucred *sender);
+
 /* -- hearing.c --------------------------------------------------------------------------------- */
 
 int set_up_hearing(void);
@@ -362,6 +403,9 @@ int hear_link(const Forker *f, PyObject *pid, int up);
 
 /* Whether what is held for a dead child can be closed without a wait. */
 int may_forget(const Forker *f, PyObject *pid);
+
+/* Take a key out of a dict, if it is there. On failure -1 and an exception. */
+int drop(PyObject *dict, PyObject *key);
 
 /* Forget what was heard of a dead child, and close what is held for it; `status` was its status
  * socket. On failure -1 and an exception. */
@@ -416,6 +460,10 @@ PyObject *fork_free(PyObject *self, PyObject *args);
 
 PyObject *take(PyObject *self, PyObject *args);
 PyObject *pairs(PyObject *self, PyObject *args);
+PyObject *status_pair(PyObject *self, PyObject *args);
+PyObject *send_(PyObject *self, PyObject *args);
+PyObject *umask_(PyObject *self, PyObject *ignored);
+PyObject *readable(PyObject *self, PyObject *args);
 PyObject *open_socket(PyObject *self, PyObject *args);
 PyObject *same_place(PyObject *self, PyObject *args);
 PyObject *fall_with(PyObject *self, PyObject *number);

@@ -51,12 +51,10 @@ put_decimal(char *at, unsigned long number)
     return length;
 }
 
-/* Does what write_status of _shared/sockets.py does: when not all of the frame can be sent, the
- * socket is ended, and the owner takes the process for lost. */
-void
-tell_owner(int fd, int op, long number)
+/* Put down a frame with a decimal number; returns its size. */
+static size_t
+put_frame(char *frame, int op, long number)
 {
-    char frame[FRAME + 24];
     int length = 0;
     if (number < 0)
         frame[FRAME + length++] = '-';
@@ -64,11 +62,35 @@ tell_owner(int fd, int op, long number)
                           number < 0 ? 0 - (unsigned long)number : (unsigned long)number);
     frame[0] = (char)op;
     put_number((unsigned char *)frame + 1, (uint32_t)length);
-    ssize_t written = send(fd, frame, (size_t)(FRAME + length), MSG_NOSIGNAL | MSG_DONTWAIT);
+    return (size_t)(FRAME + length);
+}
+
+/* Does what write_status of _shared/sockets.py does: when not all of it can be sent, the socket is
+ * ended, and the owner takes the process for lost. */
+static void
+write_status(int fd, const char *frames, size_t size)
+{
+    ssize_t written = send(fd, frames, size, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (written < 0 && (errno == EPIPE || errno == ECONNRESET))
         return;
-    if (written < FRAME + length)
+    if (written < (ssize_t)size)
         shutdown(fd, SHUT_RDWR);
+}
+
+void
+tell_owner(int fd, int op, long number)
+{
+    char frame[FRAME + 24];
+    write_status(fd, frame, put_frame(frame, op, number));
+}
+
+void
+tell_exit(int fd, int pid, const siginfo_t *info)
+{
+    char frames[2 * (FRAME + 24)];
+    size_t size = pid > 0 ? put_frame(frames, PID, pid) : 0;
+    int code = info->si_code == CLD_EXITED ? info->si_status : -info->si_status;
+    write_status(fd, frames, size + put_frame(frames + size, EXIT, code));
 }
 
 typedef union {
@@ -123,19 +145,22 @@ receive_few(int fd, void *data, size_t size, int flags, int *fds, int *count, in
     return receive_most(fd, data, size, flags, fds, count, most, NULL);
 }
 
-int
+ssize_t
 send_with_fds(int fd, const void *data, size_t size, const int *fds, int count)
 {
-    union { struct cmsghdr align; char space[CMSG_SPACE(2 * sizeof(int))]; } ancillary;
+    Ancillary ancillary;
     struct iovec vector = {(void *)data, size};
-    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &ancillary,
-                             .msg_controllen = CMSG_SPACE((size_t)count * sizeof(int))};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
-    memcpy(CMSG_DATA(c), fds, (size_t)count * sizeof(int));
-    return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -1 : 0;
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+    if (count > 0) {
+        message.msg_control = &ancillary;
+        message.msg_controllen = CMSG_SPACE((size_t)count * sizeof(int));
+        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
+        memcpy(CMSG_DATA(c), fds, (size_t)count * sizeof(int));
+    }
+    return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 /* The fd to which the death of a child is written. The interpreter's own wakeup fd is not used: its

@@ -23,6 +23,6 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("no C compiler here: no calls are made to fail")
     library = tmp_path_factory.mktemp("shim") / "shim.so"
     source = HERE / "shim.c"
-    command = [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-o", library, source, "-ldl"]
+    command = [compiler, "-shared", "-fPIC", "-O2", "-Wall", "-o", library, source, "-ldl"]
     assert not output_of(run_command(command))
     return library

@@ -28,6 +28,7 @@ import tracemalloc
 import warnings
 import zlib
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import TYPE_CHECKING
 
 import work
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 CALLS = [
     *("fork", "socketpair", "sendmsg", "send", "recvmsg", "recv", "poll", "read", "write", "dup"),
     *("pidfd_open", "waitid", "waitpid", "epoll_create1", "open", "setsockopt", "pipe2", "execve"),
+    *("fchdir", "setsid", "close_range"),
 ]
 SHORT = -1
 #: The most that one step of a scenario may take, in seconds: far more than it ever needs.
@@ -178,13 +180,17 @@ def scenario_drop() -> None:
 
 
 def scenario_command() -> None:
-    """A command by the template, and by a process."""
+    """A command by the template; by a process, in C and in Python."""
     readable, writable = os.pipe()
     # The command's own calls do not fail: it does not have the shim.
     env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     try:
-        process = earlyfork.new_command(["sh", "-c", "echo 1"], stdout=writable, cwd="/", env=env)
+        everything = {"stdin": DEVNULL, "stdout": writable, "cwd": "/", "start_new_session": True}
+        process = earlyfork.new_command(["sh", "-c", "echo 1"], env=env, **everything)
         check(ended(process) and os.read(readable, 10) == b"1\n", "the command said nothing")
+        with earlyfork.new() as process:
+            process.exec(["sh", "-c", "echo 2"], env=env, **everything).ready(STEP)
+            check(ended(process) and os.read(readable, 10) == b"2\n", "the second said nothing")
         with earlyfork.new() as process:
             process.exec(["sh", "-c", "exit 7"], pass_fds=[writable], linked=True, env=env)
             process.ready(STEP)

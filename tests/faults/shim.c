@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 enum { FORK = 1, SOCKETPAIR, SENDMSG, SEND, RECVMSG, RECV, POLL, READ, WRITE, DUP, PIDFD, WAITID,
-       WAITPID, EPOLL, OPEN, SETSOCKOPT, PIPE, EXEC };
+       WAITPID, EPOLL, OPEN, SETSOCKOPT, PIPE, EXEC, FCHDIR, SETSID, CLOSE_RANGE };
 #define SHORT (-1)
 
 struct control {
@@ -34,9 +34,11 @@ struct control {
 };
 
 static struct control *control;
+static pid_t (*real_vfork)(void);
 
 __attribute__((constructor)) static void begin(void)
 {
+    real_vfork = (pid_t (*)(void))dlsym(RTLD_NEXT, "vfork");
     const char *path = getenv("FAULTS");
     int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
     if (fd < 0)
@@ -95,7 +97,10 @@ static int fails(int call, int fd, int flags)
 #define FAIL(call) do { int e_ = hit(call); if (e_ > 0) { errno = e_; return -1; } } while (0)
 
 pid_t fork(void) { REAL(fork); FAIL(FORK); return real(); }
-pid_t vfork(void) { FAIL(FORK); return fork(); }
+/* The last call is a jump (-O2): a frame of this library would be gone when the parent goes on. */
+pid_t vfork(void) { FAIL(FORK); return real_vfork(); }
+int fchdir(int d) { REAL(fchdir); FAIL(FCHDIR); return real(d); }
+pid_t setsid(void) { REAL(setsid); FAIL(SETSID); return real(); }
 int socketpair(int a, int b, int c, int d[2]) { REAL(socketpair); FAIL(SOCKETPAIR); return real(a, b, c, d); }
 int pipe2(int p[2], int f) { REAL(pipe2); FAIL(PIPE); return real(p, f); }
 int setsockopt(int a, int b, int c, const void *d, socklen_t e) { REAL(setsockopt); FAIL(SETSOCKOPT); return real(a, b, c, d, e); }
@@ -211,6 +216,10 @@ long syscall(long number, ...)
     va_end(rest);
     if (!real)
         real = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
+#ifdef SYS_close_range
+    if (number == SYS_close_range)
+        FAIL(CLOSE_RANGE);
+#endif
 #ifdef SYS_pidfd_open
     if (number == SYS_pidfd_open)
         FAIL(PIDFD);

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 THOROUGH = "EARLYFORK_FAULTS" in os.environ
 
-#: Who is killed: see programs/faults/killed.py.
+#: Session and who is killed in it: see programs/faults/killed.py.
 WHO = (
     "owner's end closed",
     "owner killed",
@@ -21,18 +21,25 @@ WHO = (
     "template killed",
     "standbys killed",
 )
+ROUNDS = [
+    *(("run", who) for who in WHO),
+    *((session, who) for session in ("exec", "prepared") for who in WHO[:5]),
+    ("command", "main killed"),
+    ("command", "template killed in command"),
+]
 #: Every so many bytes, beside those at and around the ends of frames.
 STEPS = {"owner killed": 61, "template killed": 400, "standbys killed": 97}
+SLOW = {"template killed", "main killed", "template killed in command"}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(280)
-@pytest.mark.parametrize("who", WHO)
-def test_killed_after_each_byte(run_program: Run, who: str) -> None:
-    step = 1 if THOROUGH else STEPS.get(who, 7)
-    if THOROUGH and who == "template killed":
+@pytest.mark.parametrize(("session", "who"), ROUNDS)
+def test_killed_after_each_byte(run_program: Run, session: str, who: str) -> None:
+    step = 1 if THOROUGH else 400 if who in SLOW else STEPS.get(who, 7)
+    if THOROUGH and who in SLOW:
         step = 25  # each costs the launch of an interpreter
-    done = run_program("faults/killed.py", who, str(step), timeout=270)
+    done = run_program("faults/killed.py", session, who, str(step), timeout=270)
     print(done.stdout)
-    if who != "template killed":  # whose processes say where they can
+    if who not in SLOW:  # whose processes say where they can
         assert done.stderr == ""

@@ -34,6 +34,9 @@ FAULTS = {
     "setsockopt": ["ENOMEM"],
     "pipe2": ["EMFILE"],
     "execve": ["ENOENT", "EACCES"],
+    "fchdir": ["EACCES"],
+    "setsid": ["EPERM"],
+    "close_range": ["EPERM"],
 }
 #: Further ones where the peer is another one than the party that is told so.
 GONE = {"sendmsg": ["EPIPE", "ECONNRESET"], "write": ["EPIPE"], "recvmsg": ["ECONNRESET"]}

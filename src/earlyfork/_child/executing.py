@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from earlyfork._child.server import Server
 
 
+#: What is said on comm in which case.
+_SAID = {
+    wire.NOT_EXECUTED: wire.EXECUTED_NOT,
+    wire.NOT_THERE: wire.THERE_NOT,
+    wire.NOT_SET: wire.SET_NOT,
+}
+
+
 def put_in_place(server: Server, command: payloads.Command, came: Fds) -> None:
     """Give the fds that came with the frame the numbers that the command knows them by."""
     targets: dict[int, int] = {}  # number -> the fd that goes there
@@ -37,7 +45,11 @@ def put_in_place(server: Server, command: payloads.Command, came: Fds) -> None:
             targets[number] = came.take() if kind == payloads.NEXT_FD else null_fd()
     if command.cwd:
         folder = came.take()
-        os.fchdir(folder)
+        try:
+            os.fchdir(folder)
+        except OSError as error:
+            error.filename = "."
+            raise
         close(folder)
     for number in command.numbers:
         targets[number] = came.take()
@@ -148,11 +160,15 @@ def execute(server: Server, command: payloads.Command, came: Fds) -> NoReturn:
         BaseException: it did not come to the exec, because of this.
     """
     here.doing = os.fsdecode(command.file)
-    put_in_place(server, command, came)
-    if command.umask >= 0:
-        os.umask(command.umask)
-    if command.session:
-        os.setsid()
+    try:
+        put_in_place(server, command, came)
+        if command.umask >= 0:
+            os.umask(command.umask)
+        if command.session:
+            os.setsid()
+    except OSError as refusal:
+        where = wire.NOT_THERE if refusal.filename == "." else wire.NOT_SET
+        not_executed(server.comm_fd, command.file, refusal.errno or 0, where)
     discard_pending()
     run_prepare(server, command.prepare)
     fresh_signals()
@@ -164,11 +180,25 @@ def execute(server: Server, command: payloads.Command, came: Fds) -> NoReturn:
     paths, env = candidates(command), environment(command)
     say(server.comm, wire.EXECUTES, strict=True)
     error = _exec(paths, command.argv, env)
+    not_executed(server.comm_fd, command.file, error.errno or 0, wire.NOT_EXECUTED)
+
+
+def not_executed(comm: int, file: bytes, number: int, where: int) -> NoReturn:
+    """Tell the owner why there is no command, and end.
+
+    Args:
+        comm: the fd where that is said.
+        file: what was to be executed.
+        number: the errno.
+        where: one of NOT_EXECUTED, NOT_THERE and NOT_SET.
+    """
+    error = OSError(number, os.strerror(number))
+    here.doing = os.fsdecode(file)
     try:
         words = f"{type(error).__name__}: {error}"
         tell(wire.ERROR, payloads.pack_error(payloads.name_of(error), words, words))
     finally:
-        say(server.comm, wire.EXECUTED_NOT)
+        say(stream_on(comm), _SAID[where])
         os._exit(payloads.NOT_EXECUTED)
 
 

@@ -15,6 +15,7 @@ from earlyfork._child.calm import Calm
 from earlyfork._child.children import REFILL_AFTER
 from earlyfork._child.commands import SURROUND
 from earlyfork._child.ending import forget_exit_functions, refuse_unfinished, reseed
+from earlyfork._child.executing import not_executed
 from earlyfork._child.files import revive
 from earlyfork._child.here import here, resolve
 from earlyfork._child.late_socket import socket_class
@@ -60,8 +61,8 @@ class LoopState:
     """
 
     __slots__ = (
-        *("births", "careful", "comm", "crowd", "ends", "fork_batch", "generation", "nursery"),
-        *("held", "others", "rights", "said"),
+        *("births", "careful", "comm", "crowd", "ends", "executes", "fork_batch", "generation"),
+        *("nursery", "spawns", "held", "others", "rights", "said"),
         *("queue", "refill_after", "refill_at", "root", "socket_class", "standby"),
         *("status", "ups", "waiting", "wake_in", "wake_out", "watched", "what"),
     )
@@ -91,6 +92,8 @@ class LoopState:
         self.nursery = server.nursery.pid if server.nursery else 0
         self.root = server.root or server.is_nursery
         self.careful = kids.careful
+        self.executes = here.for_commands is None
+        self.spawns = self.executes and server.root
         self.rights = here.rights
         #: What happened (one of the events of the part in C), and what belongs to that event.
         self.what: tuple[Any, ...] = ()
@@ -100,7 +103,8 @@ if quick is not None:
     surround = {op: _of_a_list(apply) for op, apply in SURROUND.items()}
     quick.know(
         *(here, resolve, atexit._ncallbacks, gc.get_objects, refuse_unfinished),
-        *(_io.TextIOWrapper, _io._IOBase, partial, revive, unpack_value, surround, LoopState),
+        *(_io.TextIOWrapper, _io._IOBase, partial, revive, unpack_value, not_executed, surround),
+        LoopState,
     )
 
 

@@ -1,8 +1,9 @@
 """A root template executes a command itself: by vfork, so nothing of its memory is copied.
 
-Asked for by EXEC at a root template, with the far ends of comm and status first. The function in C
-by which `subprocess` does it is used. Whatever is out of the ordinary is declined (ELSEWHERE on
-comm); then the owner has the command executed by a process of its own.
+Asked for by EXEC at a root template, with the far end of status first. The function in C by which
+`subprocess` does it is used; what is usual never comes here where there is the part in C, which
+does it alone (`command_asked` in src/quick/command.c). Whatever is out of the ordinary is declined
+(ELSEWHERE); then the owner has the command executed by a process of its own.
 """
 
 from __future__ import annotations
@@ -13,18 +14,16 @@ import os
 import sys
 
 from earlyfork._child import rights
-from earlyfork._child.children import REFILL_AFTER
-from earlyfork._child.executing import candidates, environment, say
+from earlyfork._child.executing import candidates, environment
 from earlyfork._child.guard import BLOCKED
 from earlyfork._child.here import here
 from earlyfork._shared import payloads, wire
-from earlyfork._shared.posix import close
-from earlyfork._shared.sockets import Fds, stream_on, write_status
+from earlyfork._shared.posix import close, read, waitpid
+from earlyfork._shared.sockets import Fds, write_status
 from earlyfork._shared.surroundings import null_fd
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
-    import _socket
     from collections.abc import Callable
     from typing import Any
 
@@ -41,30 +40,30 @@ _do_nothing = _operator.is_
 
 
 class _Unusual(Exception):  # noqa: N818 - no error: it goes another way
-    """This is not for the template itself."""
+    """There will be no command, or it is not for the template itself: what its owner is told."""
+
+    def __init__(self, op: int = wire.ELSEWHERE, number: int = 0) -> None:
+        super().__init__()
+        self.op = op
+        self.number = number
 
 
 def spawn(server: Server, command: payloads.Command, senders: set[Sender]) -> None:
-    """Execute a command; its comm and status are the first two fds of the batch."""
-    comm = stream_on(server.fds.take())
-    try:
-        with server.fds, Fds((server.fds.take(),)) as status:
-            _spawn(server, command, senders, comm, status)
-    except _Unusual:
-        say(comm, wire.ELSEWHERE)
-    except OSError:  # no process to be had: which was told
-        return
-    finally:
-        comm.close()
+    """Execute a command; the far end of its status socket is the first fd of the batch."""
+    with server.fds, Fds((server.fds.take(),)) as status:
+        try:
+            pid = _spawn(server, command, senders, status[0])
+        except _Unusual as error:
+            write_status(status[0], error.op, payloads.pack_number(error.number))
+        except OSError as error:  # no process to be had
+            write_status(status[0], wire.NO_FORK, payloads.pack_number(error.errno or 0))
+        else:
+            server.kids.status[pid] = status.take()
+            write_status(server.kids.status[pid], wire.PID, payloads.pack_number(pid))
 
 
-def _spawn(
-    server: Server,
-    command: payloads.Command,
-    senders: set[Sender],
-    comm: _socket.socket,
-    status: Fds,
-) -> None:
+def _spawn(server: Server, command: payloads.Command, senders: set[Sender], status: int) -> int:
+    """The pid of the command, which runs."""
     kids = server.kids
     if command.numbers or command.prepare or command.link != payloads.UNLINKED:
         raise _Unusual
@@ -79,7 +78,7 @@ def _spawn(
         raise _Unusual
     came = Fds(server.fds.take() for _ in range(command.fds))
     folder = came.pop(command.streams.count(payloads.NEXT_FD)) if command.cwd else -1
-    with came, Fds([folder] if folder >= 0 else ()), Fds() as streams:
+    with came, Fds([folder] if folder >= 0 else ()), Fds() as streams, Fds(os.pipe()) as pipe:
         for kind in command.streams:
             if kind == payloads.NEXT_FD:
                 streams.append(came.take())
@@ -88,17 +87,20 @@ def _spawn(
         fds = iter(streams)
         numbers = [-1 if kind == payloads.KEEP else next(fds) for kind in command.streams]
         made: list[int] = []
-        try:
-            _call(fork_exec, _arguments(command, numbers, status[0], comm.fileno()), folder, made)
-        except OSError as error:
-            write_status(status[0], wire.NO_FORK, payloads.pack_number(error.errno or 0))
-            raise
-        finally:
-            for pid in made:
-                kids.status[pid] = status.take()
-                write_status(kids.status[pid], wire.PID, payloads.pack_number(pid))
-                say(comm, wire.EXECUTED)  # now: whoever waits goes on beside what is left to do
-    kids.plan_refill(REFILL_AFTER)
+        _call(fork_exec, _arguments(command, numbers, status, pipe[1]), folder, made)
+        close(pipe.pop())
+        told = read(pipe[0], 4096)  # ends with the exec
+        if told:
+            waitpid(made[0], 0)
+            raise _unexecuted(told)
+        return made[0]
+
+
+def _unexecuted(told: bytes) -> _Unusual:
+    """What the function in C says of a failure: its class, the errno in hex, where it was."""
+    _, number, place = (*told.split(b":", 2), b"0", b"")[:3]
+    op = wire.NOT_SET if place.startswith(b"noexec") else wire.NOT_EXECUTED
+    return _Unusual(op, int(number, 16))
 
 
 def _ignores() -> bool:
@@ -150,8 +152,8 @@ def _call(
         if folder >= 0:
             try:
                 os.fchdir(folder)
-            except OSError:  # it says so elsewhere
-                raise _Unusual from None
+            except OSError as error:
+                raise _Unusual(wire.NOT_THERE, error.errno or 0) from None
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
         made.extend(map(fork_exec, *((argument,) for argument in arguments)))
     except TypeError:  # an interpreter that has another order of arguments

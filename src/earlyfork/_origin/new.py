@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from earlyfork._owner.own import Owns
     from earlyfork._shared import payloads
 
 if quick is not None:
@@ -162,7 +163,7 @@ def new_command(  # noqa: PLR0913 - a command has as many parts
             command was executed.
     """
     command, file = executing.command_of(argv, executable, env)
-    command.umask = platform.umask() if umask < 0 else umask
+    command.umask = executing.umask() if umask < 0 else umask
     command.session = start_new_session
     if prepare is None and not linked and not pass_fds and platform.can_send_fds:
         process = _executed_by_template(command, file, (stdin, stdout, stderr), cwd)
@@ -195,18 +196,36 @@ def _executed_by_template(
     cwd: executing.Text | None,
 ) -> Process | None:
     """The same by the template itself; None if it can't do that."""
-    template = default.default_template()
-    while isinstance(template, Process) and not inside.serves(template):
-        default.lose(template)
+    while True:
         template = default.default_template()
-    if not isinstance(template, Process):  # a process that earlyfork made asks its forker
-        return None
-    baseline = inside.baseline(template)
-    if _context.directory_identity("/") != baseline.root:
-        return None
+        if not isinstance(template, Process):  # a process that earlyfork made asks its forker
+            return None
+        fds = _with_surroundings(command, inside.baseline(template), streams, cwd)
+        if fds is None:
+            return None
+        watch = inside.ask_to_execute(template, command, fds)
+        if watch is not None:
+            return inside.executed_by(template, watch, command, file, cwd)
+        default.lose(template)
+
+
+def _with_surroundings(
+    command: payloads.Command,
+    baseline: _context.Context,
+    streams: tuple[object, object, object],
+    cwd: executing.Text | None,
+) -> Owns | None:
+    """The fds that a command gets beyond what a template has, or another environment.
+
+    None if it can't have the surroundings of this process there.
+    """
     raw = _context.raw_environment()
     if command.env is None and raw != baseline.env:
         command.env = [name + b"=" + value for name, value in raw.items()]
+    if cwd is None and _context.same_place(baseline.root, baseline.cwd, baseline.stdio):
+        return executing.add_fds(command, streams, None, ())
+    if _context.directory_identity("/") != baseline.root:
+        return None
     folder = None
     if cwd is not None:
         folder = open_directory(cwd)
@@ -218,8 +237,7 @@ def _executed_by_template(
     ):
         if found[number] is None and now != then:
             found[number] = executing.DEVNULL if now is None else number
-    fds = executing.add_fds(command, (found[0], found[1], found[2]), folder, ())
-    return inside.executed_by(template, command, fds, file)
+    return executing.add_fds(command, (found[0], found[1], found[2]), folder, ())
 
 
 def _first_of(root: Process) -> Process:

@@ -16,6 +16,7 @@ from earlyfork._ground import stack
 from earlyfork._ground.errors import ProcessStateError
 from earlyfork._owner.own import Own, Owns, closed_by_program, lent, socket_of
 from earlyfork._shared import wire
+from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import NOSIGNAL, rights
 
 if TYPE_CHECKING:
@@ -153,20 +154,14 @@ class Channel:
         sent = [] if into is None else into
         if sock is None:
             self._check_end()
-        by = lent(self._end) if sock is None else sock
+        by: _socket.socket | None = sock
         try:
             # The number of bytes comes into the list in the same step in which they are sent.
-            if fds or bulk:
-                numbers = self._numbers(fds)
-                sent.extend(map(by.sendmsg, ((head, bulk),), (numbers,), (NOSIGNAL,)))
-            else:
-                sent.extend(map(by.send, (head,), (NOSIGNAL,)))
-            done = sent[0]
-            if done < len(head):
-                by.sendall(head[done:], NOSIGNAL)
-                done = len(head)
-            if bulk and done < len(head) + len(bulk):
-                by.sendall(memoryview(bulk)[done - len(head) :], NOSIGNAL)
+            if sock is None and not bulk and quick is not None:
+                self._send_at_once(head, fds, sent)
+            if not sent or sent[0] < len(head) + len(bulk):
+                by = by or lent(self._end)
+                self._send_rest(by, head, fds, bulk, sent)
         except (BrokenPipeError, ConnectionResetError) as error:
             stack.pass_on(error)
             self._broken = True
@@ -175,10 +170,36 @@ class Channel:
             # may have half, and would wait for the rest.
             if len(head) + len(bulk) > SENT_WHOLE:
                 self._broken = True
-                by.shutdown(_socket.SHUT_RDWR)
+                (by or lent(self._end)).shutdown(_socket.SHUT_RDWR)
             raise
         if fds:
             self._in_flight = ()
+
+    def _send_at_once(self, head: bytes, fds: Sequence[Own], sent: list[int]) -> None:
+        """Send what goes without a wait, in one step in C.
+
+        That keeps the interpreter's lock. To give it away costs 5 ms where other threads are busy.
+        """
+        if all(own.is_own() for own in fds):
+            try:
+                sent.extend(map(quick.send, (self._end,), (head,), ((*fds,),)))
+            except OSError as error:  # what it means is found out by the usual way
+                stack.pass_on(error)
+
+    def _send_rest(
+        self, by: _socket.socket, head: bytes, fds: Sequence[Own], bulk: bytes, sent: list[int]
+    ) -> None:
+        """Send what was not sent yet, with a wait."""
+        if not sent and (fds or bulk):
+            sent.extend(map(by.sendmsg, ((head, bulk),), (self._numbers(fds),), (NOSIGNAL,)))
+        elif not sent:
+            sent.extend(map(by.send, (head,), (NOSIGNAL,)))
+        done = sent[0]
+        if done < len(head):
+            by.sendall(head[done:], NOSIGNAL)
+            done = len(head)
+        if bulk and done < len(head) + len(bulk):
+            by.sendall(memoryview(bulk)[done - len(head) :], NOSIGNAL)
 
     def _numbers(self, fds: Sequence[Own]) -> list[tuple[int, int, bytes]]:
         """The ancillary data of fds that are still the same."""

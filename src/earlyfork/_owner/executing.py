@@ -7,19 +7,21 @@ failed, it says so before the end, and the error comes by way of its forker, lik
 
 from __future__ import annotations
 
+import _thread
 import os
+import sys
 import weakref
 from typing import TYPE_CHECKING
 
-from earlyfork._ground import stack
+from earlyfork._ground import platform, stack
 from earlyfork._ground.errors import ProcessStateError
 from earlyfork._owner import linked as links
-from earlyfork._owner.own import Own, Owns, lent, owned, pairs
-from earlyfork._owner.standbys import died
+from earlyfork._owner.own import Own, Owns, lent, owned, status_pair
 from earlyfork._owner.waiting import LONGEST, readable
 from earlyfork._owner.watch import Watch
 from earlyfork._shared import payloads, wire
 from earlyfork._shared.posix import Clock
+from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import DONTWAIT
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 #: What `subprocess` calls DEVNULL.
 DEVNULL = -3
+#: As `os.fsencode` has it.
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 #: Of the fds that one batch may carry, those for streams, a link, and what waits to be sent.
 _OTHER_FDS = 80
 
@@ -39,17 +43,18 @@ _OTHER_FDS = 80
 class Execution:
     """What is known of a process on its way to a command."""
 
-    __slots__ = ("file", "said")
+    __slots__ = ("cwd", "file", "said")
 
-    def __init__(self, file: Any) -> None:
-        #: What was to be executed, as the caller named it.
+    def __init__(self, file: Any, cwd: Any = None, *, executed: bool = False) -> None:
+        #: What was to be executed, and where, as the caller named it.
         self.file = file
+        self.cwd = cwd
         #: What was read from comm; at its end, nothing.
-        self.said: list[bytes] = []
+        self.said: list[bytes] = [wire.EXECUTES, b""] if executed else []
 
     def over(self) -> bool:
         """Whether nothing more will be said."""
-        return bool(self.said) and self.said[-1][-1:] in (b"", wire.EXECUTED)
+        return bool(self.said) and not self.said[-1]
 
     @property
     def text(self) -> bytes:
@@ -68,7 +73,11 @@ def command_of(
     Raises:
         TypeError, ValueError: they mean none.
     """
-    words = [argv] if isinstance(argv, str | bytes | os.PathLike) else [*argv]
+    words: list[Any]
+    if type(argv) is not list and isinstance(argv, str | bytes | os.PathLike):
+        words = [argv]
+    else:
+        words = [*argv]
     if not words:
         raise ValueError("a command has one word at least")
     file = words[0] if executable is None else executable
@@ -78,8 +87,14 @@ def command_of(
     return found, file
 
 
+def umask() -> int:
+    """This program's own. With threads it is read in C, which keeps the interpreter's lock."""
+    found = quick.umask() if quick is not None and _thread._count() else -1
+    return platform.umask() if found < 0 else found
+
+
 def _text(word: Text) -> bytes:
-    text = os.fsencode(word)
+    text = word.encode(_ENCODING, _ERRORS) if type(word) is str else os.fsencode(word)
     if b"\0" in text:
         raise ValueError("embedded null byte")
     return text
@@ -107,8 +122,10 @@ def add_fds(
         TypeError, ValueError: something is no file, or closed.
         OSError: no fd to be had here.
     """
-    letters = bytearray(b"---")
     fds = Owns()
+    if folder is None and not pass_fds and streams == (None, None, None):
+        return fds
+    letters = bytearray(b"---")
     for number, stream in enumerate(streams):
         if stream is None:
             continue
@@ -183,41 +200,64 @@ def send(
         links.forget_dropped()
 
 
-def ask(template: Channel, command: payloads.Command, fds: Owns) -> tuple[Own, Watch]:
-    """Have a root template execute a command itself; its comm, and the watch on it.
+def ask(template: Channel, command: payloads.Command, fds: Owns) -> Watch | None:
+    """Have a root template execute a command itself; the watch on it.
+
+    None if the template is gone, and nothing was executed.
 
     Args:
-        template: the template, which lives.
+        template: the template.
         command: what it shall execute.
         fds: what goes with that; closed here.
 
     Raises:
         OSError: no fd to be had here.
-        TemplateDied: the template is gone, and nothing was executed.
     """
-    comm, watch, far = Own(), Watch(), [Own(), Own()]
+    watch, far = Watch(), Own()
     watch._forker = template._watch
-    made = Owns((comm, watch, *far))
+    ends = Owns((watch, far, *fds))
     try:
         with template._lock:
-            template._in_flight += (weakref.ref(made), weakref.ref(fds))
+            template._in_flight += (weakref.ref(ends),)
             try:
-                pairs(comm, watch, *far)
+                status_pair(watch, far)
             except OSError as error:
                 raise stack.named(error, "no command can be executed") from error.__cause__
             template._flush()
             payload, bulk = wire.split_bulk(payloads.pack_exec(command))
-            ends = (*far, *fds)
             template._send(
-                wire.batch(wire.frame(wire.EXEC, payload), len(ends), len(bulk)), ends, bulk
+                wire.batch(wire.frame(wire.EXEC, payload), len(ends) - 1, len(bulk)), ends[1:], bulk
             )
-        if template._broken:
-            raise died(template)
-        return comm, watch
+        return None if template._broken else watch
     finally:
         template._in_flight = ()
-        for end in (*far, *fds):
+        for end in ends[1:]:
             end.close()
+
+
+def answer(watch: Watch, file: object, cwd: object) -> bool:
+    """Wait until a template says that it has executed a command; False if it wants that elsewhere.
+
+    Args:
+        watch: the watch on the command.
+        file: the file, as the caller named it.
+        cwd: the directory, as the caller named it, if it did.
+
+    Raises:
+        OSError: the command could not be executed, or there could be no process.
+        TemplateDied: the template ended, and nobody knows whether the command was executed.
+    """
+    while watch._pid is None and not watch.over:  # nobody else knows of it yet
+        readable(watch.fd, None)
+        watch.look()
+    if watch._pid is not None:
+        return True
+    told, number = watch.unexecuted
+    if told == wire.ELSEWHERE:
+        return False
+    if not told:
+        raise watch.failure()
+    raise os_error(number, {wire.NOT_EXECUTED: file, wire.NOT_THERE: cwd}.get(told))
 
 
 # -- whether it came to that ----------------------------------------------------------------------
@@ -235,10 +275,8 @@ def wait_for(process: Channel, execution: Execution, deadline: float | None) -> 
     if not hear(process, execution, deadline):
         return False
     text = execution.text
-    if text in (wire.EXECUTES, wire.EXECUTED):
+    if text == wire.EXECUTES:
         return True
-    if text.startswith(b"OSError:"):
-        raise _told_by_template(text, execution)
     watch = process._watch
     if not watch.until(lambda: watch.error is not None, deadline):
         return False
@@ -280,14 +318,13 @@ def hear(process: Channel, execution: Execution, deadline: float | None) -> bool
 def why_not(process: Channel, execution: Execution) -> Exception | None:
     """Why a process did not become a command, as far as that is known."""
     error = process._watch.error
-    if error is None or error.errno is None or wire.EXECUTED_NOT not in execution.text:
+    told = execution.text[-1:]
+    names = {wire.EXECUTED_NOT: execution.file, wire.THERE_NOT: execution.cwd, wire.SET_NOT: None}
+    if error is None or error.errno is None or told not in names:
         return error
-    return OSError(error.errno, os.strerror(error.errno), execution.file)
+    return os_error(error.errno, names[told])
 
 
-def _told_by_template(text: bytes, execution: Execution) -> OSError:
-    """The error that the function in C writes: its class, the errno in hex, where it was."""
-    _, number, place = text.rstrip(wire.EXECUTED).split(b":", 2)
-    errno = int(number, 16)
-    file = None if place.startswith(b"noexec") else execution.file
-    return OSError(errno, os.strerror(errno), *(() if file is None else (file,)))
+def os_error(number: int, name: object) -> OSError:
+    """The error that the system's functions raise, with or without a name."""
+    return OSError(number, os.strerror(number), *(() if name is None else (name,)))

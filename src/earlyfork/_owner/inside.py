@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from earlyfork._owner import executing
-from earlyfork._owner.own import owned
+from earlyfork._owner.own import Own, owned
 from earlyfork._owner.process import Process, handles
 from earlyfork._owner.taken_up import TakenUp
 from earlyfork._shared import wire
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from earlyfork._context import Context
-    from earlyfork._owner.own import Own, Owns
+    from earlyfork._owner.own import Owns
     from earlyfork._owner.watch import Watch
     from earlyfork._shared import payloads
 
@@ -91,25 +91,34 @@ def add(process: Process, op: int, payload: bytes, fds: Sequence[Own] = ()) -> N
     process._add(op, payload, fds)
 
 
-def executed_by(
-    template: Process, command: payloads.Command, fds: Owns, file: object
-) -> Process | None:
-    """A command that a root template has executed; None if it wants that done elsewhere.
+def ask_to_execute(template: Process, command: payloads.Command, fds: Owns) -> Watch | None:
+    """Have a root template execute a command; None if it is gone, and nothing was executed.
 
     Raises:
-        OSError: it could not be executed; or no fd to be had here.
-        TemplateDied: the template is gone. Where it ended in the middle, nobody knows whether the
-            command was executed.
+        OSError: no fd to be had here.
     """
-    process = Process(*executing.ask(template, command, fds), template.origin)
-    process._execution = execution = executing.Execution(file)
-    process._state = wire.NEXT[wire.OPEN, wire.EXEC]
-    process._target = os.path.basename(os.fsdecode(command.file))
-    executing.hear(process, execution, None)
-    if execution.text == wire.ELSEWHERE:
-        process.close()
+    if template._watch.over or template._broken:
+        for own in fds:
+            own.close()
         return None
-    return process.ready()
+    return executing.ask(template, command, fds)
+
+
+def executed_by(
+    template: Process, watch: Watch, command: payloads.Command, file: object, cwd: object
+) -> Process | None:
+    """The command for which a template was asked; None if it wants that done elsewhere.
+
+    Raises:
+        OSError: it could not be executed.
+        TemplateDied: the template ended in the middle, and nobody knows whether the command was
+            executed.
+    """
+    process = Process(Own(), watch, template.origin)  # now, while the template works
+    process._execution = executing.Execution(file, cwd, executed=True)
+    process._state = wire.NEXT[wire.OPEN, wire.EXEC]
+    process._target = os.fsdecode(command.file.rpartition(b"/")[2])
+    return process if executing.answer(watch, file, cwd) else None
 
 
 # -- asking ---------------------------------------------------------------------------------------

@@ -174,6 +174,20 @@ def pairs(comm: Own, watch: Own, far_comm: Own, far_status: Own) -> None:
     far_comm.make(far.detach)
 
 
+def status_pair(watch: Own, far: Own) -> None:
+    """Make the status socket alone, and own its ends.
+
+    Raises:
+        OSError: no fd to be had here.
+    """
+    if quick is not None:
+        quick.status_pair(watch, far)
+        return
+    near, end = status_ends()
+    watch.make(near.detach)
+    far.make(end.detach)
+
+
 def socket_of(socket_class: type[socket.socket], own: Own) -> socket.socket:
     """A stream socket of what is owned, which it owns from here on."""
     if quick is not None:

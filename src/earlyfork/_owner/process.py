@@ -507,9 +507,9 @@ class Process(Channel):
             executing.send(target, command, fds, sent, linked=linked)
         finally:
             if sent or target._broken:
-                target._execution = executing.Execution(file)
+                target._execution = executing.Execution(file, cwd)
                 target._is_linked = linked and bool(sent)
-                target._state, target._target = after, os.path.basename(os.fsdecode(command.file))
+                target._state, target._target = after, os.fsdecode(command.file.rpartition(b"/")[2])
         if target is not self:
             self._close_standbys()
             self._release()

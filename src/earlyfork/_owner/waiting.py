@@ -12,6 +12,7 @@ import select
 from earlyfork._ground.errors import ProcessStateError
 from earlyfork._owner.own import Own
 from earlyfork._shared.posix import Clock, is_replaced, own
+from earlyfork._shared.quick import quick
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -45,16 +46,21 @@ def greenlets_wait() -> bool:
 
 def readable(fd: int, seconds: float | None) -> bool:
     """Whether there is something to read, waiting for it at most so long (or LONGEST)."""
-    if seconds == 0 or not greenlets_wait():
+    if seconds == 0 or getattr(select, "poll", None) is new_poll or not greenlets_wait():
+        if quick is not None:
+            return bool(quick.readable(fd, _milliseconds(seconds)))
         poll = new_poll()
     elif hasattr(select, "poll"):
         poll = select.poll()
     else:  # eventlet has no other
         return bool(select.select([fd], [], [], seconds)[0])
     poll.register(fd, select.POLLIN)
-    if seconds is None:
-        return bool(poll.poll())
-    return bool(poll.poll(max(0, int(min(seconds, LONGEST) * 1000 + 0.999))))
+    return bool(poll.poll(_milliseconds(seconds)))
+
+
+def _milliseconds(seconds: float | None) -> int:
+    """The same for poll; -1: for ever."""
+    return -1 if seconds is None else max(0, int(min(seconds, LONGEST) * 1000 + 0.999))
 
 
 class Waiting(Own):
@@ -91,8 +97,8 @@ class Waiting(Own):
 
         Of several threads that wait, one sleeps on the fd, and wakes the others when it has read.
         """
+        self.look()
         while True:
-            self.look()
             leads = False
             gate = left = None
             try:

@@ -1,4 +1,7 @@
-"""The owner's side of a status socket: what is known of one process (how it waits: `waiting`)."""
+"""The owner's side of a status socket: what is known of one process (how it waits: `waiting`).
+
+Longer than other files, since it is one class: whatever is told there.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,8 @@ class Watch(Waiting):
     error: RemoteError | None = None
     #: Why the process was never made, if the kernel refused it.
     refused: OSError | None = None
+    #: Of a command that a root template did not execute: what it said instead, and the errno.
+    unexecuted: tuple[int, int] = (0, 0)
     #: The last token of READY that was answered.
     said = 0
     #: Of a launched root: the pid of the process that was executed, until it has been waited for;
@@ -141,6 +146,14 @@ class Watch(Waiting):
         why = os.strerror(number) if self.error is None else self.error.args[0]
         self.refused = OSError(number, f"the template could not fork a process: {why}")
         self.refused.__cause__ = self.error
+        self._ended = True
+
+    def _told_unexecuted(self, op: int, payload: bytes) -> None:
+        number = payloads.unpack_number(payload)
+        if not 0 <= number < 4096:
+            raise wire.ProtocolError(f"{number} is no errno")
+        self.unexecuted = op, number
+        self.refused = OSError(number, os.strerror(number))
         self._ended = True
 
     # The next two come from the process itself, and the code in it may say anything.
@@ -263,9 +276,10 @@ class Watch(Waiting):
         Raises:
             ProcessLost, TemplateDied, OSError: it can't be known, or there never was a process.
         """
-        self.look()
         deadline = None if timeout is None else Clock.monotonic() + timeout
-        if not self._ended and timeout != 0:
+        if timeout == 0:
+            self.look()
+        else:
             self.until(lambda: False, deadline)
         if self.returncode is not None:
             return True
@@ -390,6 +404,10 @@ class Watch(Waiting):
         super().close()
 
 
+def _unexecuted(op: int) -> Callable[[Watch, bytes], None]:
+    return lambda watch, payload: watch._told_unexecuted(op, payload)
+
+
 #: What each frame on a status socket does, by its op.
 TOLD: dict[int, Callable[[Watch, bytes], None]] = {
     wire.PID: Watch._told_pid,
@@ -397,4 +415,5 @@ TOLD: dict[int, Callable[[Watch, bytes], None]] = {
     wire.NO_FORK: Watch._told_refusal,
     wire.IS_READY: Watch._told_ready,
     wire.ERROR: Watch._told_error,
+    **{op: _unexecuted(op) for op in wire.UNEXECUTED},
 }

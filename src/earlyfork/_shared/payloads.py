@@ -135,11 +135,13 @@ class Command:
 def pack_exec(command: Command) -> bytes:
     """A command, in four values; those of `prepare` follow."""
     env = command.env
-    listed = b",".join(b"%d" % number for number in command.numbers)
+    listed = b",".join([b"%d" % number for number in command.numbers]) if command.numbers else b""
     flags = b"-%s%s%s" % (b"e" * (env is not None), b"c" * command.cwd, b"s" * command.session)
     head = b"%s %s %s %d %s" % (command.link, flags, command.streams, command.umask, listed)
-    texts = (head, command.file, b"\0".join(command.argv), b"\0".join(env or ()))
-    return pack_values(texts) + command.prepare
+    file, argv, entries = command.file, b"\0".join(command.argv), b"\0".join(env or ())
+    frame, op = wire.FRAME.pack, wire.ARG_BYTES
+    parts = (frame(op, len(head)), head, frame(op, len(file)), file, frame(op, len(argv)), argv)
+    return b"".join((*parts, frame(op, len(entries)), entries, command.prepare))
 
 
 def unpack_exec(payload: bytes) -> Command:

@@ -49,11 +49,10 @@ COMPACT = 21
 HABITS = 22
 EXEC = 20
 
-#: What a process says on comm once it was told EXEC: it is about to execute the command; that
-#: failed, and ERROR says why. The end of comm, which is close-on-exec, without the second of them
-#: means that the command runs. A root template says that it was executed (or why not, before that);
-#: or that a process of the owner's should do it.
-EXECUTES, EXECUTED_NOT, EXECUTED, ELSEWHERE = b".", b"!", b"+", b"?"
+#: What a process says on comm once it was told EXEC: it is about to execute the command. The end of
+#: comm, which is close-on-exec, means that the command runs; unless a letter comes before, and
+#: ERROR says why: the exec has failed; it can't go to the command's directory; something else.
+EXECUTES, EXECUTED_NOT, THERE_NOT, SET_NOT = b".", b"!", b"/", b"-"
 
 # Forker to owner, on status.
 PID = 64
@@ -61,6 +60,13 @@ IS_READY = 65
 ERROR = 66
 EXIT = 67
 NO_FORK = 68
+# The same of a command that a root template should execute itself: instead of PID, which says that
+# it was executed. Each with an errno.
+NOT_EXECUTED = 69  # the exec has failed
+NOT_THERE = 70  # it can't go to the command's directory
+NOT_SET = 71  # something else before the exec has failed
+ELSEWHERE = 72  # a process of the owner's should execute it
+UNEXECUTED = (NOT_EXECUTED, NOT_THERE, NOT_SET, ELSEWHERE)
 
 # Child to forker, on its way up. IS_READY and ERROR go this way too, and from there to status. So
 # do PARK and ADOPT, when the child obeys them. `_child/hearing.py` says when each may come.

@@ -131,13 +131,17 @@ class Popen(subprocess.Popen[Any]):
         if pty and not (stdin is stdout is None):
             raise ValueError("with pty=True stdin and stdout are the terminal's")
         self._asked: dict[str, Any] = {"prepare": prepare, "linked": linked}
-        self._settings: dict[str, Any] = {
-            "terminal": pty or None,
-            "process_group": None if process_group in (None, -1) else process_group,
-            "limits": limits and [(number, *limits[number]) for number in limits],
-            "nice": nice,
-            "affinity": None if affinity is None else [*affinity],
-        }
+        self._settings: dict[str, Any] = {}
+        if pty:
+            self._settings["terminal"] = True
+        if process_group not in (None, -1):
+            self._settings["process_group"] = process_group
+        if limits:
+            self._settings["limits"] = [(number, *limits[number]) for number in limits]
+        if nice is not None:
+            self._settings["nice"] = nice
+        if affinity is not None:
+            self._settings["affinity"] = [*affinity]
         if pty:
             self._master, self._slave = os.openpty()
             start_new_session = True
@@ -227,12 +231,9 @@ class Popen(subprocess.Popen[Any]):
         streams = [None if fd == -1 else fd for fd in (p2cread, c2pwrite, errwrite)]
         if self._master is not None:
             streams = [self._slave, self._slave, self._slave if streams[2] is None else streams[2]]
-        settings = {**self._settings, "groups": gids, "group": gid, "user": uid}
-        if max(gid or 0, uid or 0) > _HIGHEST_ID:
-            raise OverflowError("a user or group is greater than the maximum")
-        if max(gids or (0,)) > _HIGHEST_ID:
-            raise ValueError("invalid group id")
-        settings = {name: value for name, value in settings.items() if value is not None}
+        settings = self._settings
+        if gids is not None or gid is not None or uid is not None:
+            settings = {**settings, **_users(gids, gid, uid)}
         steps: list[object] = [(there.settle, settings)] if settings else []
         if self._asked["prepare"] is not None:
             steps.append(self._asked["prepare"])
@@ -302,11 +303,22 @@ class Popen(subprocess.Popen[Any]):
             _warn(f"subprocess {self.pid} is still running", ResourceWarning, source=self)
 
 
+def _users(groups: list[int] | None, group: int | None, user: int | None) -> dict[str, Any]:
+    """Those that were given, as settings."""
+    if max(group or 0, user or 0) > _HIGHEST_ID:
+        raise OverflowError("a user or group is greater than the maximum")
+    if max(groups or (0,)) > _HIGHEST_ID:
+        raise ValueError("invalid group id")
+    found = {"groups": groups, "group": group, "user": user}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def _words(args: Any, *, shell: bool) -> list[Any]:
     """The words of a command, as subprocess understands them."""
-    if isinstance(args, os.PathLike) and shell:
+    if shell and isinstance(args, os.PathLike):
         raise TypeError("path-like args is not allowed when shell is true")
-    words = [args] if isinstance(args, str | bytes | os.PathLike) else [*args]
+    alone = type(args) is not list and isinstance(args, str | bytes | os.PathLike)
+    words = [args] if alone else [*args]
     return ["/bin/sh", "-c", *words] if shell else words
 
 

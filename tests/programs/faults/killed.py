@@ -1,18 +1,41 @@
-"""Kills WHO after each STEPth byte of a session of all kinds of batches, written by hand."""
+"""Kills WHO after each STEPth byte of a SESSION of batches, written by hand: killed.py SESSION WHO STEP.
+
+The sessions: "run", with all kinds of batches; "exec", a new process becomes a command, in C;
+"prepared", in Python; "command", a root template executes one.
+"""
 
 import earlyfork
 import os
 import signal
 import socket
+import subprocess
 import support
 import sys
 import warnings
 import work
+from earlyfork import command
+from earlyfork._origin import default
 from earlyfork._shared import payloads, wire
 from earlyfork._shared.sockets import rights
 
 warnings.simplefilter("ignore", earlyfork.EarlyForkWarning)
-FRAMES = [
+CAT = payloads.Command(b"cat", [b"cat"], env=[b"PATH=" + os.defpath.encode()], streams=b"f--")
+PREPARED = payloads.Command(
+    b"cat",
+    [b"cat"],
+    streams=b"f--",
+    link=payloads.LINKED,
+    prepare=payloads.pack_values(("work.returns", (None,))),
+)
+SESSIONS = {
+    "exec": [([wire.frame(wire.EXEC, payloads.pack_exec(CAT))], 1, b"")],
+    "prepared": [
+        ([wire.frame(wire.REQUIRE, b"work")], 0, b""),
+        ([wire.frame(wire.EXEC, payloads.pack_exec(PREPARED))], 1, b""),
+    ],
+    "command": [([wire.frame(wire.EXEC, payloads.pack_exec(CAT))], 2, b"")],
+}
+SESSIONS["run"] = [
     ([wire.frame(wire.REQUIRE, b"work")], 0, b""),
     ([wire.frame(wire.FD, b"fd"), wire.frame(wire.ARG_STR, b"text")], 1, b""),
     ([wire.frame(wire.ARG_BYTES)], 0, bytes(300)),
@@ -25,25 +48,22 @@ FRAMES = [
     ([wire.frame(wire.READY, b"1")], 0, b""),
     ([wire.frame(wire.RUN, b"-f")], 0, b""),
 ]
-BATCHES = [(wire.batch(b"".join(f), n, len(bulk)) + bulk, n) for f, n, bulk in FRAMES]
+SESSION, who, step = sys.argv[1:4]
+BATCHES = [(wire.batch(b"".join(f), n, len(bulk)) + bulk, n) for f, n, bulk in SESSIONS[SESSION]]
 TOTAL = sum(len(data) for data, _ in BATCHES)
 ENDS = [sum(len(data) for data, _ in BATCHES[:n]) for n in range(len(BATCHES) + 1)]
 
 
 def write(process, size):
-    """The first `size` bytes of the session; the near ends of what was forked in it."""
+    """The first `size` bytes of the session; the near ends of the fds that went with it."""
     near, sock = [], socket.socket(fileno=os.dup(process._comm))
     for data, count in BATCHES:
         part, size = data[:size], max(0, size - len(data))
         if not part:
             break
-        fds, pairs = [], []
-        if count == 1:
-            fds = [0]
-        elif count == 2:
-            pairs = [socket.socketpair() for _ in range(2)]
-            fds = [far.fileno() for _, far in pairs]
-            near += [close for close, _ in pairs]
+        pairs = [socket.socketpair() for _ in range(count)]
+        fds = [far.fileno() for _, far in pairs]
+        near += [close for close, _ in pairs]
         try:
             sent = sock.sendmsg([part], rights(fds) if fds else [], socket.MSG_NOSIGNAL)
             if sent < len(part):
@@ -166,7 +186,35 @@ def standbys_killed(size):
         assert process.wait(10) in (0, 1, -signal.SIGKILL), (size, process)
 
 
+def main_killed(size):
+    """The whole program is killed that has a template execute a command."""
+    argv = [sys.executable, __file__, SESSION, "dies", str(size)]
+    done = subprocess.run(argv, check=False)
+    assert done.returncode == -signal.SIGKILL, (size, done)
+    support.wait_until(lambda: not left())
+
+
+def template_killed_in_command(size):
+    good()
+    root = default.default_template()
+    template = earlyfork.status().templates[0].pid
+    near = write(root, size)
+    os.kill(template, signal.SIGKILL)
+    assert support.gone_within(template)
+    if near:  # who waits there is told
+        near[0].settimeout(10)
+        while near[0].recv(100):
+            pass
+    for end in near:
+        end.close()
+    support.wait_until(lambda: not left())
+    good()
+    assert command.run(["true"]).returncode == 0
+
+
 ROUNDS = {
+    "main killed": main_killed,
+    "template killed in command": template_killed_in_command,
     "owner's end closed": owners_end_closed,
     "owner killed": owner_killed,
     "worker killed": worker_killed,
@@ -176,7 +224,10 @@ ROUNDS = {
 }
 
 
-who, step = sys.argv[1:]
+if who == "dies":
+    good()
+    near = write(default.default_template(), int(step))
+    os.kill(os.getpid(), signal.SIGKILL)
 good(), good(), good()
 support.wait_until(lambda: not left())
 before = fds()
