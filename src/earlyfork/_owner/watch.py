@@ -41,7 +41,7 @@ class Watch(Waiting):
     #: Why the process was never made, if the kernel refused it.
     refused: OSError | None = None
     #: The last token of READY that was answered.
-    said = 0
+    said: int = 0
     #: Of a launched root: the pid of the process that was executed, until it has been waited for;
     #: and what was executed, for people.
     starter = -1
