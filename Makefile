@@ -83,8 +83,18 @@ sanitize: $(VENV)/installed $(VENV)/extra-test
 SANITIZERS = -fsanitize=address,undefined -fno-sanitize-recover=undefined
 SANITIZED := $(addprefix tests/,contract test_quick.py test_payloads.py test_up_socket.py)
 
+# The package; that it is, at run time, what checkers believe; that all it exports is typed; and a
+# program as users write them, in the strict modes of mypy and pyright, and under jedi's completion.
+# basedpyright is pyright as one installs it from PyPI: with all its parts in wheels.
 types: $(VENV)/installed $(VENV)/extra-lint
 	$(BIN)/mypy
+	$(BIN)/stubtest --mypy-config-file pyproject.toml --ignore-unused-allowlist \
+	  --allowlist tests/typing/not_at_runtime.txt earlyfork
+	$(BIN)/mypy --strict --config-file= --cache-dir .mypy_cache/user tests/typing/program.py
+	$(BIN)/basedpyright -p tests/typing --pythonpath $(BIN)/python
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/basedpyright --ignoreexternal --verifytypes earlyfork \
+	  >.mypy_cache/verifytypes.txt || { cat .mypy_cache/verifytypes.txt; exit 1; }
+	$(BIN)/python tests/typing/completion.py
 
 # Which lines and branches of the package the tests reach, in all processes that they make: see
 # docs/reliability.md, "Coverage". Fails below 95 %; takes minutes, and thousands of small files.

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
+import importlib.util
 import json
+import os
+import shutil
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +20,6 @@ from support import output_of, run_command
 
 if TYPE_CHECKING:
     import subprocess
-    from pathlib import Path
 
     from support import Run
 
@@ -125,6 +131,118 @@ def test_a_library_without_early_template_is_no_illness(run_script: Run) -> None
         """
     )
     assert output_of(done) == "0 False True ()\n"
+
+
+def on_terminal(cwd: Path, **env: str) -> str:
+    """What the doctor shows on a terminal."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "earlyfork", "doctor"]
+    page = b""
+    with (
+        support.start_command(command, directory=cwd, env=env, stdout=theirs) as process,
+        open(ours, "rb") as terminal,
+    ):
+        os.close(theirs)
+        with contextlib.suppress(OSError):  # EIO: the end
+            while more := terminal.read1(65536):
+                page += more
+        process.wait(support.PATIENCE)
+    return page.decode()
+
+
+def test_colours_on_a_terminal_only(tmp_path: Path) -> None:
+    page = on_terminal(tmp_path, TERM="xterm")
+    assert page.startswith("\x1b[1;32mearlyfork is healthy here\x1b[0m\r\n")
+    assert "\x1b[1mearly template:\x1b[0m yes" in page
+    python = executable("exit 3", tmp_path)
+    assert "\x1b[33m  ! " in on_terminal(tmp_path, TERM="xterm", EARLYFORK_PYTHON=python)
+    for env in ({"TERM": "xterm", "NO_COLOR": "1"}, {"TERM": "dumb"}):
+        assert "\x1b[" not in on_terminal(tmp_path, **env)
+    assert "\x1b[" not in command_line("doctor", cwd=tmp_path, env={"TERM": "xterm"}).stdout
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_doctor_who_falls_ill_says_so(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Whatever goes wrong in an examination is a finding, and no traceback."""
+    (tmp_path / "usercustomize.py").write_text("")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nfrom importlib.abc import MetaPathFinder\n"
+        "class Broken(MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'earlyfork.doctor':\n"
+        "            raise RuntimeError('no such luck')\n"
+        "sys.meta_path.insert(0, Broken())\n"
+    )
+    path = f"{tmp_path}:{support.python_path()}"
+    done = command_line("doctor", *words, cwd=tmp_path, env={"PYTHONPATH": path})
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "RuntimeError: no such luck" in done.stdout
+    if words:
+        assert json.loads(done.stdout)["health"] == 2
+
+
+def test_a_reader_who_leaves_early(tmp_path: Path) -> None:
+    command = f'"{sys.executable}" -m earlyfork doctor | true; echo "${{PIPESTATUS[0]}}"'
+    done = support.run_command(["bash", "-c", command], directory=tmp_path)
+    assert done.stderr == ""
+    assert done.stdout in ("0\n", "1\n")
+
+
+def test_says_whether_the_part_in_c_is_used(tmp_path: Path) -> None:
+    _, found = examined(tmp_path, EARLYFORK_PURE="1")
+    assert found["part_in_c"] == "no: EARLYFORK_PURE is set"
+    assert found["health"] == 0  # who says so knows it
+    copy = tmp_path / "copy" / "earlyfork"
+    shutil.copytree(Path(earlyfork_folder()), copy, ignore=shutil.ignore_patterns("*.so"))
+    path = {"PYTHONPATH": str(copy.parent)}
+    status, found = examined(tmp_path, **path)
+    assert found["part_in_c"].startswith(
+        ("no: it was not built", "no: there is none for", "no: it is")
+    )
+    if "not built" in found["part_in_c"]:
+        assert (status, "less than half the rate" in found["problems"][0]) == (1, True)
+        (copy / "_quick.cpython-399-x86_64-linux-gnu.so").write_bytes(b"")
+        _, found = examined(tmp_path, **path)
+        assert "_quick.cpython-399-x86_64-linux-gnu.so, for another interp" in found["part_in_c"]
+        (copy / f"_quick{EXTENSION_SUFFIXES[0]}").write_bytes(b"no library")
+        status, found = examined(tmp_path, **path)
+        assert status == 1
+        assert "_quick" in found["part_in_c"]  # in the words of the loader
+
+
+def test_status_says_whether_the_part_in_c_is_used(run_script: Run) -> None:
+    source = "import earlyfork; print(earlyfork.status())"
+    done = run_script(source, env={"EARLYFORK_PURE": "1"}, check=True)
+    assert "\npart in C:      no: EARLYFORK_PURE is set\n" in done.stdout
+
+
+def earlyfork_folder() -> str:
+    found = importlib.util.find_spec("earlyfork")
+    assert found is not None
+    assert found.submodule_search_locations
+    return found.submodule_search_locations[0]
+
+
+# --- the console script ---------------------------------------------------------------------
+
+
+def test_the_console_script(tmp_path: Path) -> None:
+    script = Path(sys.executable).parent / "earlyfork"
+    if not script.exists():
+        pytest.skip("the package is not installed with its script")
+    for word in ("-V", "--version"):
+        assert output_of(run_command([script, word])) == f"earlyfork {earlyfork_version()}\n"
+    (tmp_path / "program.py").write_text(PROGRAM)
+    done = run_command([script, "run", "program.py", "-h"], directory=tmp_path)
+    assert (done.returncode, done.stdout) == (7, "__main__ ['-h'] True\n")
+    done = run_command([script], directory=tmp_path)
+    assert (done.returncode, done.stderr.startswith("usage: earlyfork ")) == (2, True)
+    done = run_command([script, "doctor", "--json"], directory=tmp_path)
+    assert json.loads(done.stdout)["early"] is True
+
+
+def earlyfork_version() -> str:
+    return importlib.metadata.version("earlyfork")
 
 
 # --- run ------------------------------------------------------------------------------------

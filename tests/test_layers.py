@@ -22,7 +22,7 @@ SOURCE = ROOT / "src" / "earlyfork"
 
 #: What stands at the door: the first four are all that a program's first line loads.
 DOOR = {"__init__", "_early", "_context", "_quick", "_importer", "_fork_free"}
-FACE = {"__main__", "doctor", "template"}
+FACE = {"__main__", "_commands", "_run", "doctor", "template"}
 #: Layers on top, as a user's own would be: what `earlyfork` exports, and themselves.
 ON_TOP = {"mp", "command", "rpc", "pool", "aio", "remote"}
 #: The two halves never import each other; `_origin` alone knows both.

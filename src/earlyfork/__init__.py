@@ -60,7 +60,7 @@ _settling = _thread.allocate_lock()
 #: The template that the import forked, until the rest of the package takes it over.
 _forked: object = None
 
-TYPE_CHECKING = False  # typing costs more than all of this to import
+TYPE_CHECKING = not __name__  # never; but jedi believes a plain False, and completes no name
 if TYPE_CHECKING:
     from typing import NoReturn
 
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     from earlyfork._owner.process import Process
 
 
-def __getattr__(name: str) -> object:
+def _load(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'earlyfork' has no attribute {name!r}")
     _settle()
@@ -93,6 +93,10 @@ def __getattr__(name: str) -> object:
     value = getattr(module, name)
     globals()[name] = value
     return value
+
+
+if not TYPE_CHECKING:  # to a type checker any name would exist
+    __getattr__ = _load
 
 
 def __dir__() -> list[str]:
@@ -198,7 +202,7 @@ def _load_all() -> None:
     """Load the rest of the package, as far as its files can still be read."""
     try:
         for name in __all__:
-            globals().get(name) or __getattr__(name)
+            globals().get(name) or _load(name)
         from earlyfork._origin import whole
 
         whole.load_there()

@@ -7,6 +7,10 @@ that imports earlyfork.
 import os
 import sys
 
+TYPE_CHECKING = False  # typing costs more than all of this to import
+if TYPE_CHECKING:
+    from types import ModuleType
+
 
 class Context:
     """A process's surroundings at one moment."""
@@ -67,3 +71,17 @@ def raw_environment() -> dict[bytes, bytes]:
         return os.environ._data  # type: ignore[attr-defined,no-any-return]
     except AttributeError:
         return {os.fsencode(name): os.fsencode(value) for name, value in os.environ.items()}
+
+
+def fresh_main() -> "ModuleType":
+    """Put an empty `__main__` in the place of the present one, which the caller keeps.
+
+    It has no file, else multiprocessing would run the wrong one again.
+    """
+    before = sys.modules["__main__"]
+    main: ModuleType = type(sys)("__main__")
+    main.__dict__["__builtins__"] = sys.modules["builtins"]
+    main.__dict__["__annotations__"] = {}  # noqa: RUF063 - set, not read
+    main.__spec__ = None
+    sys.modules["__main__"] = main
+    return before

@@ -19,6 +19,7 @@ from earlyfork._ground import frozen, platform
 from earlyfork._ground.errors import EarlyForkError, LaunchError
 from earlyfork._ground.fds import listens, open_fds, target
 from earlyfork._origin import default, interpreter
+from earlyfork._origin import status as seen_now
 from earlyfork._origin.health import own_fds
 from earlyfork._owner import inside
 
@@ -73,6 +74,7 @@ class Report(NamedTuple):
         threads: the threads beside the first; a fork does not copy them, but copies their locks.
         fds: open files that a fork would share, or a command inherit.
         inherited: what snapshots inherited that may hurt.
+        part_in_c: "yes" if the part in C is used, or "no" and the reason.
     """
 
     health: int
@@ -86,6 +88,7 @@ class Report(NamedTuple):
     threads: tuple[str, ...]
     fds: tuple[str, ...]
     inherited: tuple[str, ...]
+    part_in_c: str
 
     def as_json(self) -> str:
         """For machines: one object; `health` is a number, and the rest as in this class."""
@@ -104,6 +107,7 @@ class Report(NamedTuple):
             f"early template: {'yes' if self.early else 'no'} ({self.reason})",
             f"would launch:   {self.chosen or 'nothing'}",
             f"a launch:       {launch}",
+            f"part in C:      {self.part_in_c}",
         ]
         others = [f"{path or '(empty)'}: {found}: {why}" for path, found, why in self.others]
         lines += _section("not launched", others)
@@ -148,6 +152,9 @@ def report(*, timeout: float = 10.0) -> Report:
     if not seen.early and _should_be_early(seen.reason):
         problems.append(f"no early template: {seen.reason}")
         health = max(health, DEGRADED)
+    if seen_now.c_is_missing():
+        problems.append(f"no part in C, so less than half the rate{seen.part_in_c[2:]}")
+        health = max(health, DEGRADED)
     if seen.inherited:
         problems.append("snapshots inherited what may hurt; it is listed below")
         health = max(health, DEGRADED)
@@ -163,6 +170,7 @@ def report(*, timeout: float = 10.0) -> Report:
         threads,
         fds,
         seen.inherited,
+        seen.part_in_c,
     )
 
 

@@ -22,7 +22,7 @@ from earlyfork._shared import payloads, wire
 from earlyfork._shared.posix import fork
 from earlyfork._shared.quick import quick
 from earlyfork._shared.sockets import stream_on, write_status
-from earlyfork._shared.surroundings import apply_env, env_changes, fill_streams, fresh_main
+from earlyfork._shared.surroundings import apply_env, env_changes, fill_streams
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def serve_launched(comm: int, status: int, env: dict[bytes, bytes], *, alone: bo
     apply_env(env_changes(_context.raw_environment(), env))
     fill_streams()
     sys.argv = [""]
-    kept.append(fresh_main())
+    kept.append(_context.fresh_main())
     if alone:
         late_socket.put_off()
     serve_root(comm, status, launched=True)

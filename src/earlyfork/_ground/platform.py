@@ -23,6 +23,14 @@ can_fork = hasattr(os, "fork")
 can_send_fds = can_fork
 #: Whether a socket can be told to have the kernel kill a process when its other end is closed.
 has_deadly_sockets = sys.platform == "linux"
+#: Why there can't be a part in C; empty where there can. setup.py asks the same.
+lacks_c = ""
+if sys.implementation.name != "cpython":
+    lacks_c = f"there is none for {sys.implementation.name}"
+elif sys.platform != "linux":
+    lacks_c = "it is for Linux"
+elif "t" in sys.abiflags:
+    lacks_c = "there is none for free-threaded interpreters"
 has_pidfd = hasattr(os, "pidfd_open") and hasattr(_signal, "pidfd_send_signal")
 
 

@@ -29,7 +29,7 @@ def early_template(comm: int, status: int, *keep: int) -> NoReturn:
     sys.argv = [""]
     sys.modules["earlyfork"].__dict__["_reason"] = "this process was made by earlyfork"
     from earlyfork._child import root
-    from earlyfork._shared.surroundings import fresh_main
+    from earlyfork._context import fresh_main
 
     heed_freezer()
     _inherited.append(fresh_main())

@@ -66,9 +66,9 @@ class OwnInPython:
     """The same without the part in C (src/quick/own.c)."""
 
     #: The number, or -1.
-    fd = -1
+    fd: int = -1
     #: When it was owned, in seconds since the boot.
-    born = 0.0
+    born: float = 0.0
     _file = 0  # not known yet
     #: An exception may come at the beginning of `__del__`; what this calls then does its work.
     _second: object = None

@@ -37,9 +37,12 @@ from earlyfork._shared.posix import Clock
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, NoReturn
+    from typing import Any, Concatenate, NoReturn, TypeAlias
 
     from earlyfork._context import Context
+
+    #: What a process can run: a name, or a function that takes the socket first.
+    Runnable: TypeAlias = str | Callable[Concatenate[socket.socket, ...], object]
 
 _tokens = itertools.count(1)
 #: The batch that runs a function by its name and nothing else, for names seen before.
@@ -334,7 +337,7 @@ class Process(Channel):
     # -- running ------------------------------------------------------------------------------
 
     def run(
-        self, function: str | Callable[..., object], *, linked: bool = False, alone: bool = False
+        self, function: Runnable, *, linked: bool = False, alone: bool = False
     ) -> socket.socket:
         """Run a function there as the last thing that process does.
 

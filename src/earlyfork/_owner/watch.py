@@ -46,7 +46,7 @@ class Watch(Waiting):
     #: Of a command that a root template did not execute: what it said instead, and the errno.
     unexecuted: tuple[int, int] = (0, 0)
     #: The last token of READY that was answered.
-    said = 0
+    said: int = 0
     #: Of a launched root: the pid of the process that was executed, until it has been waited for;
     #: and what was executed, for people.
     starter = -1

@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 quick: Any = None
+LEFT_OUT = "EARLYFORK_PURE is set"
+#: Why it is not used, in these words or in those of the import system.
+why_not = LEFT_OUT
 if not os.environ.get("EARLYFORK_PURE"):
     try:
         from earlyfork import _quick as quick
-    except ImportError:  # no compiler there, or another system
+    except ImportError as error:  # no compiler there, or another system
         quick = None
+        why_not = str(error)

@@ -16,8 +16,6 @@ from earlyfork._shared.posix import close
 
 TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from earlyfork._shared.sockets import Fds
 
 
@@ -46,20 +44,6 @@ def apply_env(changes: list[tuple[bytes, bytes | None]]) -> None:
 def apply_path(payload: bytes) -> None:
     """Make `sys.path` what was sent."""
     sys.path[:] = [os.fsdecode(entry) for entry in payloads.unpack_path(payload)]
-
-
-def fresh_main() -> ModuleType:
-    """Put an empty `__main__` in the place of the present one, which the caller keeps.
-
-    It has no file, else multiprocessing would run the wrong one again.
-    """
-    before = sys.modules["__main__"]
-    main: ModuleType = type(sys)("__main__")
-    main.__dict__["__builtins__"] = sys.modules["builtins"]
-    main.__dict__["__annotations__"] = {}  # noqa: RUF063 - set, not read
-    main.__spec__ = None
-    sys.modules["__main__"] = main
-    return before
 
 
 def null_fd() -> int:

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any
 from earlyfork.aio._loops import loop
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
     from types import TracebackType
+    from typing import Concatenate, TypeAlias
 
     from earlyfork import Process
+
+    #: What `Process.run` takes.
+    Runnable: TypeAlias = str | Callable[Concatenate[socket.socket, ...], object]
 
 #: Seconds that a process is given to end by itself, and after SIGTERM.
 GRACE = 0.5
@@ -138,7 +143,7 @@ async def end(process: Process) -> None:
 class Run:
     """A process that runs during an `async with` block: `run` makes it."""
 
-    def __init__(self, process: Process, function: Any) -> None:
+    def __init__(self, process: Process, function: Runnable) -> None:
         self._process = process
         self._function = function
 
@@ -151,7 +156,7 @@ class Run:
         await loop().shielded(lambda: end(self._process))
 
 
-def run(process: Process, function: str | Callable[..., object]) -> Run:
+def run(process: Process, function: Runnable) -> Run:
     """Run a function in a process for the time of an `async with` block.
 
     The block gets the stream to it. At its end, whatever that is, the stream is closed; the process
@@ -172,7 +177,7 @@ class Group:
         self._cancels = False
         self._inside = False
 
-    def start(self, process: Process, function: str | Callable[..., object]) -> SocketStream:
+    def start(self, process: Process, function: Runnable) -> SocketStream:
         """Run a function in a process, linked to this one; the stream to it."""
         stream = SocketStream(process.run(function, linked=True))
         self._processes.append(process)

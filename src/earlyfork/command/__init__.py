@@ -7,20 +7,24 @@ new process before the command, which is what `preexec_fn` promises and can't ke
 This module is loaded in processes that become commands, too: so it loads the rest when it is used.
 """
 
-TYPE_CHECKING = False  # typing costs more than all of this to import
+TYPE_CHECKING = not __name__  # never; but jedi believes a plain False, and completes no name
 if TYPE_CHECKING:
     from earlyfork.command.popen import Popen, run
 
 __all__ = ["Popen", "run"]
 
 
-def __getattr__(name: str) -> object:
+def _load(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'earlyfork.command' has no attribute {name!r}")
     from earlyfork.command import popen
 
     globals().update(Popen=popen.Popen, run=popen.run)
     return globals()[name]
+
+
+if not TYPE_CHECKING:  # to a type checker any name would exist
+    __getattr__ = _load
 
 
 def __dir__() -> list[str]:

@@ -21,6 +21,7 @@ from earlyfork.command import pseudo_terminal, there
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+    from typing import IO
 
     Text = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -39,6 +40,9 @@ class Popen(subprocess.Popen[Any]):
     """
 
     process: earlyfork.Process
+    pid: int
+    stdin: IO[Any] | None
+    stdout: IO[Any] | None
     _child_created = False
     _master: int | None = None
 

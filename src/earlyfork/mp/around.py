@@ -163,7 +163,11 @@ def apply_environment(changed: dict[bytes, bytes], removed: list[bytes]) -> None
         time.tzset()
 
 
-def streams() -> tuple[tuple[int, int, int] | None, ...]:
+#: What file each of fds 0, 1, 2 is; None for a closed one.
+Streams = tuple[tuple[int, int, int] | None, ...]
+
+
+def streams() -> Streams:
     """What file each of fds 0, 1, 2 is; None for a closed one."""
     return _identity(0), _identity(1), _identity(2)
 

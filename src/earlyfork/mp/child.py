@@ -59,16 +59,16 @@ class Prepared:
         #: Why the main module could not be imported, with a traceback; else empty.
         self.failure = ""
         #: What the main module has registered to be run at the end.
-        self.exits = ExitFunctions()
+        self.exits: ExitFunctions = ExitFunctions()
         #: The settings that were applied here, as they came.
         self.settings = b""
         self.look()
 
     def look(self) -> None:
         """Note what this process has: its workers inherit that and need not be told."""
-        self.around = around.look()
-        self.environment = around.environment()
-        self.streams = around.streams()
+        self.around: bytes = around.look()
+        self.environment: dict[bytes, bytes] = around.environment()
+        self.streams: around.Streams = around.streams()
 
     def serves(self, main: object, preload: object, executable: object) -> bool:
         """Whether a worker's own workers can come from this template, which it was forked from."""

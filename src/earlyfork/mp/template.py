@@ -35,10 +35,10 @@ class Kept:
 
     def __init__(self, key: tuple[object, ...], fork: Callable[[], earlyfork.Process]) -> None:
         self.key = key
-        self.owner = os.getpid()
+        self.owner: int = os.getpid()
         self.fork = fork
-        self.environment = around.environment()
-        self.streams = around.streams()
+        self.environment: dict[bytes, bytes] = around.environment()
+        self.streams: around.Streams = around.streams()
         #: The settings that its workers have without being told; None: not known here.
         self.settings: object = None
         self._process: earlyfork.Process | None = None
@@ -191,17 +191,17 @@ class Settings:
 
     def __init__(self, mark: tuple[object, ...], data: dict[str, Any]) -> None:
         self.mark = mark
-        self.main = _take_main(data)
+        self.main: child.Main | None = _take_main(data)
         data.pop("name", None)  # each process has its own
         data["authkey"] = bytes(data["authkey"])  # which can be pickled at any time
         data["start_method"] = str(data["start_method"])
         #: What a worker is told by itself: a template that logs would log in a worker's name.
         logging = data.pop("log_to_stderr", False) or "log_level" in data
-        self.logging = {"log_to_stderr": util._log_to_stderr} if logging else {}
+        self.logging: dict[str, Any] = {"log_to_stderr": util._log_to_stderr} if logging else {}
         if "log_level" in data:
             self.logging["log_level"] = data.pop("log_level")
         #: All else, pickled: what a template and its workers have in common.
-        self.shared = pickle.dumps(data)
+        self.shared: bytes = pickle.dumps(data)
 
     def beyond(self, kept: Kept) -> bytes:
         """What a worker forked from this template must still be told, pickled; empty if nothing."""
@@ -270,8 +270,8 @@ def _executable() -> str | None:
 
 
 #: Where the registered context's processes come from.
-default = Source()
-sources = [default]
+default: Source = Source()
+sources: list[Source] = [default]
 
 
 def _after_fork_in_child() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from earlyfork.rpc._session import Slot
 
 
-class Call(_session.Slot, futures.Future):  # type: ignore[type-arg]
+class Call(_session.Slot, futures.Future[Any]):
     """A call that is under way: a `concurrent.futures.Future`. `Client.submit` makes it.
 
     `result`, `exception` and `done` need no other thread: who asks reads the answer. As soon as
@@ -47,7 +47,7 @@ class Call(_session.Slot, futures.Future):  # type: ignore[type-arg]
         if found is None:
             self._waiters = self._waiters or []
             found = self.__dict__.setdefault("_made", threading.Condition())
-            self.watched = True
+            self.watched: bool = True
             self._client._needs_reader(self)
         return found
 

@@ -45,13 +45,13 @@ class Slot:
     limit: float | None = None
     deadline: float | None = None
     kill_at: float | None = None
-    policy = "soft"
-    grace = 1.0
+    policy: str = "soft"
+    grace: float = 1.0
     #: Why it is being ended, if it is.
     reason = ""
     #: When it is signalled again, and how long after that.
     signal_at: float | None = None
-    signal_pause = 0.01
+    signal_pause: float = 0.01
     ident = 0
     is_stream = False
     #: Whether something goes ahead of it: its time limit, or the credit of a stream.
@@ -101,15 +101,15 @@ class Session:
         self.last = 0
         #: The numbers of functions, and what the worker has not been told of them.
         self.refs: dict[Any, int] = {}
-        self.news = b""
+        self.news: bytes = b""
         self.events: deque[Frame] = deque()
         self._last_event = self._last_item = 0
         #: Why no call can be made any more; empty as long as some can.
-        self.closed = ""
+        self.closed: str = ""
         #: The frame that all calls end with, once the worker is gone.
         self.ended: WorkerDied | None = None
         self.failure: bytes | None = None
-        self.retired = False
+        self.retired: bool = False
 
     # -- asking --------------------------------------------------------------------------------
 

@@ -26,8 +26,8 @@ class Current:
     __slots__ = ("deadline", "id")
 
     def __init__(self, ident: int, deadline: float | None) -> None:
-        self.id = ident
-        self.deadline = deadline
+        self.id: int = ident
+        self.deadline: float | None = deadline
 
     def __repr__(self) -> str:
         return f"<call {self.id}, deadline {self.deadline}>"
