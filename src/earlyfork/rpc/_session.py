@@ -93,7 +93,8 @@ class Session:
         self.calls: dict[int, Slot] = {}
         #: The last one of which an end was told, and the last whose end nobody is told (posted or
         #: abandoned). If the second is later, the worker may be busy with what is not in `calls`.
-        self.answered = self.silent = 0
+        self.answered: int = 0
+        self.silent: int = 0
         #: The last call before the last frame that was none.
         self.told = 0
         #: Those of them that have a deadline, or are being ended.
