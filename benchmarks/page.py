@@ -109,7 +109,19 @@ class Results:
             cells += ["" if peer is None else f"{1 / peer:.0f} /s", self.ratio(aef)]
             cells.append(self.limits(aef))
             lines.append(f"| {' | '.join(cells)} |")
+        lines += [text for load in budgets.ROAD if (text := self.import_alone(load))]
         return "\n".join(lines)
+
+    def import_alone(self, load: budgets.Load) -> str:
+        """What the import alone costs, in a child of R."""
+        key = f"{load.carry}: import, R"
+        if key not in self.rows:
+            return ""
+        return (
+            f"\n`{load.title}`: a child of R that imports the same modules, and does nothing else, "
+            f"is at {self.ratio(key)} of R's rate; a worker of earlyfork at "
+            f"{self.ratio(f'{load.carry}: rate, R')} of that."
+        )
 
     def rhythm(self) -> str:
         """How a template keeps step."""
