@@ -498,8 +498,6 @@ class Process(Channel):
             command.prepare = join_arguments(self._packed(tuple(steps)))
         command.umask, command.session = umask, start_new_session
         after = self._may(wire.EXEC)
-        if self._state == wire.ROOT:
-            raise self._refusal(wire.EXEC)
         folder = None if cwd is None else open_directory(cwd)
         if not platform.can_send_fds:
             raise NotImplementedError("file handles can't be passed on this system")
