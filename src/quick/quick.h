@@ -277,8 +277,8 @@ void say_what(PyObject *state, PyObject *what);
 
 /* The objects of Python that a new process needs: `here` and `resolve` of _child/here.py,
  * atexit._ncallbacks, gc.get_objects, `refuse_unfinished` of _child/ending.py, io.TextIOWrapper,
- * `not_executed` of _child/executing.py, the class that all files have as a base, functools.partial, `revive` of _child/files.py,
- * `unpack_value` of _shared/payloads.py. */
+ * the class that all files have as a base, functools.partial, `revive` of _child/files.py,
+ * `unpack_value` of _shared/payloads.py, `not_executed` of _child/executing.py. */
 typedef struct {
     PyObject *here, *resolve, *count_callbacks, *get_objects, *refuse_unfinished;
     PyObject *text_class, *file_class, *partial, *revive, *unpack_value, *not_executed;
@@ -462,6 +462,7 @@ PyObject *take(PyObject *self, PyObject *args);
 PyObject *pairs(PyObject *self, PyObject *args);
 PyObject *status_pair(PyObject *self, PyObject *args);
 PyObject *send_(PyObject *self, PyObject *args);
+PyObject *standing(PyObject *self, PyObject *number);
 PyObject *umask_(PyObject *self, PyObject *ignored);
 PyObject *readable(PyObject *self, PyObject *args);
 PyObject *open_socket(PyObject *self, PyObject *args);

@@ -76,6 +76,8 @@ class Process(Channel):
     _keep: Process | None = None
     #: Of a root template: the surroundings that it was made with.
     _baseline: Context | None = None
+    #: Of a root template: its limits, niceness and CPUs, when a command was first asked for.
+    _standing: object = None
     #: The main program's own names, if they are there.
     _main: dict[str, object] | None = None
 
