@@ -7,11 +7,10 @@ process of its own takes them on before it becomes the command.
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from earlyfork._child.executing import stand
-from earlyfork._ground import stack
+from earlyfork._ground import platform, stack
 from earlyfork._owner import inside
 from earlyfork._owner.process import Process
 from earlyfork._shared.quick import quick
@@ -31,7 +30,7 @@ def of(pid: int) -> object:
     Args:
         pid: of the process; 0: of the calling thread.
     """
-    if sys.platform != "linux":
+    if not platform.tells_limits:
         return None
     try:
         if quick is not None:
