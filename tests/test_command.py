@@ -33,6 +33,11 @@ def test_what_subprocess_has_not(run_program: Run, way: str) -> None:
     assert done.stdout == "done\n", done
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_limits_niceness_and_cpus_are_those_of_the_caller(run_program: Run, way: str) -> None:
+    assert run_program("command/standing.py", env=WAYS[way]).stdout == "done\n"
+
+
 def test_in_a_program_with_a_snapshot(run_program: Run) -> None:
     done = run_program("command/popen.py", "snapshot", "large", timeout=60)
     assert done.stdout == "done\n", done

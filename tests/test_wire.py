@@ -40,6 +40,7 @@ OPS = {
     "COMPACT": 21,
     "HABITS": 22,
     "EXEC": 20,
+    "SPAWN": 23,
     "PID": 64,
     "IS_READY": 65,
     "ERROR": 66,
@@ -374,7 +375,7 @@ def test_sessions_follow_the_table(ops: list[int]) -> None:
 
 
 def test_a_root_template_takes_what_others_do_but_what_ends_or_moves_it() -> None:
-    refused = {OPS[name] for name in ("RUN", "PARK", "ADOPT")}
+    refused = {OPS[name] for name in ("RUN", "EXEC", "PARK", "ADOPT")}
     assert {op for op in COMMAND_OPS if (wire.ROOT, op) in wire.NEXT} == COMMAND_OPS - refused
     assert all(wire.NEXT[wire.ROOT, op] == wire.ROOT for op in COMMAND_OPS - refused)
 
@@ -388,6 +389,6 @@ def test_nothing_but_the_end_follows_the_last_states() -> None:
 
 def test_what_changes_a_process_voids_its_standbys() -> None:
     """Everything but what leaves it as it was."""
-    names = ("FORK", "READY", "RUN", "EXEC", "ADOPT", "PARK", "QUEUE", "HABITS")
+    names = ("FORK", "READY", "RUN", "EXEC", "SPAWN", "ADOPT", "PARK", "QUEUE", "HABITS")
     keeps = {OPS[name] for name in names}
     assert COMMAND_OPS - keeps == wire.CHANGES

@@ -243,13 +243,13 @@ first_batch(int *count)
     return got;
 }
 
-/* Whether the next batch is there, and says RUN or EXEC. Then this process goes on without its owner. */
+/* Whether the next batch is there, and says RUN. Then this process goes on without its owner. */
 static int
 run_waits(int comm)
 {
     char batch[PAD];
     ssize_t got = recv(comm, batch, PAD, MSG_PEEK | MSG_DONTWAIT);
-    return are_usual(batch, got, born.fork_batch, -1, born.executes) == RUNS;
+    return are_usual(batch, got, born.fork_batch, -1, 0) == RUNS;
 }
 
 /* The same as `live`, but NULL and an exception on failure. */

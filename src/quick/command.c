@@ -1,4 +1,4 @@
-/* A command: what EXEC says, and all that is done between there and the exec. And how a root
+/* A command: what EXEC and SPAWN say, and all that is done between there and the exec. And how a root
  * template executes one beside itself, by vfork, so that none of its memory is copied.
  *
  * What is not usual (code to run before, fds beyond the streams, a link) is for
@@ -20,7 +20,7 @@
 /* The same number on all systems, which older headers lack; Linux 5.11 knows the flag. */
 enum { CLOSE_RANGE = 436, CLOSE_ON_EXEC = 4 };
 
-/* -- what EXEC says ---------------------------------------------------------------------------- */
+/* -- what they say ----------------------------------------------------------------------------- */
 
 static int
 next_value(const char **at, const char *end, const char **value, size_t *size)
@@ -313,7 +313,7 @@ tell_and_note(const Forker *f, pid_t pid, int status)
     return -1;
 }
 
-/* The EXEC that a batch consists of; 0 if it is anything else, or not usual. */
+/* The SPAWN that a batch consists of; 0 if it is anything else, or not usual. */
 static int
 understand(Command *c, const char *batch, ssize_t size, int fds)
 {

@@ -141,7 +141,7 @@ loop(Forker *f, Polled *polled, int *is_born)
                 continue;
             if (got < 0)
                 return not_read(READ, f->comm);
-            if (f->spawns && got == PAD && batch[HEAD] == EXEC && fd_count > 0
+            if (f->spawns && got == PAD && batch[HEAD] == SPAWN && fd_count > 0
                 && !memcmp(batch, PyBytes_AS_STRING(f->fork_batch), 3)) {
                 PyObject *what = command_asked(f, batch, fds, fd_count, &sender);
                 if (what != Py_None)

@@ -50,6 +50,9 @@ PyDoc_STRVAR(umask_doc,
 "umask()\n\n"
 "The file creation mask as /proc has it; -1 if it is not told. Keeps the interpreter's lock.");
 
+PyDoc_STRVAR(standing_doc,
+"standing(pid)\n\nThe limits, niceness and CPUs of a process, to be compared; 0: of this thread.");
+
 PyDoc_STRVAR(readable_doc,
 "readable(fd, milliseconds)\n\n"
 "Whether there is something to read, waiting for it at most so long; -1: for ever.");
@@ -119,6 +122,7 @@ static PyMethodDef methods[] = {
     {"status_pair", status_pair, METH_VARARGS, status_pair_doc},
     {"send", send_, METH_VARARGS, send_doc},
     {"umask", umask_, METH_NOARGS, umask_doc},
+    {"standing", standing, METH_O, standing_doc},
     {"readable", readable, METH_VARARGS, readable_doc},
     {"open_socket", open_socket, METH_VARARGS, open_socket_doc},
     {"own_class", own_class, METH_NOARGS, own_class_doc},

@@ -77,6 +77,7 @@ are_usual(const char *batch, ssize_t size, const char *fork_batch, int fds, int 
         || number_at(head + 8) || number_at(head + 4) > size - HEAD)
         return UNUSUAL;
     fds = head[3];
+    int imports = 0;  /* what a module left unwritten, Python writes before an exec */
     const char *frame = batch + HEAD, *end = frame + number_at(head + 4);
     while (end - frame > FRAME) {
         Py_ssize_t length = number_at((const unsigned char *)frame + 1);
@@ -86,8 +87,9 @@ are_usual(const char *batch, ssize_t size, const char *fork_batch, int fds, int 
         if (frame[0] == RUN)
             return payload + length == end && is_usual_run(payload, length, fds) ? RUNS : UNUSUAL;
         if (frame[0] == EXEC)
-            return payload + length == end && executes && is_usual_exec(payload, length, fds)
-                ? RUNS : UNUSUAL;
+            return payload + length == end && executes && !imports
+                && is_usual_exec(payload, length, fds) ? RUNS : UNUSUAL;
+        imports |= frame[0] == REQUIRE;
         fds -= fds_of(frame, length);
         if (fds < 0
             || !(is_value(frame[0]) || is_surrounding(frame[0]) || frame[0] == REQUIRE))

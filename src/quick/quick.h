@@ -51,7 +51,7 @@
 /* _shared/wire.py's numbers; tests/test_quick.py holds the two together. */
 enum { PAD = 256, HEAD = 12, FRAME = 5 };
 enum { REQUIRE = 1, FD = 4, ARG_BYTES = 5, ARG_STR = 6, ARG_PICKLE = 7, RUN = 10, ENV = 11,
-       CWD = 12, PATH = 13, STDIO = 14, CHROOT = 18, ARG_PLAIN = 19, EXEC = 20 };
+       CWD = 12, PATH = 13, STDIO = 14, CHROOT = 18, ARG_PLAIN = 19, EXEC = 20, SPAWN = 23 };
 enum { PID = 64, EXIT = 67, NO_FORK = 68, LINK = 97 };
 enum { NOT_EXECUTED = 69, NOT_THERE = 70, NOT_SET = 71 };
 /* Of _shared/payloads.py: how a frame RUN says that a process is linked and alone, the letters of
@@ -277,8 +277,8 @@ void say_what(PyObject *state, PyObject *what);
 
 /* The objects of Python that a new process needs: `here` and `resolve` of _child/here.py,
  * atexit._ncallbacks, gc.get_objects, `refuse_unfinished` of _child/ending.py, io.TextIOWrapper,
- * `not_executed` of _child/executing.py, the class that all files have as a base, functools.partial, `revive` of _child/files.py,
- * `unpack_value` of _shared/payloads.py. */
+ * the class that all files have as a base, functools.partial, `revive` of _child/files.py,
+ * `unpack_value` of _shared/payloads.py, `not_executed` of _child/executing.py. */
 typedef struct {
     PyObject *here, *resolve, *count_callbacks, *get_objects, *refuse_unfinished;
     PyObject *text_class, *file_class, *partial, *revive, *unpack_value, *not_executed;
@@ -367,7 +367,7 @@ PyObject *live(void);
 
 /* -- command.c --------------------------------------------------------------------------------- */
 
-/* What a usual frame EXEC says. */
+/* What a usual frame EXEC or SPAWN says. */
 typedef struct {
     char streams[3];            /* a letter for each of fds 0 to 2 */
     int folder;                 /* whether its directory comes with it, after the streams */
@@ -379,7 +379,7 @@ typedef struct {
     void *room;                 /* what these point into */
 } Command;
 
-/* Understand the payload of a frame EXEC; 0 if it is not usual, or there is no memory. */
+/* Understand the payload of EXEC or SPAWN; 0 if it is not usual, or there is no memory. */
 int take_command(Command *c, const char *payload, size_t size);
 void drop_command(Command *c);
 
@@ -462,6 +462,7 @@ PyObject *take(PyObject *self, PyObject *args);
 PyObject *pairs(PyObject *self, PyObject *args);
 PyObject *status_pair(PyObject *self, PyObject *args);
 PyObject *send_(PyObject *self, PyObject *args);
+PyObject *standing(PyObject *self, PyObject *number);
 PyObject *umask_(PyObject *self, PyObject *ignored);
 PyObject *readable(PyObject *self, PyObject *args);
 PyObject *open_socket(PyObject *self, PyObject *args);

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,8 @@ import earlyfork
 import support
 from earlyfork._ground.fds import open_fds
 from earlyfork._owner import inside
+from earlyfork._owner.own import open_directory
+from earlyfork._shared import payloads, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -237,6 +240,18 @@ def test_prepare_that_raises(make: Make) -> None:
         process.ready(10)
     assert raised.value.type_name == "LookupError"
     assert process.wait(10) == 1
+
+
+def test_what_a_module_left_unwritten_is_written(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "leaves_open.py").write_text("file = open('out', 'w')\nfile.write('kept')\n")
+    process = make()
+    inside.add(
+        process, wire.PATH, payloads.pack_path([*map(os.fsencode, sys.path), bytes(tmp_path)])
+    )
+    inside.add(process, wire.CWD, b"", (open_directory(tmp_path),))
+    process.require("leaves_open").exec(["true"])
+    assert process.wait(10) == 0
+    assert (tmp_path / "out").read_text() == "kept"
 
 
 def test_what_failed_before_is_told(make: Make) -> None:

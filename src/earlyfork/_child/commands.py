@@ -247,12 +247,16 @@ def _run(
     return partial(function, comm, *values)  # in C: no frame of ours under the user's
 
 
+def _spawn(server: Server, payload: bytes) -> None:
+    """Execute a command beside a root template, whose rights it has: so it gives up none for it."""
+    if not server.root:
+        raise wire.ProtocolError("only a root template executes commands beside itself")
+    spawn(server, payloads.unpack_exec(payload), server.senders)
+
+
 def _exec(server: Server, payload: bytes) -> None:
-    """Become a command, and do not return; a root template executes it beside itself."""
+    """Become a command, and do not return."""
     command = payloads.unpack_exec(payload)
-    if server.root:
-        spawn(server, command, server.senders)
-        return
     came = Fds(server.fds.take() for _ in range(command.fds))
     if command.link != payloads.UNLINKED:
         _link(server.fds, second_line=command.link == payloads.SECOND_LINE)
@@ -269,6 +273,7 @@ OBEY: dict[int, Callable[..., Callable[[], object] | None]] = {
     wire.READY: _ready,
     wire.RUN: _run,
     wire.EXEC: _exec,
+    wire.SPAWN: _spawn,
     **{op: _surround(op) for op in SURROUND},
     wire.ADOPT: _adopt,
     wire.PARK: _park,

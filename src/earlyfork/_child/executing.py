@@ -99,6 +99,25 @@ def run_prepare(server: Server, packed: bytes) -> None:
         open_files.write_out([*open_files.found(), *here.files], at_end=True)
 
 
+def stand(limits: list[tuple[int, int, int]], nice: int, cpus: list[int]) -> None:
+    """Take on limits, niceness and CPUs of the caller, as far as this process may."""
+    import resource
+
+    for number, *wanted in limits:
+        now = resource.getrlimit(number)
+        if now != (*wanted,):
+            try:
+                resource.setrlimit(number, (wanted[0], wanted[1]))
+            except ValueError:  # no right to raise it again
+                most = resource.RLIM_INFINITY if now[1] < 0 else now[1]
+                soft = most if wanted[0] < 0 else min(wanted[0], most)
+                resource.setrlimit(number, (soft, most))
+    if os.getpriority(os.PRIO_PROCESS, 0) != nice:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    if os.sched_getaffinity(0) != {*cpus}:
+        os.sched_setaffinity(0, cpus)
+
+
 def fresh_signals() -> None:
     """Give every signal its default, then block none.
 

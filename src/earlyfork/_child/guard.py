@@ -40,6 +40,7 @@ LASTING = (
     *(
         wire.RUN,
         wire.EXEC,
+        wire.SPAWN,
         wire.FORK,
         wire.FD,
         wire.CHROOT,

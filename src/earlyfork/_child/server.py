@@ -98,11 +98,7 @@ class Server:
                     op, payload = self.todo.pop()
                     if (wire.OPEN, op) not in wire.NEXT:
                         raise wire.ProtocolError(f"op {op} is none that a process obeys")
-                    if (
-                        self.senders
-                        and op in wire.USE_RIGHTS
-                        and not (self.root and op == wire.EXEC)
-                    ):
+                    if self.senders and op in wire.USE_RIGHTS:
                         here.rights = settle(self.senders, self.askers, here.rights)
                         self.senders.clear()
                     if op in wire.CHANGES:

@@ -1,6 +1,6 @@
 """A root template executes a command itself: by vfork, so nothing of its memory is copied.
 
-Asked for by EXEC at a root template, with the far end of status first. The function in C by which
+Asked for by SPAWN, with the far end of status first. The function in C by which
 `subprocess` does it is used; what is usual never comes here where there is the part in C, which
 does it alone (`command_asked` in src/quick/command.c). Whatever is out of the ordinary is declined
 (ELSEWHERE); then the owner has the command executed by a process of its own.

@@ -31,6 +31,8 @@ elif sys.platform != "linux":
     lacks_c = "it is for Linux"
 elif "t" in sys.abiflags:
     lacks_c = "there is none for free-threaded interpreters"
+#: Whether the limits and CPUs of another process can be asked for.
+tells_limits = sys.platform == "linux"
 has_pidfd = hasattr(os, "pidfd_open") and hasattr(_signal, "pidfd_send_signal")
 
 

@@ -8,7 +8,7 @@ from earlyfork import _context
 from earlyfork._child.here import here
 from earlyfork._ground import platform
 from earlyfork._ground.errors import LaunchError, TemplateDied
-from earlyfork._origin import default
+from earlyfork._origin import default, standing
 from earlyfork._origin.above import Above
 from earlyfork._origin.handover import checked_environment, hand_over
 from earlyfork._owner import executing, inside
@@ -165,6 +165,13 @@ def new_command(  # noqa: PLR0913 - a command has as many parts
     command, file = executing.command_of(argv, executable, env)
     command.umask = executing.umask() if umask < 0 else umask
     command.session = start_new_session
+    template = default.default_template()
+    steps = standing.steps(template)
+    if steps:
+        prepare = [
+            *steps,
+            *(prepare if isinstance(prepare, list) else [prepare] if prepare else []),
+        ]
     if prepare is None and not linked and not pass_fds and platform.can_send_fds:
         process = _executed_by_template(command, file, (stdin, stdout, stderr), cwd)
         if process is not None:

@@ -77,7 +77,7 @@ def command_of(
     if type(argv) is not list and isinstance(argv, str | bytes | os.PathLike):
         words = [argv]
     else:
-        words = [*argv]
+        words = list(argv)  # an error in its own words, if it is no iterable
     if not words:
         raise ValueError("a command has one word at least")
     file = words[0] if executable is None else executable
@@ -225,9 +225,8 @@ def ask(template: Channel, command: payloads.Command, fds: Owns) -> Watch | None
                 raise stack.named(error, "no command can be executed") from error.__cause__
             template._flush()
             payload, bulk = wire.split_bulk(payloads.pack_exec(command))
-            template._send(
-                wire.batch(wire.frame(wire.EXEC, payload), len(ends) - 1, len(bulk)), ends[1:], bulk
-            )
+            frame = wire.frame(wire.SPAWN, payload)
+            template._send(wire.batch(frame, len(ends) - 1, len(bulk)), ends[1:], bulk)
         return None if template._broken else watch
     finally:
         template._in_flight = ()

@@ -7,9 +7,11 @@ folder knows a handle's underscored attributes.
 from __future__ import annotations
 
 import _thread
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from earlyfork._ground.errors import EarlyForkError
 from earlyfork._owner import executing
 from earlyfork._owner.own import Own, owned
 from earlyfork._owner.process import Process, handles
@@ -144,6 +146,14 @@ def baseline(process: Process) -> Context:
     """The surroundings that a root template was made with."""
     assert process._baseline is not None
     return process._baseline
+
+
+def standing(process: Process, ask: Callable[[int], object]) -> object:
+    """What a root template stands at, asked once; None if it is gone. Waits for its pid."""
+    if process._standing is None:
+        with contextlib.suppress(EarlyForkError, OSError):  # who asks it for something is told
+            process._standing = ask(process._watch.pid())
+    return process._standing
 
 
 def watch_of(process: Process) -> Watch:

@@ -76,6 +76,8 @@ class Process(Channel):
     _keep: Process | None = None
     #: Of a root template: the surroundings that it was made with.
     _baseline: Context | None = None
+    #: Of a root template: its limits, niceness and CPUs, when a command was first asked for.
+    _standing: object = None
     #: The main program's own names, if they are there.
     _main: dict[str, object] | None = None
 
@@ -498,8 +500,6 @@ class Process(Channel):
             command.prepare = join_arguments(self._packed(tuple(steps)))
         command.umask, command.session = umask, start_new_session
         after = self._may(wire.EXEC)
-        if self._state == wire.ROOT:
-            raise self._refusal(wire.EXEC)
         folder = None if cwd is None else open_directory(cwd)
         if not platform.can_send_fds:
             raise NotImplementedError("file handles can't be passed on this system")

@@ -48,6 +48,7 @@ ARG_PLAIN = 19
 COMPACT = 21
 HABITS = 22
 EXEC = 20
+SPAWN = 23  # at a root template: what EXEC says, beside itself
 
 #: What a process says on comm once it was told EXEC: it is about to execute the command. The end of
 #: comm, which is close-on-exec, means that the command runs; unless a letter comes before, and
@@ -99,7 +100,8 @@ NEXT = {
     (OPEN, PARK): HANDED,
     (OPEN, RUN): RUNNING,
     (OPEN, EXEC): RUNNING,
-    (ROOT, EXEC): ROOT,
+    (ROOT, SPAWN): ROOT,
+    (OPEN, SPAWN): OPEN,
     **{(state, CLOSE): CLOSED for state in (ROOT, OPEN, RUNNING, HANDED, CLOSED)},
 }
 #: Frames after which a process differs from what was forked off it before.

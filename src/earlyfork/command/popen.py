@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import warnings
+from operator import index
 from posix import close
 from subprocess import PIPE, CalledProcessError, CompletedProcess, SubprocessError, TimeoutExpired
 from typing import TYPE_CHECKING, Any
@@ -139,13 +140,13 @@ class Popen(subprocess.Popen[Any]):
         if pty:
             self._settings["terminal"] = True
         if process_group not in (None, -1):
-            self._settings["process_group"] = process_group
+            self._settings["process_group"] = index(process_group)
         if limits:
-            self._settings["limits"] = [(number, *limits[number]) for number in limits]
+            self._settings["limits"] = [_limit(number, limits[number]) for number in limits]
         if nice is not None:
-            self._settings["nice"] = nice
+            self._settings["nice"] = index(nice)
         if affinity is not None:
-            self._settings["affinity"] = [*affinity]
+            self._settings["affinity"] = [index(cpu) for cpu in affinity]
         if pty:
             self._master, self._slave = os.openpty()
             start_new_session = True
@@ -249,12 +250,12 @@ class Popen(subprocess.Popen[Any]):
                 stdin=streams[0],
                 stdout=streams[1],
                 stderr=streams[2],
-                pass_fds=[*pass_fds],
+                pass_fds=list(pass_fds),
                 executable=executable,
                 linked=self._asked["linked"],
                 env=env,
                 cwd=cwd,
-                umask=umask,
+                umask=index(umask),
                 start_new_session=start_new_session,
                 prepare=steps or None,
             )
@@ -307,6 +308,12 @@ class Popen(subprocess.Popen[Any]):
             _warn(f"subprocess {self.pid} is still running", ResourceWarning, source=self)
 
 
+def _limit(number: int, limits: tuple[int, int]) -> tuple[int, int, int]:
+    """One of `limits`, checked here, where the error says whose it is."""
+    soft, hard = limits
+    return index(number), index(soft), index(hard)
+
+
 def _users(groups: list[int] | None, group: int | None, user: int | None) -> dict[str, Any]:
     """Those that were given, as settings."""
     if max(group or 0, user or 0) > _HIGHEST_ID:
@@ -322,7 +329,7 @@ def _words(args: Any, *, shell: bool) -> list[Any]:
     if shell and isinstance(args, os.PathLike):
         raise TypeError("path-like args is not allowed when shell is true")
     alone = type(args) is not list and isinstance(args, str | bytes | os.PathLike)
-    words = [args] if alone else [*args]
+    words = [args] if alone else list(args)  # an error in its own words, if it is no iterable
     return ["/bin/sh", "-c", *words] if shell else words
 
 

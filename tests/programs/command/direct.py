@@ -3,6 +3,7 @@
 import earlyfork
 
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -65,26 +66,61 @@ os.close(0)
 assert earlyfork.new_command(["sh", "-c", "! read line"]).wait(10) == 0
 assert output_of(["cat"], stdin=subprocess.DEVNULL) == ""
 
-# Failures, as there.
-for argv in (["no-such"], ["/etc/passwd"], ["true", "x" * 200_000]):
+# Failures, as there: by the template, by a process that was told nothing else, by one in Python.
+folder = tempfile.mkdtemp()
+for name, text in (
+    ("no-format", "echo\n"),
+    ("no-interpreter", "#!/no/such\n"),
+    ("busy", "#!/bin/sh\n"),
+):
+    with open(f"{folder}/{name}", "w") as file:
+        file.write(text)
+    os.chmod(f"{folder}/{name}", 0o755)
+os.mkdir(f"{folder}/shut", 0)
+busy = open(f"{folder}/busy", "a")
+path = {"PATH": f"/no/such:{folder}/shut:{folder}:"}
+others = [] if os.getuid() == 0 else [(["true"], {"cwd": f"{folder}/shut"})]
+
+
+def raised_by(function, *args, **options):
     try:
-        subprocess.Popen(argv)
+        function(*args, **options)
     except OSError as error:
-        theirs = error
-    try:
-        earlyfork.new_command(argv)
-    except OSError as error:
-        assert (type(error), error.args, error.filename) == (
-            type(theirs),
-            theirs.args,
-            theirs.filename,
-        )
-    else:
-        raise AssertionError(argv)
-try:
-    earlyfork.new_command(["true"], cwd="/no/such/place")
-except FileNotFoundError as error:
-    assert error.filename == "/no/such/place"
+        return type(error), error.args, error.filename
+    raise AssertionError((args, options))
+
+
+def becomes(argv, **options):
+    earlyfork.new().exec(argv, **options).ready(10)
+
+
+for argv, options in (
+    (["no-such"], {}),
+    (["/etc/passwd"], {}),
+    ([folder], {}),
+    ([f"{folder}/no-format"], {}),
+    ([f"{folder}/no-interpreter"], {}),
+    ([f"{folder}/no-format/below"], {}),
+    ([f"{folder}/busy"], {}),
+    (["no-format"], {"env": path}),
+    (["no-such"], {"env": path}),
+    (["busy"], {"env": {"PATH": f"{folder}/no-format:{folder}"}}),
+    (["./busy"], {"cwd": folder}),
+    (["true", "x" * 200_000], {}),
+    (["true"], {"cwd": "/no/such/place"}),
+    (["true"], {"cwd": f"{folder}/busy"}),
+    *others,
+):
+    theirs = raised_by(subprocess.Popen, argv, **options)
+    assert raised_by(earlyfork.new_command, argv, **options) == theirs, argv
+    ours = raised_by(becomes, argv, **options)
+    assert ours == theirs, (argv, options, ours, theirs)
+    ours = raised_by(earlyfork.new_command, argv, prepare="os.getpid", **options)
+    assert ours == theirs, (argv, options, ours, theirs)
+busy.close()
+assert earlyfork.new_command(["busy"], env=path).wait(10) == 0
+assert earlyfork.new().exec(["busy"], env=path).wait(10) == 0
+shutil.rmtree(folder)
 
 # What the template can't do is done elsewhere.
 process = earlyfork.new_command(["sleep", "100"], linked=True)

@@ -33,7 +33,7 @@ SESSIONS = {
         ([wire.frame(wire.REQUIRE, b"work")], 0, b""),
         ([wire.frame(wire.EXEC, payloads.pack_exec(PREPARED))], 1, b""),
     ],
-    "command": [([wire.frame(wire.EXEC, payloads.pack_exec(CAT))], 2, b"")],
+    "command": [([wire.frame(wire.SPAWN, payloads.pack_exec(CAT))], 2, b"")],
 }
 SESSIONS["run"] = [
     ([wire.frame(wire.REQUIRE, b"work")], 0, b""),
