@@ -66,10 +66,14 @@ demo: $(VENV)/installed $(VENV)/extra-frozen
 lint: $(VENV)/installed $(VENV)/extra-lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(SCHEMA).github-workflows .github/workflows/*.yml
+	$(SCHEMA).github-issue-forms .github/ISSUE_TEMPLATE/[bi]*.yml
+	$(SCHEMA).citation-file-format CITATION.cff
 	@if command -v $(CC) >/dev/null; then set -x; $(CC) -Wall -Wextra -Werror -fsyntax-only \
 	    -std=c11 -D_GNU_SOURCE -isystem $$($(INCLUDE)) src/quick/*.c; \
 	  else echo "lint: src/quick is not looked at: there is no C compiler ($(CC))"; fi
 
+SCHEMA = $(BIN)/check-jsonschema --quiet --builtin-schema vendor
 INCLUDE = $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))'
 
 # The part in C under AddressSanitizer and UBSan: see docs/reliability.md, "The part in C". What they
@@ -153,8 +157,9 @@ repeat: $(VENV)/installed $(VENV)/extra-test
 
 # Every wheel of a release, without containers, the same bytes each time: see release/wheels.py. Then
 # whether pip takes the right one for each tag, and what each CPython of this machine makes of it.
+# REPOSITORY=https://... gives the pages on PyPI their links.
 wheels: $(VENV)/installed $(VENV)/extra-wheels
-	$(EPOCH) $(BIN)/python release/wheels.py --prove dist/earlyfork-*.tar.gz wheelhouse
+	$(EPOCH) $(BIN)/python release/wheels.py --prove --repository '$(REPOSITORY)' dist/earlyfork-*.tar.gz wheelhouse
 	$(BIN)/python release/check.py wheelhouse
 
 # The same under qemu-user, in Debian's CPython for aarch64 (Debian: qemu-user-static).

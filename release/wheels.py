@@ -227,16 +227,28 @@ def one(
     return f"{made.name}  {made.stat().st_size // 1024} KB"
 
 
-def build(sdist: Path, out: Path, versions: list[str]) -> list[str]:
+def sources(sdist: Path, repository: str, out: Path, unpacked: Path) -> Path:
+    """Unpack the sources and put their archive beside the wheels; with the repository's address."""
+    with tarfile.open(sdist) as archive:
+        archive.extractall(unpacked, filter="data")
+    source = next(unpacked.iterdir())
+    if repository:
+        run([sys.executable, ROOT / "release/face.py", source, repository])
+        code = "import sys, setuptools.build_meta as build; build.build_sdist(sys.argv[1])"
+        run([sys.executable, "-c", code, out.resolve()], cwd=source)
+    else:
+        shutil.copy(sdist, out)
+    return source
+
+
+def build(sdist: Path, out: Path, versions: list[str], repository: str) -> list[str]:
     """All wheels of these versions; a line for each."""
     out.mkdir(parents=True, exist_ok=True)
-    for old in out.glob("*.whl"):
+    for old in [*out.glob("*.whl"), *out.glob("*.tar.gz")]:
         old.unlink()
     found = headers_of_machine()
     with tempfile.TemporaryDirectory() as name:
-        with tarfile.open(sdist) as archive:
-            archive.extractall(name, filter="data")
-        source = next(Path(name).iterdir())
+        source = sources(sdist, repository, out, Path(name))
         pure = pure_wheel(source, out)
         lines, jobs = [f"{pure.name}  {pure.stat().st_size // 1024} KB"], []
         with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -266,14 +278,15 @@ def main() -> int:
     parser.add_argument("sdist", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", action="append", metavar="3.X", help="this CPython only")
+    parser.add_argument("--repository", default="", help="its address, for links (face.py)")
     parser.add_argument("--prove", action="store_true", help="build twice, and compare the bytes")
     options = parser.parse_args()
     os.environ.setdefault("SOURCE_DATE_EPOCH", "1767225600")
     versions = options.only or VERSIONS
-    print(*build(options.sdist, options.out, versions), sep="\n")
+    print(*build(options.sdist, options.out, versions, options.repository), sep="\n")
     if options.prove:
         with tempfile.TemporaryDirectory() as name:
-            build(options.sdist, Path(name), versions)
+            build(options.sdist, Path(name), versions, options.repository)
             if digests(Path(name)) != digests(options.out):
                 raise SystemExit("wheels: a second build has other bytes")
         print("a second build has the same bytes")
