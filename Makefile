@@ -5,6 +5,7 @@
 #   make test-nuitka test-uwsgi     what takes minutes to compile
 #   make test-peers test-stdlib     large packages, and CPython's own tests of multiprocessing
 #   make faults fuzz soak repeat    the long way, for what is rare
+#   make wheels wheels-aarch64     all wheels of a release, and whether each works
 #   make suite matrix lint types sanitize coverage bench clean
 #
 # PYTHON=/path/to/python3.13 chooses the interpreter; PYTEST_ARGS="-k fork -x" is handed to pytest;
@@ -15,6 +16,10 @@ PYTEST_ARGS ?=
 MINUTES ?= 10
 ROUNDS ?= 20
 
+# What is built has the time of the last commit, so that the same commit gives the same bytes. Not
+# exported: an installer that sees it writes .pyc files that are checked at each import.
+EPOCH = SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 1767225600)}
+
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -23,7 +28,7 @@ SOURCES := $(shell find src hooks -type f -not -path '*/__pycache__/*' -not -pat
            pyproject.toml setup.py $(wildcard README.md LICENSE)
 
 .PHONY: demo test suite matrix test-nuitka test-uwsgi test-peers test-stdlib \
-        lint types sanitize coverage bench faults fuzz soak repeat clean
+        lint types sanitize coverage bench wheels wheels-aarch64 faults fuzz soak repeat clean
 .DELETE_ON_ERROR:
 # One job after the other: they share one venv, and pytest uses all cores by itself.
 .NOTPARALLEL:
@@ -61,10 +66,14 @@ demo: $(VENV)/installed $(VENV)/extra-frozen
 lint: $(VENV)/installed $(VENV)/extra-lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(SCHEMA).github-workflows .github/workflows/*.yml
+	$(SCHEMA).github-issue-forms .github/ISSUE_TEMPLATE/[bi]*.yml
+	$(SCHEMA).citation-file-format CITATION.cff
 	@if command -v $(CC) >/dev/null; then set -x; $(CC) -Wall -Wextra -Werror -fsyntax-only \
 	    -std=c11 -D_GNU_SOURCE -isystem $$($(INCLUDE)) src/quick/*.c; \
 	  else echo "lint: src/quick is not looked at: there is no C compiler ($(CC))"; fi
 
+SCHEMA = $(BIN)/check-jsonschema --quiet --builtin-schema vendor
 INCLUDE = $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))'
 
 # The part in C under AddressSanitizer and UBSan: see docs/reliability.md, "The part in C". What they
@@ -146,8 +155,20 @@ repeat: $(VENV)/installed $(VENV)/extra-test
 	  $(BIN)/python -m pytest -q -m "not frozen" $(PYTEST_ARGS) || exit; \
 	done
 
+# Every wheel of a release, without containers, the same bytes each time: see release/wheels.py. Then
+# whether pip takes the right one for each tag, and what each CPython of this machine makes of it.
+# REPOSITORY=https://... gives the pages on PyPI their links.
+wheels: $(VENV)/installed $(VENV)/extra-wheels
+	$(EPOCH) $(BIN)/python release/wheels.py --prove --repository '$(REPOSITORY)' dist/earlyfork-*.tar.gz wheelhouse
+	$(BIN)/python release/check.py wheelhouse
+
+# The same under qemu-user, in Debian's CPython for aarch64 (Debian: qemu-user-static).
+wheels-aarch64: $(VENV)/extra-wheels
+	@test -d wheelhouse || { echo "make wheels comes first" >&2; exit 1; }
+	$(BIN)/python release/check.py wheelhouse --aarch64
+
 clean:
-	rm -rf .venv .venvs .sanitize build dist *.egg-info src/*.egg-info .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf .headers wheelhouse .venv .venvs .sanitize build dist *.egg-info src/*.egg-info .mypy_cache .pytest_cache .ruff_cache \
 	  .hypothesis .fuzz .coverage .coverage.* examples/frozen_app/build examples/frozen_app/dist
 
 # --- set-up ---------------------------------------------------------------------------------
@@ -173,7 +194,7 @@ $(WHEEL): $(SOURCES) | $(VENV)/made
 	rm -rf build *.egg-info src/*.egg-info dist/*.whl dist/*.tar.gz
 	$(BIN)/python -c "import setuptools.build_meta as build; build.build_sdist('dist')" >/dev/null
 	rm -rf *.egg-info src/*.egg-info
-	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist dist/earlyfork-*.tar.gz
+	$(EPOCH) $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist dist/earlyfork-*.tar.gz
 	@touch $@
 
 $(VENV)/installed: $(WHEEL) | $(VENV)/made

@@ -1,7 +1,13 @@
 """The optional part in C; all else stands in pyproject.toml, which can't say `optional` yet.
 
-Where it can't be built (no compiler, another system) the package works without it, more slowly.
+Where it can't be built (no compiler) the package works without it, more slowly. Where there is none
+(another system, PyPy, an interpreter without a GIL), nothing is compiled, and the wheel is one for
+any machine. EARLYFORK_PURE=1 asks for that wheel.
 """
+
+import os
+import sys
+import sysconfig
 
 from setuptools import Extension, setup
 
@@ -29,6 +35,15 @@ UNITS = [
     "src/quick/module.c",
 ]
 
+
+#: `lacks_c` in src/earlyfork/_ground/platform.py says the same of an interpreter that runs.
+HAS_C = (
+    sys.implementation.name == "cpython"
+    and sys.platform == "linux"
+    and not sysconfig.get_config_var("Py_GIL_DISABLED")
+    and not os.environ.get("EARLYFORK_PURE")
+)
+
 setup(
     ext_modules=[
         Extension(
@@ -40,4 +55,6 @@ setup(
             optional=True,
         )
     ]
+    if HAS_C
+    else []
 )

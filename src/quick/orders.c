@@ -274,8 +274,8 @@ obey_link(int up, char kind, PyObject *list)
     return 0;
 }
 
-/* Obey who may be asked from here on: the forker, or nobody. */
-static void
+/* Obey who may be asked from here on: the forker, or nobody. Returns -1 with an exception. */
+static int
 obey_alone(int up, char kind)
 {
     if (kind == UNLINKED_ALONE || kind == LINKED_ALONE || kind == SECOND_LINE_ALONE) {
@@ -285,8 +285,17 @@ obey_alone(int up, char kind)
     }
     else if (kind == UNLINKED) {  /* the forker knows this of one that has linked itself */
         int on = 1;  /* the mark that take_to_work of _child/here.py sets */
-        setsockopt(up, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof on);
+        if (setsockopt(up, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof on) < 0) {
+            /* A system without it (qemu-user, gVisor): Python sends a message instead. */
+            PyObject *module = PyImport_ImportModule("earlyfork._child.here");
+            PyObject *told = module == NULL ? NULL
+                             : PyObject_CallMethod(module, "take_to_work", NULL);
+            Py_XDECREF(module);
+            Py_XDECREF(told);
+            return told == NULL ? -1 : 0;
+        }
     }
+    return 0;
 }
 
 int
@@ -339,9 +348,9 @@ obey(const Orders *orders)
     discard_pending();
     unblock_signals();
     if (obey_link(orders->up, payload[0], fds) < 0
-        || (function = function_for(payload + 1, size - 1)) == NULL)
+        || (function = function_for(payload + 1, size - 1)) == NULL
+        || obey_alone(orders->up, payload[0]) < 0)
         goto end;
-    obey_alone(orders->up, payload[0]);
     name_senders(orders->comm, 0);
     sock = socket_of(orders->socket_class, AF_UNIX, SOCK_STREAM, 0, orders->comm);
     job = sock == NULL ? NULL : job_of(function, sock, values);

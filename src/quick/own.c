@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <structmember.h>
 #include <sys/socket.h>
 #include <sys/stat.h>

@@ -181,17 +181,25 @@ def take_to_work() -> None:
     """
     if here.up < 0:
         return
-    if here.spoke or not has_marks:
+    if here.spoke or not has_marks or not _mark():
         try:
             tell(RUNS, b"")
         except OSError:  # the forker is gone: nobody can be asked for anything any more
             close_way_up()
-        return
+
+
+def _mark() -> bool:
+    """Mark the way up; False where the system has no such marks (qemu-user, gVisor)."""
     sock = socket_on(here.up)
     try:
         sock.setsockopt(_socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
+    except OSError as error:
+        if isinstance(error, TimeoutError):  # out of a signal handler
+            raise
+        return False
     finally:
         sock.detach()
+    return True
 
 
 def resolve(name: str) -> Any:
