@@ -44,14 +44,11 @@ async def ready(process: Process) -> Process:
         RemoteError, TemplateDied, ProcessLost, ProcessStateError: as `Process.ready` does.
     """
     kind = loop()
-    pause = 0.0005
-    while True:
-        try:
-            return process.ready(0)
-        except TimeoutError:
-            # Of the core there is no fd that tells this; the pauses are short at first.
-            await kind.sleep(pause)
-            pause = min(pause * 1.5, 0.02)
+    readiness = process.when_ready()
+    while not readiness.done():
+        # Not for ever: whoever else looks at the process may take in what has come.
+        await kind.within(0.1, lambda: kind.readable(readiness.fileno()))
+    return process
 
 
 class EndOfStream(Exception):  # noqa: N818 - as anyio's
