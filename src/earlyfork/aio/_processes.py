@@ -6,6 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
+from earlyfork import ProcessStateError
 from earlyfork.aio._loops import loop
 
 if TYPE_CHECKING:
@@ -28,11 +29,12 @@ async def wait(process: Process, *, check: bool = False) -> int:
         check: raise `process.error` instead of returning a status that is not 0.
 
     Raises:
-        ProcessLost, TemplateDied, RemoteError: as `Process.wait` does.
+        ProcessLost, TemplateDied, RemoteError, ProcessStateError: as `Process.wait` does.
     """
-    if process.poll() is None:
-        kind = loop()
-        await kind.readable(process.sentinel)
+    kind = loop()
+    while process.poll() is None:
+        # Not for ever: a sentinel tells nothing any more when its process is closed meanwhile.
+        await kind.within(1.0, lambda: kind.readable(process.sentinel))
     # Its last word is there already, or will be at once.
     return process.wait(1.0, check=check)
 
@@ -73,8 +75,10 @@ class SocketStream:
 
         Raises:
             EndOfStream: nothing more will come (anyio's own, where anyio is loaded).
+            ProcessStateError: the stream is closed.
         """
         while True:
+            self._check()
             try:
                 data: bytes = self.socket.recv(max_bytes)
             except BlockingIOError:
@@ -90,6 +94,7 @@ class SocketStream:
         """Send all of it."""
         view = memoryview(item)
         while view:
+            self._check()
             try:
                 view = view[self.socket.send(view) :]
             except BlockingIOError:
@@ -102,8 +107,17 @@ class SocketStream:
         self.socket.shutdown(socket.SHUT_WR)
 
     async def aclose(self) -> None:
-        """Close the socket."""
-        self.socket.close()
+        """Close the socket. Tasks that wait to receive or to send are told."""
+        if self.socket.fileno() >= 0:
+            import socket
+
+            # They wait at duplicates, which closing alone would not wake.
+            self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.close()
+
+    def _check(self) -> None:
+        if self.socket.fileno() < 0:
+            raise ProcessStateError("this stream is closed")
 
     def __aiter__(self) -> SocketStream:
         return self
@@ -144,7 +158,7 @@ class Run:
         return self._stream
 
     async def __aexit__(self, *_: object) -> None:
-        self._stream.socket.close()
+        await self._stream.aclose()
         await loop().shielded(lambda: end(self._process))
 
 
