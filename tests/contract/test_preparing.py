@@ -8,6 +8,7 @@ import io
 import multiprocessing
 import os
 import pickle
+import selectors
 import socket
 import ssl
 import types
@@ -18,7 +19,7 @@ import work
 
 import earlyfork
 from earlyfork._shared import payloads, wire
-from support import eof_within, gone_within, readable_within
+from support import eof_within, gone_within, readable_within, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -374,6 +375,20 @@ def test_preparing_takes_effect_in_order(make: Make) -> None:
     process = make().eval("import os; os.environ['STEP'] = '1'").send_arg("x")
     process.eval("assert os.environ.pop('STEP') == '1'").require("work")
     process.call("work:VALUE.upper").ready(10)
+
+
+def test_an_event_loop_can_wait_until_it_is_ready(make: Make) -> None:
+    process = make().eval("import select; select.select([], [], [], 0.2)")
+    readiness = process.when_ready()
+    assert not readiness.done()
+    with selectors.DefaultSelector() as selector:
+        selector.register(readiness, selectors.EVENT_READ)
+        while not readiness.done():
+            assert selector.select(10)
+    process.eval("1 / 0")
+    readiness = process.when_ready()
+    with pytest.raises(earlyfork.RemoteError, match="division by zero"):
+        wait_until(readiness.done)
 
 
 def test_a_process_that_ends_by_itself_is_never_ready(make: Make) -> None:

@@ -40,7 +40,17 @@ def test_a_program_that_ends_with_calls_open(start_program: Start, how: str) -> 
     importlib.util.find_spec("cloudpickle") is None, reason="cloudpickle is not installed"
 )
 def test_functions_of_the_main_program(run_program: Run) -> None:
-    assert support.output_of(run_program("rpc/functions_of_main.py")) == "8 1 [2]\n"
+    assert support.output_of(run_program("rpc/functions_of_main.py")) == "8 1 [0, 1, 2]\nTrue 2\n"
+
+
+def test_objects_of_the_main_program_are_refused(run_program: Run) -> None:
+    """At the call, and in words; what only looks like one passes."""
+    said = support.output_of(run_program("rpc/functions_of_main.py", "without cloudpickle"))
+    assert [line.partition(",")[0] for line in said.splitlines()] == [
+        "Point is defined in the main program",
+        "Point is defined in the main program",
+        "helper is defined in the main program",
+    ]
 
 
 def test_interrupts(run_program: Run) -> None:

@@ -30,6 +30,7 @@ from earlyfork._owner.names import (
 )
 from earlyfork._owner.own import Own, Owns, open_directory
 from earlyfork._owner.standbys import Standbys
+from earlyfork._owner.waiting import Readiness
 from earlyfork._owner.watch import Watch
 from earlyfork._shared import payloads, wire
 from earlyfork._shared.posix import Clock
@@ -313,16 +314,40 @@ class Process(Channel):
             ProcessStateError: the process runs already, or ended by itself.
         """
         deadline = None if timeout is None else Clock.monotonic() + timeout
+        token = self._ask_ready() if self._execution is None else 0
+        if not self._is_ready(token, deadline):
+            what = "not ready" if self._execution is None else "no command yet"
+            raise TimeoutError(f"{self!r} is {what} after {timeout} seconds")
+        return self
+
+    def when_ready(self) -> Readiness:
+        """Ask for what `ready` waits for, and go on: for event loops, which wait at fds.
+
+        Returns:
+            An object with `fileno()`, an fd to wait at until it is readable, and `done()`, which
+            says whether all that was sent so far has been done, and raises what `ready` raises.
+
+        Raises:
+            ProcessStateError: as `ready`.
+        """
+        token = self._ask_ready() if self._execution is None else 0
+        return Readiness(self._told_at, lambda: self._is_ready(token, Clock.monotonic()))
+
+    def _told_at(self) -> int:
+        """The fd at which what `ready` waits for is told."""
+        if self._execution is not None and not self._execution.over() and self._comm >= 0:
+            return self._comm
+        return self._watched().fd
+
+    def _is_ready(self, token: int, deadline: float | None) -> bool:
+        """Wait until this sign has come back; False at the deadline. Raises as `ready` does."""
         if self._execution is not None:
-            if not executing.wait_for(self, self._execution, deadline):
-                raise TimeoutError(f"{self!r} is no command yet after {timeout} seconds")
-            return self
-        token = self._ask_ready()
+            return executing.wait_for(self, self._execution, deadline)
         watch = self._watch
         if not watch.until(lambda: watch.said >= token or watch.error is not None, deadline):
-            raise TimeoutError(f"{self!r} is not ready after {timeout} seconds")
+            return False
         if watch.said >= token:  # answers come in order
-            return self
+            return True
         if watch.error is not None:
             raise watch.error
         if watch.returncode is not None:

@@ -63,6 +63,32 @@ def _milliseconds(seconds: float | None) -> int:
     return -1 if seconds is None else max(0, int(min(seconds, LONGEST) * 1000 + 0.999))
 
 
+class Readiness:
+    """A question to a process: is all done that was sent to it so far? `when_ready` makes it."""
+
+    __slots__ = ("_ask", "_fd")
+
+    def __init__(self, fd: Callable[[], int], ask: Callable[[], bool]) -> None:
+        self._fd = fd
+        self._ask = ask
+
+    def fileno(self) -> int:
+        """An fd that is readable when something has come that `done` should look at.
+
+        It belongs to the process. Where somebody else looks at the process as well (another thread,
+        `poll`), that one may have taken in what has come: ask `done` again after a while.
+        """
+        return self._fd()
+
+    def done(self) -> bool:
+        """Whether it is; takes in what has come, and waits for nothing.
+
+        Raises:
+            RemoteError, TemplateDied, ProcessLost, ProcessStateError, OSError: as `Process.ready`.
+        """
+        return self._ask()
+
+
 class Waiting(Own):
     """An fd that threads wait at. A subclass says what is done with what can be read."""
 

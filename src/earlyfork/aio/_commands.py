@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import selectors
 from posix import read, write
@@ -42,8 +43,8 @@ async def run_command(
         input: what it finds on its stdin; None: whatever stdin is.
         capture_output: keep what it writes to stdout and stderr.
         check: raise CalledProcessError if its status is not 0.
-        text: input and output are str.
-        encoding: the same, in this encoding.
+        text: input and output are str, in the locale's encoding, as in subprocess.
+        encoding: they are str in this encoding.
         errors: how encoding and decoding errors are handled.
         **options: those of `command.Popen`, but for `pty` and `bufsize`.
 
@@ -55,8 +56,9 @@ async def run_command(
         raise ValueError("run_command has pipes only; command.Popen(pty=True) has a terminal")
     add_pipes(options, input, capture_output=capture_output)
     is_text = text or encoding is not None or errors is not None
+    encoding = encoding or locale.getpreferredencoding(False)
     if is_text and input is not None:
-        input = input.encode(encoding or "utf-8", errors or "strict")  # noqa: A001
+        input = input.encode(encoding, errors or "strict")  # noqa: A001
     process = Popen(args, bufsize=0, **options)
     output, errput = await _to_the_end(process, memoryview(input or b"").cast("B"))
     if is_text:
@@ -67,10 +69,10 @@ async def run_command(
     return CompletedProcess(process.args, code, output, errput)
 
 
-def _decoded(data: bytes | None, encoding: str | None, errors: str | None) -> Any:
+def _decoded(data: bytes | None, encoding: str, errors: str | None) -> Any:
     if data is None:
         return None
-    found = data.decode(encoding or "utf-8", errors or "strict")
+    found = data.decode(encoding, errors or "strict")
     return found.replace("\r\n", "\n").replace("\r", "\n")
 
 

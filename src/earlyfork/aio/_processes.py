@@ -6,6 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
+from earlyfork import ProcessStateError
 from earlyfork.aio._loops import loop
 
 if TYPE_CHECKING:
@@ -33,11 +34,12 @@ async def wait(process: Process, *, check: bool = False) -> int:
         check: raise `process.error` instead of returning a status that is not 0.
 
     Raises:
-        ProcessLost, TemplateDied, RemoteError: as `Process.wait` does.
+        ProcessLost, TemplateDied, RemoteError, ProcessStateError: as `Process.wait` does.
     """
-    if process.poll() is None:
-        kind = loop()
-        await kind.readable(process.sentinel)
+    kind = loop()
+    while process.poll() is None:
+        # Not for ever: a sentinel tells nothing any more when its process is closed meanwhile.
+        await kind.within(1.0, lambda: kind.readable(process.sentinel))
     # Its last word is there already, or will be at once.
     return process.wait(1.0, check=check)
 
@@ -49,14 +51,11 @@ async def ready(process: Process) -> Process:
         RemoteError, TemplateDied, ProcessLost, ProcessStateError: as `Process.ready` does.
     """
     kind = loop()
-    pause = 0.0005
-    while True:
-        try:
-            return process.ready(0)
-        except TimeoutError:
-            # Of the core there is no fd that tells this; the pauses are short at first.
-            await kind.sleep(pause)
-            pause = min(pause * 1.5, 0.02)
+    readiness = process.when_ready()
+    while not readiness.done():
+        # Not for ever: whoever else looks at the process may take in what has come.
+        await kind.within(0.1, lambda: kind.readable(readiness.fileno()))
+    return process
 
 
 class EndOfStream(Exception):  # noqa: N818 - as anyio's
@@ -81,8 +80,10 @@ class SocketStream:
 
         Raises:
             EndOfStream: nothing more will come (anyio's own, where anyio is loaded).
+            ProcessStateError: the stream is closed.
         """
         while True:
+            self._check()
             try:
                 data: bytes = self.socket.recv(max_bytes)
             except BlockingIOError:
@@ -98,6 +99,7 @@ class SocketStream:
         """Send all of it."""
         view = memoryview(item)
         while view:
+            self._check()
             try:
                 view = view[self.socket.send(view) :]
             except BlockingIOError:
@@ -110,8 +112,17 @@ class SocketStream:
         self.socket.shutdown(socket.SHUT_WR)
 
     async def aclose(self) -> None:
-        """Close the socket."""
-        self.socket.close()
+        """Close the socket. Tasks that wait to receive or to send are told."""
+        if self.socket.fileno() >= 0:
+            import socket
+
+            # They wait at duplicates, which closing alone would not wake.
+            self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.close()
+
+    def _check(self) -> None:
+        if self.socket.fileno() < 0:
+            raise ProcessStateError("this stream is closed")
 
     def __aiter__(self) -> SocketStream:
         return self
@@ -152,7 +163,7 @@ class Run:
         return self._stream
 
     async def __aexit__(self, *_: object) -> None:
-        self._stream.socket.close()
+        await self._stream.aclose()
         await loop().shielded(lambda: end(self._process))
 
 

@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from posix import close
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from earlyfork.rpc._wire import MOST_FDS, Fds, arrived
@@ -22,16 +23,19 @@ import pickle  # isort: skip - last, since only this file needs all of it
 _BUFFERED = (io.BufferedReader, io.BufferedWriter, io.BufferedRandom)
 
 
-def dump(value: object, new_outside: Callable[[], Any]) -> tuple[bytes, Any, list[int]]:
+def dump(
+    value: object, new_outside: Callable[[], Any], *, has_main: bool
+) -> tuple[bytes, Any, list[int]]:
     """As `_values.dump`, with files; by cloudpickle where that is there and pickle fails.
 
     Args:
         value: the value.
         new_outside: makes the list that buffers beside the pickle are taken into.
+        has_main: whether this program's `__main__` is found over there.
     """
     stream = io.BytesIO()
     outside = new_outside()
-    pickler = _Pickler(stream, outside)
+    pickler = _Pickler(stream, outside, has_main=has_main)
     try:
         pickler.dump(value)
         return stream.getvalue(), outside, pickler.give()
@@ -51,8 +55,9 @@ def dump(value: object, new_outside: Callable[[], Any]) -> tuple[bytes, Any, lis
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, stream: io.BytesIO, outside: Any) -> None:
+    def __init__(self, stream: io.BytesIO, outside: Any, *, has_main: bool) -> None:
         super().__init__(stream, 5, buffer_callback=outside.take)
+        self._has_main = has_main
         self._fds: list[int] = []
 
     def give(self) -> list[int]:
@@ -67,6 +72,14 @@ class _Pickler(pickle.Pickler):
         return len(self._fds) - 1
 
     def reducer_override(self, value: Any) -> Any:
+        if not self._has_main and isinstance(value, (type, FunctionType)):
+            if value.__module__ == "__main__":
+                raise ValueError(
+                    f"{value.__qualname__} is defined in the main program, which a clean process "
+                    "does not contain, and so are objects of it; move it to a module, make the "
+                    "worker from a snapshot (earlyfork.template), or install cloudpickle"
+                )
+            return NotImplemented
         if isinstance(value, io.IOBase) and not isinstance(value, (io.BytesIO, io.StringIO)):
             return _file, self._describe(value)
         if _is_a(value, "ssl", "SSLSocket"):

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from earlyfork import ProcessLost, ProcessStateError, ProtocolError
 from earlyfork.rpc import _reader, _session
 from earlyfork.rpc import _wire as wire
-from earlyfork.rpc._values import HasLarge, inside, load
+from earlyfork.rpc._values import MAIN, HasLarge, inside, load
 from earlyfork.rpc._wire import (
     CHUNKS,
     DONTWAIT,
@@ -147,6 +147,8 @@ class Line:
             if "multiprocessing.connection" in modules:
                 raise HasLarge
             body = dumps([args, kwargs] if kwargs else args, 5, buffer_callback=inside)
+            if MAIN in body and not state.has_main:
+                raise HasLarge
         except Exception:
             ref, body, *large = state.pack(fn, args, kwargs)
         calls = state.calls

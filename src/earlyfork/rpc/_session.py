@@ -17,7 +17,7 @@ from earlyfork import ProcessStateError, ProtocolError
 from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._errors import CallCancelled, CallTimeout, LostCall, WorkerDied
 from earlyfork.rpc._names import name_of
-from earlyfork.rpc._values import dump, inside, load, unpack_error
+from earlyfork.rpc._values import MAIN, dump, inside, load, unpack_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -149,14 +149,16 @@ class Session:
         if ref and "multiprocessing.connection" not in sys.modules:
             value: Any = [args, kwargs] if kwargs else args  # a list tells them apart
             try:
-                return ref, dumps(value, 5, buffer_callback=inside), (), ()
+                body = dumps(value, 5, buffer_callback=inside)
             except Exception:  # `dump` finds out whether there is another way
-                return ref, *dump([args, kwargs])
+                return ref, *dump([args, kwargs], has_main=self.has_main)
+            if self.has_main or MAIN not in body:
+                return ref, body, (), ()
         if ref:
-            return ref, *dump([args, kwargs])
+            return ref, *dump([args, kwargs], has_main=self.has_main)
         if isinstance(function, FunctionType):
             function = _ByValue(function)
-        return 0, *dump((function, args, kwargs))
+        return 0, *dump((function, args, kwargs), has_main=self.has_main)
 
     def may_run(self, ident: int) -> bool:
         """Whether this is one of the calls that the worker may have begun."""

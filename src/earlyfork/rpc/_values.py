@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: Buffers that are larger go beside the pickle: they are sent without being copied.
 LARGE = 65536
 MOST_BUFFERS = 0xFFFF
+#: In a pickle: maybe the name of the module in which something is defined, maybe a text.
+MAIN = b"__main__"
 
 
 class Outside(list):  # type: ignore[type-arg]
@@ -46,26 +48,37 @@ def inside(buffer: Any) -> bool:
     return True
 
 
-def dump(value: object) -> tuple[bytes, Sequence[memoryview], Sequence[int]]:
+def dump(
+    value: object, *, has_main: bool = True
+) -> tuple[bytes, Sequence[memoryview], Sequence[int]]:
     """A value as a pickle, buffers beside it, and duplicates of fds that are the caller's to close.
 
+    Args:
+        value: the value.
+        has_main: whether what is defined in this program's `__main__` can be found over there.
+
     Raises:
+        ValueError: it can't, and is in the value.
         TypeError, pickle.PicklingError and others: the value can't be pickled.
     """
     # What holds a file only by the number of its fd would be pickled without complaint.
     if "multiprocessing.connection" not in sys.modules:
         outside = Outside()
         try:
-            return dumps(value, 5, buffer_callback=outside.take), outside, ()
+            body = dumps(value, 5, buffer_callback=outside.take)
         except Exception:  # `_files` finds out whether there is another way
-            return _with_files(value)
-    return _with_files(value)
+            return _with_files(value, has_main=has_main)
+        if has_main or MAIN not in body:
+            return body, outside, ()
+    return _with_files(value, has_main=has_main)
 
 
-def _with_files(value: object) -> tuple[bytes, Sequence[memoryview], Sequence[int]]:
+def _with_files(
+    value: object, *, has_main: bool
+) -> tuple[bytes, Sequence[memoryview], Sequence[int]]:
     from earlyfork.rpc import _files
 
-    return _files.dump(value, Outside)
+    return _files.dump(value, Outside, has_main=has_main)
 
 
 def load(frame: Frame) -> Any:
