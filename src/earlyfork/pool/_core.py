@@ -104,7 +104,8 @@ class Core(Staff):
 
     def give(self, job: Job) -> None:
         """Take in a packed job."""
-        with self.reactor.lock:
+        self.check_open()
+        with self.reactor.held():
             self.check_open()
             self.number = job.number = self.number + 1
             self.open.add(job)
@@ -123,7 +124,7 @@ class Core(Staff):
     def give_all(self, packed: Job, new: Callable[[], Job]) -> list[Job]:
         """Give a job to each worker that there is."""
         found = []
-        with self.reactor.lock:
+        with self.reactor.held():
             self.check_open()
             for worker in [w for w in self.workers if not (w.leaving or w.going)]:
                 job = new()
@@ -167,7 +168,7 @@ class Core(Staff):
     def cancel(self, job: Job) -> bool:
         """End a job that has not ended; False if it has."""
         self.check_foreign()
-        with self.reactor.lock:
+        with self.reactor.held():
             if job.over:
                 return job.cancelled()
             worker = job.worker
@@ -193,13 +194,13 @@ class Core(Staff):
 
     def finish(self, job: Job, state: str) -> None:
         """A job has ended; what it was made of is let go of."""
-        self.open.discard(job)
         job.body = b""
         job.buffers = ()
         fds, job.fds = job.fds, ()
         if fds:
             fds.close()
         job.end(state)
+        self.open.discard(job)
         if state == "FINISHED":
             self.done += 1
         else:
@@ -348,7 +349,7 @@ class Core(Staff):
         """Take no more jobs; those that were given are done."""
         if self.foreign:
             return
-        with self.reactor.lock:
+        with self.reactor.held():
             self.closed = self.closed or why
             self.settle()
 
@@ -356,7 +357,7 @@ class Core(Staff):
         """Cancel the jobs that wait, or all."""
         if self.foreign:
             return
-        with self.reactor.lock:
+        with self.reactor.held():
             for job in list(self.open):
                 worker = job.worker
                 if running or worker is None or not worker.has(job):
@@ -367,7 +368,7 @@ class Core(Staff):
         """End the workers by a signal, and take no more jobs."""
         if self.foreign:
             return
-        with self.reactor.lock:
+        with self.reactor.held():
             self.closed = self.closed or "it was ended"
             self.killed = True
             self.cancel_all(running=False)
@@ -379,7 +380,7 @@ class Core(Staff):
     def resize(self, number: int) -> None:
         """Have so many workers at most; those too many leave when they have nothing to do."""
         self.check_open()
-        with self.reactor.lock:
+        with self.reactor.held():
             self.max_workers = number
             self.warmed = min(self.warmed, number)
             while self.size > number and self.idle:

@@ -99,8 +99,9 @@ class Job(Slot, futures.Future):  # type: ignore[type-arg]
         self.end(self._state)
 
     def _queue_callbacks(self) -> None:
-        callbacks, self._done_callbacks = self._done_callbacks, ()
-        self.core.reactor.call_later((function, (self,)) for function in callbacks)
+        callbacks = self._done_callbacks
+        self.core.reactor.call_later([(function, (self,)) for function in callbacks])
+        self._done_callbacks = ()
 
     def cancel(self) -> bool:
         """Cancel the job, even one that runs; False if it has ended already.

@@ -245,7 +245,7 @@ class Pool(futures.Executor):
         core = self._core
         core.check_open()
         wanted = core.max_workers if number is None else min(number, core.max_workers)
-        with core.reactor.lock:
+        with core.reactor.held():
             core.warmed = wanted
             core.grow()
         core.reactor.wait_for(lambda: bool(core.closed) or core.size - core.starting >= wanted)

@@ -21,11 +21,31 @@ if TYPE_CHECKING:
     from earlyfork.pool._worker import Worker
 
 
+class _Held:
+    """The lock of a reactor; whoever is interrupted while he holds it leaves word of that."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self.reactor = reactor
+        self.acquire = reactor.lock.acquire
+        self.release = reactor.lock.release
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self.reactor.suspect = True
+        self.release()
+        if kind is not None:
+            self.reactor.wake()
+
+
 class Reactor:
     """What is watched, and when something is to be done. Used under its lock."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self._held = _Held(self)
         self.sources: dict[int, Callable[[int], None]] = {}
         self.timers: list[tuple[float, int, Callable[[], None], Any]] = []
         self._numbers = itertools.count()
@@ -85,6 +105,10 @@ class Reactor:
         self.timers = [timer for timer in self.timers if timer[3] is not core]
         heapq.heapify(self.timers)
         self.wake()
+
+    def held(self) -> _Held:
+        """The lock, for who changes something: interrupted in there, all is looked at anew."""
+        return self._held
 
     def next_time(self) -> float | None:
         """When something is to be done."""

@@ -186,7 +186,7 @@ class Staff:
     def begin(self) -> bool:
         """Begin one worker; False if that can't be just now."""
         try:
-            worker = Worker(self, self.fork(), self.hello)
+            Worker(self, self.fork(), self.hello)
         except (EarlyForkError, OSError) as error:
             if not self._grows_later:
                 self._grows_later = True
@@ -194,7 +194,6 @@ class Staff:
             if not self.size:
                 self._failed(error)
             return False
-        self.workers.add(worker)
         self.size += 1
         self.starting += 1
         return True

@@ -56,8 +56,10 @@ class Worker(Line):
         self._sock.setblocking(False)
         self.fd = self._sock.fileno()
         self._wants_to_write = False
+        self._outbox.queue.append([[wire.head(wire.HELLO, body=hello)], None, []])
+        core.workers.add(self)
         core.reactor.watch(self.fd, self.on_ready)
-        self._tell(wire.HELLO, 0, 0, hello)
+        self._write_rest()
 
     def __repr__(self) -> str:
         return f"<worker {self.pid}, {len(self._session.calls)} jobs>"
@@ -115,12 +117,17 @@ class Worker(Line):
 
     def mend(self) -> None:
         """After an interruption: what is in the outbox was given, and nothing else."""
+        if not self.going and self.fd not in self.core.reactor.sources:
+            self.core.reactor.watch(self.fd, self.on_ready)
         intent, self._intent = self._intent, None
         if intent is not None:
             packet, slots = intent
             if any(waiting is packet for waiting in self._outbox.queue):
                 self._session.calls.update(slots)
         self.fresh = []
+        if not self.going:
+            self._hear_all()  # what was read and not heard
+            self._sort_events()
 
     def _write_rest(self) -> None:
         """Write what there is room for; the rest is written when there is room again."""
