@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,9 +13,10 @@ import pytest
 import support
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from support import Run, Start
+
+
+PEERS = Path(__file__).parent.parent / "stdlib" / "pool_tests.py"
 
 
 @pytest.mark.parametrize("origin", support.ORIGINS)
@@ -64,6 +66,24 @@ def test_interrupts(run_program: Run) -> None:
 
 def test_the_host_forks(run_program: Run) -> None:
     assert support.output_of(run_program("pool/host_forks.py")) == "all well\n"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("options", [(), ("--slow",)], ids=["quick", "all"])
+def test_cpythons_own_tests_of_its_pool(tmp_path: Path, options: tuple[str, ...]) -> None:
+    done = support.run_command(
+        [sys.executable, str(PEERS), *options],
+        directory=tmp_path,
+        env=support.with_work(),
+        stderr=subprocess.STDOUT,
+        check=False,
+        timeout=180,
+    )
+    if done.returncode == 77:
+        pytest.skip(done.stdout)
+    assert done.returncode == 0, done.stdout
+    assert "left out: test_killed_child: " in done.stdout
 
 
 @pytest.mark.frozen

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from earlyfork.pool._errors import PoolBroken
     from earlyfork.pool._job import Job
     from earlyfork.pool._map import Results
-    from earlyfork.pool._options import Options, Stats
+    from earlyfork.pool._options import Options
     from earlyfork.pool._pool import Pool
-    from earlyfork.pool._staff import Death
+    from earlyfork.pool._staff import Death, Stats
     from earlyfork.pool._streams import Stream
     from earlyfork.rpc import CallCancelled, CallTimeout, WorkerDied, retire
 
@@ -35,9 +35,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("Options", "Stats"), "pool._options"),
+    **dict.fromkeys(("Death", "Stats"), "pool._staff"),
+    "Options": "pool._options",
     **dict.fromkeys(("CallCancelled", "CallTimeout", "WorkerDied"), "rpc._errors"),
-    "Death": "pool._staff",
     "Job": "pool._job",
     "Pool": "pool._pool",
     "PoolBroken": "pool._errors",

@@ -16,7 +16,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from earlyfork import ProcessStateError
-from earlyfork.pool._staff import Settings, Staff, portable
+from earlyfork.pool._staff import Settings, Staff, Stats, portable
 from earlyfork.rpc import _session
 from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._line import open_gate
@@ -105,41 +105,49 @@ class Core(Staff):
     def give(self, job: Job) -> None:
         """Take in a packed job."""
         self.check_open()
-        with self.reactor.held():
-            self.check_open()
-            self.number = job.number = self.number + 1
-            self.open.add(job)
-            idle = self.idle
-            if idle and not self.heap:
-                worker = idle.pop()
-                worker.resting = False
-                self.put(worker, job)
-                worker.flush()
-                if self.min_idle and len(idle) < self.min_idle:
-                    self.grow()
-                return
-            heapq.heappush(self.heap, (-job.priority, job.number, job))
-            self.dispatch()
+        with self.reactor.lock:
+            try:
+                self.check_open()
+                self.number = job.number = self.number + 1
+                self.open.add(job)
+                idle = self.idle
+                if idle and not self.heap:
+                    worker = idle.pop()
+                    worker.resting = False
+                    self.put(worker, job)
+                    worker.flush()
+                    if self.min_idle and len(idle) < self.min_idle:
+                        self.grow()
+                    return
+                heapq.heappush(self.heap, (-job.priority, job.number, job))
+                self.dispatch()
+            except BaseException:
+                self.reactor.suspect = True
+                raise
 
     def give_all(self, packed: Job, new: Callable[[], Job]) -> list[Job]:
         """Give a job to each worker that there is."""
         found = []
-        with self.reactor.held():
-            self.check_open()
-            for worker in [w for w in self.workers if not (w.leaving or w.going)]:
-                job = new()
-                job.function, job.ref, job.body = packed.function, packed.ref, packed.body
-                job.buffers = packed.buffers
-                job.fds = wire.Fds(self.duplicates(packed)) if packed.fds else ()
-                job.only = worker
-                self.number = job.number = self.number + 1
-                self.open.add(job)
-                if worker.resting:
-                    worker.resting = False
-                    self.idle.remove(worker)
-                self.put(worker, job)
-                worker.flush()
-                found.append(job)
+        with self.reactor.lock:
+            try:
+                self.check_open()
+                for worker in [w for w in self.workers if not (w.leaving or w.going)]:
+                    job = new()
+                    job.function, job.ref, job.body = packed.function, packed.ref, packed.body
+                    job.buffers = packed.buffers
+                    job.fds = wire.Fds(self.duplicates(packed)) if packed.fds else ()
+                    job.only = worker
+                    self.number = job.number = self.number + 1
+                    self.open.add(job)
+                    if worker.resting:
+                        worker.resting = False
+                        self.idle.remove(worker)
+                    self.put(worker, job)
+                    worker.flush()
+                    found.append(job)
+            except BaseException:
+                self.reactor.suspect = True
+                raise
         return found
 
     def portable(self, function: Any) -> Any:
@@ -168,24 +176,28 @@ class Core(Staff):
     def cancel(self, job: Job) -> bool:
         """End a job that has not ended; False if it has."""
         self.check_foreign()
-        with self.reactor.held():
-            if job.over:
-                return job.cancelled()
-            worker = job.worker
-            job.reason = "cancel"
-            if worker is not None and worker.has(job):
-                self.finish(job, "CANCELLED_AND_NOTIFIED")
-                worker._end_call(job)
-                if worker._session.timed:
-                    self.reactor.timed.add(worker)
-                    self.reactor.wake()
-            else:
-                self.cancelled_entries += 1
-                self.finish(job, "CANCELLED_AND_NOTIFIED")
-                if self.cancelled_entries > 64 and self.cancelled_entries * 2 > len(self.heap):
-                    self._sift()
-                self.settle()
-            return True
+        with self.reactor.lock:
+            try:
+                if job.over:
+                    return job.cancelled()
+                worker = job.worker
+                job.reason = "cancel"
+                if worker is not None and worker.has(job):
+                    self.finish(job, "CANCELLED_AND_NOTIFIED")
+                    worker._end_call(job)
+                    if worker._session.timed:
+                        self.reactor.timed.add(worker)
+                        self.reactor.wake()
+                else:
+                    self.cancelled_entries += 1
+                    self.finish(job, "CANCELLED_AND_NOTIFIED")
+                    if self.cancelled_entries > 64 and self.cancelled_entries * 2 > len(self.heap):
+                        self._sift()
+                    self.settle()
+                return True
+            except BaseException:
+                self.reactor.suspect = True
+                raise
 
     def _sift(self) -> None:
         self.heap = [entry for entry in self.heap if not entry[2].over]
@@ -208,6 +220,21 @@ class Core(Staff):
         wanted = self.reactor.wanted
         if wanted:
             wanted.discard(job)
+
+    def stats(self) -> Stats:
+        """What the pool is doing."""
+        with self.reactor.lock:
+            waiting = self.waits()
+            return Stats(
+                workers=len(self.workers),
+                idle=len(self.idle),
+                starting=self.starting,
+                waiting=waiting,
+                running=len(self.open) - waiting,
+                done=self.done,
+                cancelled=self.cancelled,
+                deaths=self.deaths,
+            )
 
     # -- who does it ---------------------------------------------------------------------------
 
@@ -349,45 +376,61 @@ class Core(Staff):
         """Take no more jobs; those that were given are done."""
         if self.foreign:
             return
-        with self.reactor.held():
-            self.closed = self.closed or why
-            self.settle()
+        with self.reactor.lock:
+            try:
+                self.closed = self.closed or why
+                self.settle()
+            except BaseException:
+                self.reactor.suspect = True
+                raise
 
     def cancel_all(self, *, running: bool) -> None:
         """Cancel the jobs that wait, or all."""
         if self.foreign:
             return
-        with self.reactor.held():
-            for job in list(self.open):
-                worker = job.worker
-                if running or worker is None or not worker.has(job):
-                    self.cancel(job)
-            self.settle()
+        with self.reactor.lock:
+            try:
+                for job in list(self.open):
+                    worker = job.worker
+                    if running or worker is None or not worker.has(job):
+                        self.cancel(job)
+                self.settle()
+            except BaseException:
+                self.reactor.suspect = True
+                raise
 
     def signal(self, name: str) -> None:
         """End the workers by a signal, and take no more jobs."""
         if self.foreign:
             return
-        with self.reactor.held():
-            self.closed = self.closed or "it was ended"
-            self.killed = True
-            self.cancel_all(running=False)
-            for worker in list(self.workers):
-                worker.leaving = True
-                getattr(worker._process, name)()
-            self.settle()
+        with self.reactor.lock:
+            try:
+                self.closed = self.closed or "it was ended"
+                self.killed = True
+                self.cancel_all(running=False)
+                for worker in list(self.workers):
+                    worker.leaving = True
+                    getattr(worker._process, name)()
+                self.settle()
+            except BaseException:
+                self.reactor.suspect = True
+                raise
 
     def resize(self, number: int) -> None:
         """Have so many workers at most; those too many leave when they have nothing to do."""
         self.check_open()
-        with self.reactor.held():
-            self.max_workers = number
-            self.warmed = min(self.warmed, number)
-            while self.size > number and self.idle:
-                worker = self.idle[0]
-                worker.leave()
-                self.uncount(worker)
-            self.dispatch()
+        with self.reactor.lock:
+            try:
+                self.max_workers = number
+                self.warmed = min(self.warmed, number)
+                while self.size > number and self.idle:
+                    worker = self.idle[0]
+                    worker.leave()
+                    self.uncount(worker)
+                self.dispatch()
+            except BaseException:
+                self.reactor.suspect = True
+                raise
 
     def disown(self, parent: int) -> None:
         """In a child of the host: all of it is its parent's."""

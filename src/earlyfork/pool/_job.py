@@ -86,10 +86,12 @@ class Job(Slot, futures.Future):  # type: ignore[type-arg]
             with self._condition:
                 told, self._told = self._told, True
                 for waiter in () if told else self._waiters:
-                    if state == "FINISHED":
-                        waiter.add_result(self)
-                    else:
+                    if state != "FINISHED":
                         waiter.add_cancelled(self)
+                    elif self.reason or self.message is None or self.message[0] != wire.RESULT:
+                        waiter.add_exception(self)
+                    else:
+                        waiter.add_result(self)
                 self._condition.notify_all()
         if self._done_callbacks:
             self._queue_callbacks()

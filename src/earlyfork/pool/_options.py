@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from earlyfork.pool import _limits
 from earlyfork.pool._job import Job
@@ -13,27 +13,6 @@ from earlyfork.rpc import _session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-
-class Stats(NamedTuple):
-    """What a pool is doing.
-
-    Attributes:
-        workers: how many there are, those included that are only beginning or just leaving.
-        idle: how many of them have nothing to do; `starting`: how many have not begun.
-        waiting: jobs that no worker has; `running`: jobs that a worker has.
-        done: jobs that have ended in some way but by `cancel`; `cancelled`: those that have.
-        deaths: workers that have died.
-    """
-
-    workers: int
-    idle: int
-    starting: int
-    waiting: int
-    running: int
-    done: int
-    cancelled: int
-    deaths: int
 
 
 class Options:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from earlyfork.pool._core import Core
 from earlyfork.pool._job import Job
-from earlyfork.pool._options import Options, Stats, checked
+from earlyfork.pool._options import Options, checked
 from earlyfork.pool._threads import reactor
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from earlyfork import Process
     from earlyfork.pool._map import Results
-    from earlyfork.pool._staff import Death
+    from earlyfork.pool._staff import Death, Stats
     from earlyfork.pool._streams import Stream
 
 
@@ -245,9 +245,13 @@ class Pool(futures.Executor):
         core = self._core
         core.check_open()
         wanted = core.max_workers if number is None else min(number, core.max_workers)
-        with core.reactor.held():
-            core.warmed = wanted
-            core.grow()
+        with core.reactor.lock:
+            try:
+                core.warmed = wanted
+                core.grow()
+            except BaseException:
+                core.reactor.suspect = True
+                raise
         core.reactor.wait_for(lambda: bool(core.closed) or core.size - core.starting >= wanted)
         if core.why_not is not None:
             raise core.breakage()
@@ -264,19 +268,7 @@ class Pool(futures.Executor):
 
     def stats(self) -> Stats:
         """What the pool is doing."""
-        core = self._core
-        with core.reactor.lock:
-            waiting = core.waits()
-            return Stats(
-                workers=len(core.workers),
-                idle=len(core.idle),
-                starting=core.starting,
-                waiting=waiting,
-                running=len(core.open) - waiting,
-                done=core.done,
-                cancelled=core.cancelled,
-                deaths=core.deaths,
-            )
+        return self._core.stats()
 
     # -- the end -------------------------------------------------------------------------------
 

@@ -21,31 +21,11 @@ if TYPE_CHECKING:
     from earlyfork.pool._worker import Worker
 
 
-class _Held:
-    """The lock of a reactor; whoever is interrupted while he holds it leaves word of that."""
-
-    def __init__(self, reactor: Reactor) -> None:
-        self.reactor = reactor
-        self.acquire = reactor.lock.acquire
-        self.release = reactor.lock.release
-
-    def __enter__(self) -> None:
-        self.acquire()
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            self.reactor.suspect = True
-        self.release()
-        if kind is not None:
-            self.reactor.wake()
-
-
 class Reactor:
     """What is watched, and when something is to be done. Used under its lock."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self._held = _Held(self)
         self.sources: dict[int, Callable[[int], None]] = {}
         self.timers: list[tuple[float, int, Callable[[], None], Any]] = []
         self._numbers = itertools.count()
@@ -58,7 +38,8 @@ class Reactor:
         self.wanted: set[Job] = set()
         #: Pools that were dropped, and jobs: what is to be done is done by the next one here.
         self.dropped: deque[Callable[[], object]] = deque()
-        #: Somebody was interrupted in the middle of something.
+        #: Somebody was interrupted in the middle of something. Whoever changes something under the
+        #: lock says so by this one assignment, when an exception comes.
         self.suspect = False
 
     # -- what a driver does --------------------------------------------------------------------
@@ -105,10 +86,6 @@ class Reactor:
         self.timers = [timer for timer in self.timers if timer[3] is not core]
         heapq.heapify(self.timers)
         self.wake()
-
-    def held(self) -> _Held:
-        """The lock, for who changes something: interrupted in there, all is looked at anew."""
-        return self._held
 
     def next_time(self) -> float | None:
         """When something is to be done."""

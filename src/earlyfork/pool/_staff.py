@@ -27,6 +27,27 @@ FAILURES = 3
 PAUSE = 0.02
 
 
+class Stats(NamedTuple):
+    """What a pool is doing.
+
+    Attributes:
+        workers: how many there are, those included that are only beginning or just leaving.
+        idle: how many of them have nothing to do; `starting`: how many have not begun.
+        waiting: jobs that no worker has; `running`: jobs that a worker has.
+        done: jobs that have ended in some way but by `cancel`; `cancelled`: those that have.
+        deaths: workers that have died.
+    """
+
+    workers: int
+    idle: int
+    starting: int
+    waiting: int
+    running: int
+    done: int
+    cancelled: int
+    deaths: int
+
+
 class Settings(NamedTuple):
     """What a pool was told; see `Pool`."""
 

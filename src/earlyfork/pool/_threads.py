@@ -42,14 +42,13 @@ class Threads(Reactor):
         self.near: socket.socket | None = None
         self.far: socket.socket | None = None
         self.thread: threading.Thread | None = None
-        #: Held by who reads.
-        self.lead = threading.Lock()
-        self.followers: deque[Any] = deque()
+        #: The gates of all who wait. Who waits at the first one leads: it reads. So whoever is
+        #: interrupted (Ctrl-C between any two steps) leads or does not, and no lock stays locked.
+        self.waiters: deque[Any] = deque()
         #: Gates of those who wait for something else than the end of a job.
-        self.lookers: deque[Any] = deque()
-        self.thread_leads = False
-        #: How many threads want the lead from the thread; how often somebody else has led.
-        self.kicks = self.led = 0
+        self.lookers: set[Any] = set()
+        #: How often somebody else than the thread has led.
+        self.led = 0
         #: Where the thread sleeps, and whether it does so until it is woken.
         self.gate = threading.Lock()
         self.gate.acquire()
@@ -119,38 +118,53 @@ class Threads(Reactor):
         self, done: Callable[[], bool], deadline: float | None = None, job: Job | None = None
     ) -> bool:
         """Wait until something is so; False at the deadline."""
-        while not done():
-            core = None if job is None else job.core
-            if core is not None:
-                core.check_foreign()
-            if self.lead.acquire(False):
-                self._lead(done, deadline)
-            elif self.thread_leads:
-                self._take_lead(done, deadline)
-            else:
-                self._follow(done, deadline, job)
-            if deadline is not None and monotonic() >= deadline:
-                return done()
-        return True
+        if done():
+            return True
+        gate = threading.Lock()
+        gate.acquire()
+        waiters = self.waiters
+        try:
+            try:
+                waiters.append(gate)
+                while not done():
+                    if job is not None:
+                        job.core.check_foreign()
+                    if waiters[0] is gate:
+                        self._lead(done, deadline)
+                    else:
+                        self._follow(gate, done, deadline, job)
+                    if deadline is not None and monotonic() >= deadline:
+                        return done()
+                return True
+            finally:
+                if gate in waiters:
+                    waiters.remove(gate)
+                self._hand_on()
+        except BaseException:
+            # That may have been interrupted just there; and this may be, by one more Ctrl-C.
+            handed = False
+            while not handed:
+                try:
+                    self._hand_on()
+                    handed = True
+                except KeyboardInterrupt:
+                    continue
+            raise
 
     def _lead(self, done: Callable[[], bool], deadline: float | None) -> None:
-        """Read until something is so. The caller has acquired the lead."""
-        try:
-            self.led += 1
-            if self.near is None:
-                with self.lock:
-                    self._begin()
-            while not done():
-                self._turn(deadline)
-                if self.callbacks:
-                    self._rouse()
-                if self.lookers:
-                    self._let_look()
-                if deadline is not None and monotonic() >= deadline:
-                    return
-        finally:
-            self.lead.release()
-            self._hand_on()
+        """Read until something is so."""
+        self.led += 1
+        if self.near is None:
+            with self.lock:
+                self._begin()
+        while not done():
+            self._turn(deadline)
+            if self.callbacks:
+                self._rouse()
+            if self.lookers:
+                self._let_look()
+            if deadline is not None and monotonic() >= deadline:
+                return
 
     def _turn(self, deadline: float | None) -> None:
         """Wait for something, and deal with it."""
@@ -170,42 +184,28 @@ class Threads(Reactor):
             self.until = _FOR_EVER
         self.handle(self.epoll.poll(left, MOST_EVENTS))
 
-    def _take_lead(self, done: Callable[[], bool], deadline: float | None) -> None:
-        """Have the thread let go of the lead."""
-        self.kicks += 1
+    def _follow(
+        self, gate: Any, done: Callable[[], bool], deadline: float | None, job: Job | None
+    ) -> None:
+        """Wait until another thread has done it, or until this one is to lead."""
         try:
-            self.wake()
-            left = -1.0 if deadline is None else max(0.0, deadline - monotonic())
-            if not self.lead.acquire(timeout=left):
+            if job is None:
+                self.lookers.add(gate)
+            else:
+                with self.lock:
+                    job.gates = (*job.gates, gate)
+            first = self.waiters[0]
+            if done() or first is gate:
                 return
-        finally:
-            self.kicks -= 1
-        self._lead(done, deadline)
-
-    def _follow(self, done: Callable[[], bool], deadline: float | None, job: Job | None) -> None:
-        """Wait until another thread has done it, or stops reading."""
-        gate = threading.Lock()
-        gate.acquire()
-        self.followers.append(gate)
-        if job is None:
-            self.lookers.append(gate)
-        else:
-            with self.lock:
-                job.gates = (*job.gates, gate)
-        try:
-            if done() or self.thread_leads or not self.lead.locked():
-                return
+            if first is self.gate:
+                self.wake()  # the thread lets go of the lead
             gate.acquire(timeout=-1 if deadline is None else max(0.0, deadline - monotonic()))
         finally:
-            self.followers.remove(gate)
             if job is None:
-                self.lookers.remove(gate)
+                self.lookers.discard(gate)
             else:
                 with self.lock:
                     job.gates = tuple(other for other in job.gates if other is not gate)
-            # This may have been opened as the next to lead, and leave now.
-            if self.followers and not self.lead.locked():
-                self._hand_on()
 
     def _let_look(self) -> None:
         for gate in list(self.lookers):
@@ -214,21 +214,20 @@ class Threads(Reactor):
     def _hand_on(self) -> None:
         """Let the next one lead that waits, or else the thread."""
         try:
-            open_gate(self.followers[0])
+            open_gate(self.waiters[0])
         except IndexError:
             if self.sleeps or self.wanted:
                 self._rouse()
 
     def look(self) -> None:
         """Take in what has arrived, if nobody else does."""
-        if self.near is None or not self.lead.acquire(False):
-            return
-        try:
-            self.handle(self.epoll.poll(0, MOST_EVENTS))
-        finally:
-            self.lead.release()
-            if self.callbacks or self.sleeps or self.followers:
-                self._hand_on()
+        far = self.far
+        if far is not None and not self.waiters:
+            events = self.epoll.poll(0, MOST_EVENTS)
+            # What is to wake whoever leads is left for that one.
+            self.handle([event for event in events if event[0] != far.fileno()])
+            if self.callbacks:
+                self._rouse()
 
     def wait_for_the_thread(self) -> None:
         """Wait until the thread has ended, if there is nothing left for it to do."""
@@ -244,7 +243,7 @@ class Threads(Reactor):
         self.wanted.add(job)
         if job.over:
             self.wanted.discard(job)
-        elif not self.thread_leads:
+        elif not self.waiters:
             self._rouse()
 
     def call_later(self, calls: Iterable[tuple[Callable[..., object], tuple[Any, ...]]]) -> None:
@@ -252,7 +251,7 @@ class Threads(Reactor):
         if threading.current_thread() is not self.thread:
             with self.lock:
                 self._begin()
-            if self.thread_leads:
+            if self.gate in self.waiters:
                 self.wake()
             self._rouse()
 
@@ -262,41 +261,36 @@ class Threads(Reactor):
         open_gate(self.gate)
 
     def _run(self) -> None:
+        gate = self.gate
         seen = -1
         while True:
             self.call_back()
             with self.lock:
-                if self._is_idle() and self.lead.acquire(False):
-                    try:
-                        self._finish()
-                    finally:
-                        self.lead.release()
+                if self._is_idle() and not self.waiters:
+                    self._finish()
                     return
-            if self.lead.locked():
+            if self.waiters:
                 self.sleeps = True
-                if self.lead.locked() and not self.callbacks:
-                    self.gate.acquire()
+                if self.waiters and not self.callbacks:
+                    gate.acquire()
                 self.sleeps = False
-            if seen == self.led or self.wanted:
+            elif seen == self.led or self.wanted:
                 self._lead_in_thread()
             seen = self.led
-            if not self.callbacks:
-                self.gate.acquire(timeout=NAP)
+            if not self.callbacks and (not self.wanted or self.waiters):
+                gate.acquire(timeout=NAP)
 
     def _lead_in_thread(self) -> None:
-        if not self.lead.acquire(False):
-            return
-        self.thread_leads = True
+        gate, waiters = self.gate, self.waiters
+        waiters.append(gate)
         try:
-            while not self.kicks and not self.callbacks:
-                if self._is_idle():
-                    return
+            # As soon as somebody else waits, that one leads.
+            while len(waiters) == 1 and not self.callbacks and not self._is_idle():
                 self._turn(None)
                 if self.lookers:
                     self._let_look()
         finally:
-            self.thread_leads = False
-            self.lead.release()
+            waiters.remove(gate)
             self._hand_on()
 
     def _is_idle(self) -> bool:
