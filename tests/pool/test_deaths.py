@@ -325,7 +325,7 @@ def test_start_delay(new_pool: New, tmp_path: Path) -> None:
     jobs = [pool.submit(work.mark_and_wait, str(path), str(until)) for _ in range(2)]
     support.wait_until(path.exists)
     assert pool.stats().workers == 1
-    support.wait_until(lambda: pool.stats().workers == 2)
+    support.wait_until(lambda: path.read_text().count("\n") == 2)
     until.touch()
     assert len({job.result() for job in jobs}) == 2
 
@@ -333,8 +333,10 @@ def test_start_delay(new_pool: New, tmp_path: Path) -> None:
 def test_start_delay_of_0_is_0(new_pool: New, tmp_path: Path) -> None:
     pool = new_pool(max_workers=3)
     until = tmp_path / "until"
+    (tmp_path / "marks").touch()
     jobs = [pool.submit(work.mark_and_wait, str(tmp_path / "marks"), str(until)) for _ in range(3)]
     assert pool.stats().workers == 3
+    support.wait_until(lambda: (tmp_path / "marks").read_text().count("\n") == 3)
     until.touch()
     assert len({job.result() for job in jobs}) == 3
 

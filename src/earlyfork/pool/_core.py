@@ -181,6 +181,8 @@ class Core(Staff):
                 if job.over:
                     return job.cancelled()
                 worker = job.worker
+                if worker is not None and worker.fresh:
+                    worker.flush()
                 job.reason = "cancel"
                 if worker is not None and worker.has(job):
                     self.finish(job, "CANCELLED_AND_NOTIFIED")
@@ -240,7 +242,7 @@ class Core(Staff):
 
     def dispatch(self) -> None:
         """Give jobs that wait to workers that may have more; make workers if there are too few."""
-        touched = []
+        touched: list[Worker] = []
         while self.heap:
             worker = self._free()
             if worker is None:
@@ -254,8 +256,12 @@ class Core(Staff):
             self.put(worker, job)
             touched.append(worker)
         for worker in touched:
-            worker.flush()
-        self.grow()
+            if len(worker._session.calls) < self.concurrency or len(worker.fresh) * 2 > self.load:
+                worker.flush()
+            else:
+                self.reactor.cork(worker)
+        if self.heap or self.min_idle:
+            self.grow()
 
     def _free(self) -> Worker | None:
         """The worker that gets the next job."""
@@ -305,10 +311,10 @@ class Core(Staff):
                 if job is None:
                     break
                 self.put(worker, job)
-            if worker.fresh or worker._outbox.queue:
-                worker.flush()
             if self.heap:
                 self.grow()
+        if worker.fresh or worker._outbox.queue:
+            worker.flush()
         if not calls and not worker.resting and not worker.leaving:
             self.rest(worker)
 

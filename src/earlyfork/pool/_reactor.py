@@ -68,6 +68,10 @@ class Reactor:
         """Call what a user wants to be called, without the lock."""
         self.callbacks.extend(calls)
 
+    def cork(self, worker: Worker) -> None:
+        """This worker is busy: what was put for it may go out in one write with what comes next."""
+        worker.flush()
+
     # -- what is the same for all --------------------------------------------------------------
 
     def drop(self, function: Callable[[], object]) -> None:

@@ -269,6 +269,8 @@ class Staff:
     ) -> None:
         """A worker's process is gone: each job that it had ends, or goes to another one."""
         self.uncount(worker)
+        worker.not_begun.update(job.ident for job, _ in worker.fresh)
+        worker.flush()
         state = worker._session
         self.reactor.timed.discard(worker)
         calls = state.calls

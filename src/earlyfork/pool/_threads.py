@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from earlyfork.pool._job import Job
+    from earlyfork.pool._worker import Worker
 
 #: Seconds without anybody who reads, after which the thread does.
 NAP = 0.002
@@ -53,6 +54,8 @@ class Threads(Reactor):
         self.gate = threading.Lock()
         self.gate.acquire()
         self.sleeps = False
+        #: Workers that have enough to do, with jobs that are sent by whoever next waits or reads.
+        self.corked: set[Worker] = set()
         #: Until when whoever leads waits.
         self.until = _FOR_EVER
 
@@ -171,6 +174,8 @@ class Threads(Reactor):
         if self.suspect or self.dropped:
             self.handle()
             return
+        if self.corked:
+            self._uncork()
         left = -1.0
         if deadline is not None or self.timers or self.timed:
             with self.lock:
@@ -206,6 +211,16 @@ class Threads(Reactor):
             else:
                 with self.lock:
                     job.gates = tuple(other for other in job.gates if other is not gate)
+
+    def cork(self, worker: Worker) -> None:
+        """This worker is busy: what was put for it may go out in one write with what comes next."""
+        self.corked.add(worker)
+
+    def _uncork(self) -> None:
+        with self.lock:
+            corked, self.corked = self.corked, set()
+            for worker in corked:
+                worker.flush()
 
     def _let_look(self) -> None:
         for gate in list(self.lookers):

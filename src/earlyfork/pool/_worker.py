@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _FLAGS = (FLAGS[0] | DONTWAIT,)
 _WRITE = DONTWAIT | NOSIGNAL
+_WRITES = (_WRITE,)
 _BEGUN = BEGUN.encode()
 #: Seconds that a worker may live on after it has closed its socket.
 GRACE = 1.0
@@ -100,19 +101,26 @@ class Worker(Line):
     def flush(self) -> None:
         """Send what was taken in, in one write."""
         fresh = self.fresh
+        queue = self._outbox.queue
         if fresh:
-            packet = [
-                [fresh[0][1] if len(fresh) == 1 else b"".join([p for _, p in fresh])],
-                None,
-                [],
-            ]
+            data = fresh[0][1] if len(fresh) == 1 else b"".join([packet for _, packet in fresh])
+            counts: list[int] = []
+            packet = [[data], None, counts]
             slots = {job.ident: job for job, _ in fresh}
             # An interruption (Ctrl-C) may come after each of these; then `mend` goes on from there.
             self._intent = (packet, slots)
-            self._outbox.queue.append(packet)
+            queue.append(packet)
             self._session.calls.update(slots)
             self.fresh = []
             self._intent = None
+            if len(queue) == 1 and not self.going:  # the usual case of `_write_rest`
+                try:
+                    counts.extend(map(self._sock.send, (data,), _WRITES))
+                    if counts[0] == len(data):
+                        queue.popleft()
+                        return
+                except OSError:
+                    counts.clear()  # `_write_rest` tries it again
         self._write_rest()
 
     def mend(self) -> None:
