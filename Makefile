@@ -54,11 +54,13 @@ test-nuitka test-uwsgi: test-%: $(VENV)/installed $(VENV)/extra-test $(VENV)/ext
 test-peers: $(VENV)/installed $(VENV)/extra-test $(VENV)/extra-peers
 	$(BIN)/python -m pytest tests/test_use_with.py $(PYTEST_ARGS)
 
-# The interpreter's own tests of multiprocessing, against forkserver, and of subprocess. The suite
+# The interpreter's own tests of multiprocessing, against forkserver, of subprocess and of the pool of
+# concurrent.futures. The suite
 # has the quick ones.
 test-stdlib: $(VENV)/installed
 	$(BIN)/python tests/stdlib/run.py --compare
 	$(BIN)/python tests/stdlib/subprocess_tests.py --slow
+	$(BIN)/python tests/stdlib/pool_tests.py --slow
 
 demo: $(VENV)/installed $(VENV)/extra-frozen
 	PYTHON="$(CURDIR)/$(BIN)/python" bash examples/frozen_app/demo.sh
@@ -125,6 +127,7 @@ WITH_C := $(addprefix tests/,contract test_quick.py test_up_socket.py test_scale
 bench: $(VENV)/installed $(VENV)/extra-bench
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/rpc.py
+	$(BIN)/python benchmarks/pool.py
 	$(BIN)/python benchmarks/command.py
 	$(BIN)/python benchmarks/picture.py
 	$(BIN)/python benchmarks/page.py

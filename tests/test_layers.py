@@ -35,7 +35,8 @@ MAY_IMPORT = {
     "door": {"_origin", "_owner", "_child", "_ground", *DOOR},
     "face": {"_origin", "_owner", "_ground", "_shared", *DOOR},
     **{layer: {"__init__"} for layer in ON_TOP},
-    "aio": {"__init__", "rpc", "command"},  # one engine, another driver
+    "pool": {"__init__", "rpc"},
+    "aio": {"__init__", "rpc", "command", "pool"},  # one engine, another driver
 }
 #: The child's text, which launched interpreters run: the stdlib and itself.
 SHIPPED = {"_shared", "_child", "_context"}
@@ -85,7 +86,7 @@ MAKES_SOCKETS = {
 #: Who is meant to use what stands there: so that other greenlets run; or it is a tool for people.
 USES_REPLACED = {
     *("_owner.waiting", "mp.popen", "doctor", "command.pseudo_terminal"),
-    *("rpc._line", "rpc._reader"),
+    *("rpc._line", "rpc._reader", "pool._threads"),
 }
 #: Longer than this, a file says in its first lines why.
 LONG = 400

@@ -9,6 +9,7 @@ from __future__ import annotations
 from earlyfork.aio._client import Client, Options, Stream
 from earlyfork.aio._commands import run_command
 from earlyfork.aio._default import run_sync
+from earlyfork.aio._pool import Pool, PoolOptions, PoolStream
 from earlyfork.aio._processes import EndOfStream, Group, Run, SocketStream, group, ready, run, wait
 
 __all__ = [
@@ -16,6 +17,9 @@ __all__ = [
     "EndOfStream",
     "Group",
     "Options",
+    "Pool",
+    "PoolOptions",
+    "PoolStream",
     "Run",
     "SocketStream",
     "Stream",

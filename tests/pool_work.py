@@ -1,0 +1,73 @@
+"""Functions that the tests of pools call in workers."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+STATE: dict[str, Any] = {}
+
+
+def note_init(*args: Any) -> None:
+    STATE["init"] = args
+
+
+def noted() -> Any:
+    return STATE.get("init")
+
+
+def fail_init() -> None:
+    raise LookupError("no table")
+
+
+def die_in_init() -> None:
+    os._exit(5)
+
+
+def fail_init_unless(path: str) -> None:
+    if not os.path.exists(path):
+        raise LookupError("not yet")
+
+
+def leave_mark(path: str) -> None:
+    with open(path, "a") as file:
+        file.write(f"{os.getpid()}\n")
+
+
+def mark_and_wait(path: str, until: str) -> int:
+    """Say by a file that this runs, and wait for another one."""
+    leave_mark(path)
+    while not os.path.exists(until):
+        time.sleep(0.001)
+    return os.getpid()
+
+
+def mark_and_sleep(path: str) -> None:
+    leave_mark(path)
+    time.sleep(60)
+
+
+def mark_and_die(path: str) -> None:
+    leave_mark(path)
+    os.kill(os.getpid(), 9)
+
+
+def die_unless(path: str) -> int:
+    """Dies the first time, and not again."""
+    if not os.path.exists(path):
+        leave_mark(path)
+        os._exit(9)
+    return os.getpid()
+
+
+def grow(size: int) -> int:
+    STATE["held"] = b"x" * size
+    return os.getpid()
+
+
+def pool_in_here(count: int) -> list[int]:
+    from earlyfork.pool import Pool
+
+    with Pool(max_workers=2) as pool:
+        return list(pool.map(abs, range(-count, 0)))
