@@ -36,6 +36,8 @@ MAY_IMPORT = {
     "face": {"_origin", "_owner", "_ground", "_shared", *DOOR},
     **{layer: {"__init__"} for layer in ON_TOP},
     "aio": {"__init__", "rpc", "command"},  # one engine, another driver
+    # It speaks the template's part of the protocol, and sends the child's half over there.
+    "remote": {"__init__", "_context", "_shared", "_child", "_origin.child_text"},
 }
 #: The child's text, which launched interpreters run: the stdlib and itself.
 SHIPPED = {"_shared", "_child", "_context"}
@@ -54,7 +56,7 @@ IMPORTED_ONLY_BY = {
     "fcntl": {"_ground", "_child", "_origin", "command"},
     "msvcrt": {"_ground"},
     "struct": {"_ground", "mp"},
-    "_struct": {"_shared", "rpc"},
+    "_struct": {"_shared", "remote", "rpc"},
     "multiprocessing": {"mp"},  # drags a runtime hook of PyInstaller into every app
     "pty": set(),
 }
@@ -85,7 +87,7 @@ MAKES_SOCKETS = {
 #: Who is meant to use what stands there: so that other greenlets run; or it is a tool for people.
 USES_REPLACED = {
     *("_owner.waiting", "mp.popen", "doctor", "command.pseudo_terminal"),
-    *("rpc._line", "rpc._reader"),
+    *("rpc._line", "rpc._reader", "remote._stderr"),
 }
 #: Longer than this, a file says in its first lines why.
 LONG = 400
