@@ -37,6 +37,8 @@ MAY_IMPORT = {
     **{layer: {"__init__"} for layer in ON_TOP},
     "pool": {"__init__", "rpc"},
     "aio": {"__init__", "rpc", "command", "pool"},  # one engine, another driver
+    # It speaks the template's part of the protocol, and sends the child's half over there.
+    "remote": {"__init__", "_context", "_shared", "_child", "_origin.child_text"},
 }
 #: The child's text, which launched interpreters run: the stdlib and itself.
 SHIPPED = {"_shared", "_child", "_context"}
@@ -55,7 +57,7 @@ IMPORTED_ONLY_BY = {
     "fcntl": {"_ground", "_child", "_origin", "command"},
     "msvcrt": {"_ground"},
     "struct": {"_ground", "mp"},
-    "_struct": {"_shared", "rpc"},
+    "_struct": {"_shared", "remote", "rpc"},
     "multiprocessing": {"mp"},  # drags a runtime hook of PyInstaller into every app
     "pty": set(),
 }
@@ -86,7 +88,7 @@ MAKES_SOCKETS = {
 #: Who is meant to use what stands there: so that other greenlets run; or it is a tool for people.
 USES_REPLACED = {
     *("_owner.waiting", "mp.popen", "doctor", "command.pseudo_terminal"),
-    *("rpc._line", "rpc._reader", "pool._threads"),
+    *("rpc._line", "rpc._reader", "pool._threads", "remote._stderr"),
 }
 #: Longer than this, a file says in its first lines why.
 LONG = 400

@@ -30,6 +30,7 @@ TEMPLATES = tuple(f"contract/test_{name}.py" for name in ("templates", "running"
         pytest.param(EARLY, "early forked", {}, ("contract",), id="early"),
         pytest.param(EARLY, "early forked", {"EARLYFORK_PURE": "1"}, ("contract",), id="pure"),
         pytest.param(SNAPSHOT, "snapshot", {}, ("contract",), id="snapshot"),
+        pytest.param(EARLY, "remote", {}, TEMPLATES, id="remote"),
         pytest.param(EARLY, "early", {"EARLYFORK_STANDBY": "0"}, TEMPLATES, id="no-standby"),
         pytest.param(EARLY, "early", {"EARLYFORK_STANDBY": "1"}, TEMPLATES, id="one-standby"),
         pytest.param(EARLY, "early", {"EARLYFORK_STANDBY": "4"}, TEMPLATES, id="four-standbys"),

@@ -1,4 +1,4 @@
-"""The programs in docs/use-with.md, docs/calls.md and docs/pool.md do what the pages say they print."""
+"""The programs in docs/use-with.md, calls.md, pool.md and remote.md do what the pages say they print."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from support import Run
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ("use-with.md", "calls.md", "pool.md")
+PAGES = ("use-with.md", "calls.md", "pool.md", "remote.md")
 
 
 class Block(NamedTuple):

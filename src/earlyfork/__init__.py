@@ -32,6 +32,7 @@ __all__ = [
     "new_command",
     "new_exec",
     "new_from_fh",
+    "new_from_relay",
     "rehearse",
     "run_args",
     "set_executable",
@@ -48,6 +49,7 @@ _HOMES = {
     "new_command": "_origin.new",
     "new_exec": "_origin.new",
     "new_from_fh": "_origin.new",
+    "new_from_relay": "_origin.new",
     "rehearse": "_child.here",
     "run_args": "_child.here",
     "set_executable": "_origin.default",
@@ -78,7 +80,14 @@ if TYPE_CHECKING:
     )
     from earlyfork._ground.frozen import command_environment, is_frozen
     from earlyfork._origin.default import set_executable
-    from earlyfork._origin.new import new, new_command, new_exec, new_from_fh, sibling
+    from earlyfork._origin.new import (
+        new,
+        new_command,
+        new_exec,
+        new_from_fh,
+        new_from_relay,
+        sibling,
+    )
     from earlyfork._origin.status import Status, status
     from earlyfork._owner.process import Process
 

@@ -16,7 +16,7 @@ import pytest
 import earlyfork
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 ORIGINS = os.environ.get("EARLYFORK_TEST_ORIGINS", "exec new_exec forked").split()
 #: Origins whose processes start as if the caller had started them now.
@@ -33,12 +33,32 @@ def snapshot() -> earlyfork.Process:
     return sys.modules["__main__"].TEMPLATE.fork()
 
 
+def remote() -> earlyfork.Process:
+    """A process of a template that a relay speaks for."""
+    return HOSTS[0].fork()
+
+
+def connect() -> earlyfork.Process:
+    """A template as if on another machine. It finds the tests' modules there, too."""
+    from earlyfork import remote
+
+    command = ["env", f"PYTHONPATH={':'.join(map(str, sys.path))}"]
+    host = remote.connect(command, python=sys.executable).ready(30)
+    for _ in range(2):  # its standbys stay, as the fixture knows of those of the default one
+        host.fork().ready(10).close()
+    return host
+
+
+#: Made before the first test, since what a test leaves behind is killed.
+HOSTS = [connect()] if "remote" in ORIGINS else []
+
 MAKERS: dict[str, Callable[..., earlyfork.Process]] = {
     "exec": earlyfork.new,
     "early": earlyfork.new,
     "new_exec": earlyfork.new_exec,
     "forked": forked,
     "snapshot": snapshot,
+    "remote": remote,
 }
 
 
@@ -58,3 +78,36 @@ def make_now(request: pytest.FixtureRequest) -> Callable[..., earlyfork.Process]
 def early() -> bool:
     """Whether this program has an early template."""
     return earlyfork.status().early
+
+
+#: What is otherwise on another machine, by the beginnings of the tests' names.
+NOT_FAR = {
+    "test_a_rehearsal_leaves_no_trace": "who asks first gets a process that nothing was rehearsed in",
+    "test_what_has_fds_takes_its_own": "no fds travel",
+    "test_sockets_and_connections": "no fds travel",
+    "test_bad_files_are_refused": "no fds travel",
+    "test_a_queued_standby": "the queue is over there",
+    "test_a_standby_of_a_process": "the queue is over there",
+    "test_a_stale_standby": "the queue is over there",
+    "test_standbys_follow": "the queue is over there",
+    "test_a_number_that_was_set": "the queue is over there",
+    "test_an_owner_that_does_not_read": "a lost process can't be signalled over there",
+    "test_workers_of_a_killed_template": "a lost process can't be signalled over there",
+}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Leave out what needs files to be passed where that is refused: on another machine."""
+    callspec = getattr(pyfuncitem, "callspec", None)
+    is_far = callspec is not None and callspec.params.get("make") == "remote"
+    for begin, reason in NOT_FAR.items() if is_far else ():
+        if pyfuncitem.name.startswith(begin):
+            pytest.skip(reason)
+    try:
+        return (yield)
+    except earlyfork.ProcessStateError as error:
+        if is_far and "another machine" in str(error):
+            error.__traceback__ = None
+            pytest.skip("no files can be passed to another machine")
+        raise

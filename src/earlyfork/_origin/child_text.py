@@ -18,6 +18,7 @@ TYPE_CHECKING = False  # typing costs more than all of this to import
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import CodeType
+    from typing import Any
 
 #: The child's text, in the order of its imports.
 TEXTS = (
@@ -61,7 +62,7 @@ FIRST = (
 #: _quick. The package `earlyfork` exists while the texts are run, and not after. So an installed
 #: one can be imported later, and finds these modules and their folders loaded. The package also
 #: stands for `__future__` while the texts import that, which is one file less to find.
-BOOT = """\
+_READS = """\
 import sys,os,marshal,gc
 g=gc.isenabled()
 gc.disable()
@@ -76,6 +77,10 @@ def r(n):
   n-=len(d)
  return b''.join(b)
 h,l=(r(int.from_bytes(r(8),'big'))for _ in'12')
+"""
+#: What follows when both are read. Whoever has read them by other means begins here, with `c`, `s`,
+#: `g` and the modules that `_READS` imports.
+RUNS = """\
 m,p,e,z,a,t=marshal.loads(h)
 if m==x.MAGIC_NUMBER:
  l=marshal.loads(l)
@@ -111,6 +116,7 @@ gc.freeze()
 if g:gc.enable()
 q.serve_launched(c,s,e,alone=a)
 """
+BOOT = _READS + RUNS
 
 
 class _Text:
@@ -149,8 +155,26 @@ def modules(env: dict[bytes, bytes], *, alone: bool) -> Iterator[bytes]:
         yield part
 
 
-def _read_modules() -> Iterator[tuple[tuple[str, str, str | bytes], CodeType]]:
-    for name in TEXTS:
+def elsewhere(given: Any, more: tuple[str, ...], *, as_code: bool) -> tuple[bytes, bytes]:
+    """What `RUNS` is given on a machine that shares nothing with this one.
+
+    Args:
+        given: what `serve_launched` of the last module is called with, of marshal's types.
+        more: modules to run after the child's half.
+        as_code: whether the interpreter there runs code of this one's version; else it gets
+            sources.
+    """
+    sources, codes = zip(*_read_modules((*TEXTS, *more)), strict=True)
+    if as_code:
+        sources = tuple((name, file, "") for name, file, _ in sources)
+    head: Any = (MAGIC_NUMBER, [], given, "", False, sources)
+    return marshal.dumps(head), marshal.dumps([*codes]) if as_code else b""
+
+
+def _read_modules(
+    names: tuple[str, ...] = TEXTS,
+) -> Iterator[tuple[tuple[str, str, str | bytes], CodeType]]:
+    for name in names:
         module = importlib.import_module(f"earlyfork.{name}")
         if "__text__" in module.__dict__:  # launched itself, this process hands on what it was sent
             yield module.__dict__["__text__"]

@@ -296,3 +296,29 @@ def new_from_fh(fh: socket.socket) -> Process:
     if fh.family != socket.AF_UNIX or fh.type != socket.SOCK_STREAM:
         raise ValueError(f"new_from_fh takes the socket that to_fh() gave, not {fh!r}")
     return inside.adopt(fh.detach)
+
+
+def new_from_relay(comm: socket.socket, status: socket.socket, *, trusted: bool = False) -> Process:
+    """The handle on a template of another machine, for which a process of yours speaks.
+
+    What is at the other ends of these sockets, the relay, speaks the template's part of the
+    protocol (docs/remote.md). `earlyfork.remote` has one. Owns both sockets from here on.
+
+    Args:
+        comm: takes the frames that are meant for the template.
+        status: tells what becomes of it, and takes signals.
+        trusted: whether what the processes there send may be unpickled here. Who unpickles what a
+            machine sends lets that run any code.
+
+    Raises:
+        TypeError, ValueError: these are no open stream sockets between processes.
+    """
+    import socket
+
+    for sock in (comm, status):
+        if not isinstance(sock, socket.socket):
+            raise TypeError(f"new_from_relay takes two sockets, not {type(sock).__name__}")
+        if sock.fileno() < 0 or sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
+            raise ValueError(f"new_from_relay takes open stream sockets of AF_UNIX, not {sock!r}")
+    status.setblocking(False)
+    return inside.far_root(comm, status, trusted=trusted)

@@ -19,6 +19,7 @@ from earlyfork._owner.taken_up import TakenUp
 from earlyfork._shared import wire
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
 
     from earlyfork._context import Context
@@ -52,6 +53,24 @@ def root(
     watch.is_bare = main is None
     if main is not None:
         process._main = main
+    return process
+
+
+def far_root(comm: socket.socket, status: socket.socket, *, trusted: bool) -> Process:
+    """The handle on a root template of another machine; owns both sockets.
+
+    Args:
+        comm: the near end of its socket.
+        status: the near end of its status socket.
+        trusted: whether what its processes send may be unpickled.
+    """
+    from earlyfork._owner.far import FarWatch, owned_ends  # here, since few programs need it
+
+    end, watch = Own(), FarWatch(trusted=trusted)
+    owned_ends(comm, status, (end, watch))
+    process = Process(end, watch, "remote")
+    process._state = wire.ROOT
+    watch.is_bare = True
     return process
 
 

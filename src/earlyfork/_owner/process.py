@@ -120,6 +120,23 @@ class Process(Channel):
         """Whether the main program's own functions are there (a snapshot, or forked from one)."""
         return self._main is not None
 
+    @property
+    def is_far(self) -> bool:
+        """Whether the process is on another machine: no files can be passed to it."""
+        return self._watch.is_far
+
+    @property
+    def trusted(self) -> bool:
+        """Whether what the process sends may be unpickled: false for another machine's, unasked."""
+        return self._watch.is_trusted
+
+    def _refuse_far(self, what: str) -> None:
+        if self._watch.is_far:
+            raise ProcessStateError(
+                f"{what} to another machine, which {self!r} is on: only bytes travel there. Send "
+                "what is in the file, or have the code there open one"
+            )
+
     # -- preparing ----------------------------------------------------------------------------
 
     def require(self, *modules: str) -> Process:
@@ -187,13 +204,14 @@ class Process(Channel):
         Raises:
             ValueError: a file is closed or an fd not open; nothing was sent.
             TypeError: something has no fd.
-            ProcessStateError: the process runs already, or is closed.
+            ProcessStateError: the process runs already, or is closed, or is on another machine.
 
         From AnyEvent::Fork's `send_fh`.
         """
         self._may(wire.FD)
         if not platform.can_send_fds:
             raise NotImplementedError("file handles can't be passed on this system")
+        self._refuse_far("no files can be passed")
         for words, duplicate in [describe(file) for file in files]:
             self._add(wire.FD, words, (duplicate,))
         return self
@@ -283,6 +301,9 @@ class Process(Channel):
         return child
 
     def _begin_standbys(self) -> Standbys:
+        if self._watch.is_far:  # its standbys are kept over there
+            self._standbys = Standbys(0, 0)
+            return self._standbys
         most = standbys.MOST_FOR_BURSTS if self._standby < 0 else 0
         self._standbys = Standbys(self.standby, most)
         return self._standbys
@@ -517,6 +538,8 @@ class Process(Channel):
         AnyEvent::Fork leaves this to Proc::FastSpawn.
         """
         command, file = executing.command_of(argv, executable, env)
+        if self._watch.is_far:
+            self._refuse_far_files((stdin, stdout, stderr), pass_fds, cwd)
         if prepare is not None:
             steps: list[object] = []
             for step in prepare if isinstance(prepare, list) else [prepare]:
@@ -544,6 +567,14 @@ class Process(Channel):
             self._become(target)
         return self
 
+    def _refuse_far_files(
+        self, streams: tuple[object, ...], pass_fds: Sequence[int], cwd: object
+    ) -> None:
+        if any(stream not in (None, executing.DEVNULL) for stream in streams) or pass_fds:
+            self._refuse_far("a command's files can't be passed")
+        if cwd is not None:
+            self._refuse_far("a directory can't be passed (prepare=(os.chdir, path) names one)")
+
     def to_fh(self) -> socket.socket:
         """Hand over the prepared process: its socket is all that needs to travel.
 
@@ -558,6 +589,11 @@ class Process(Channel):
         From AnyEvent::Fork's `to_fh`.
         """
         after = self._may(wire.PARK)
+        if self._watch.is_far:
+            raise ProcessStateError(
+                f"{self!r} is on another machine, and can't be handed over: this program's "
+                "connection goes there; let the other process connect by itself"
+            )
         # What keeps the forker interested travels with the process, in the process itself.
         self._add(wire.PARK, b"", (self._watch.give_fd(),))
         self._flush()

@@ -16,7 +16,6 @@ from earlyfork._ground import platform, stack
 from earlyfork._ground.errors import TemplateDied
 from earlyfork._owner.own import Own, Owns, end_of, lent, open_pidfd, pairs
 from earlyfork._owner.waiting import new_poll
-from earlyfork._owner.watch import Watch
 from earlyfork._shared import payloads, wire
 from earlyfork._shared.posix import Clock
 from earlyfork._shared.quick import quick
@@ -24,6 +23,7 @@ from earlyfork._shared.sockets import FdsLost, message_pair, take_queued
 
 if TYPE_CHECKING:
     from earlyfork._owner.channel import Channel
+    from earlyfork._owner.watch import Watch
 
 #: How many standbys a template in steady use keeps; EARLYFORK_STANDBY sets it.
 DEFAULT_STANDBY = 2
@@ -69,8 +69,7 @@ class Standbys:
             OSError: no fd to be had here.
         """
         if not template._watch.over:
-            comm, watch = Own(), Watch()
-            watch._forker = template._watch
+            comm, watch = Own(), template._watch.of_clone()
             if self._taken >= CALM:
                 self._keep_fewer()  # before one is asked for, which makes the next queue
             if self._queue is not None and self._take(template, self._queue, comm, watch):
@@ -173,6 +172,9 @@ class Standbys:
             self._poll.register(template._comm, 0)
             if self._pidfd.fd >= 0:
                 self._poll.register(self._pidfd.fd, select.POLLIN)
+        if watch.is_far:
+            watch.refresh()
+            return watch.over or bool(self._poll.poll(0))
         if self._pidfd.fd < 0 and (template._state == wire.ROOT or self._queue is not None):
             watch.refresh()
             pid = watch.known_pid()

@@ -13,6 +13,7 @@ import select
 from earlyfork._ground import platform, stack, starters
 from earlyfork._ground.errors import (
     EarlyForkError,
+    LaunchError,
     ProcessLost,
     ProcessStateError,
     RemoteError,
@@ -55,13 +56,17 @@ class Watch(Waiting):
     habits: frozenset[int] = frozenset()
     is_bare = False
     suspect = False  # a child of this template was lost: it is about to be gone itself
+    #: Whether the process is on another machine: its pid means nothing here. And whether what it
+    #: sends may be unpickled.
+    is_far = False
+    is_trusted = True
     #: The far end of a linked process's second line: when nobody holds a copy any more, the kernel
     #: kills that process. So it is kept until that is known to be dead, even if it is lost.
     _line: Own | None = None
     #: What was read, and not understood yet.
     _chunks: list[bytes] | None = None
     #: Why nothing that is read can be relied on any more, if so.
-    _breach: EarlyForkError | None = None
+    _breach: EarlyForkError | OSError | None = None
     _is_sentinel = False
     _is_killed = False  # while it was lost
     _lived_at = 0.0  # the last time that its pid was its own for sure
@@ -103,7 +108,7 @@ class Watch(Waiting):
     def _receive(self, chunks: list[bytes]) -> bool | None:
         return self.read(chunks)
 
-    def _fail(self, why: EarlyForkError) -> None:
+    def _fail(self, why: EarlyForkError | OSError) -> None:
         """Believe and read nothing more."""
         self._breach = why
         self._ended = True
@@ -156,6 +161,18 @@ class Watch(Waiting):
         self.refused = OSError(number, os.strerror(number))
         self._ended = True
 
+    def _told_lost(self, payload: bytes) -> None:
+        type_name, summary, _ = payloads.unpack_error(payload)
+        name, number = payloads.errno_of(type_name)
+        if number is not None:
+            self._fail(OSError(number, os.strerror(number), summary))
+        elif name == "LaunchError":
+            self._fail(LaunchError(summary))
+        elif self._pid is None:
+            self._fail(TemplateDied(f"the process was never made: {summary}"))
+        else:
+            self._fail(ProcessLost(summary, self._pid))
+
     # The next two come from the process itself, and the code in it may say anything.
 
     def _told_ready(self, payload: bytes) -> None:
@@ -180,6 +197,12 @@ class Watch(Waiting):
                 )
 
     # -- what is known ------------------------------------------------------------------------
+
+    def of_clone(self) -> Watch:
+        """The watch, as yet without an fd, on a process that will be forked from this one."""
+        found = Watch()
+        found._forker = self
+        return found
 
     def refresh(self) -> None:
         """Take in what has arrived, unless nothing more can come. Waits for nothing."""
@@ -240,7 +263,7 @@ class Watch(Waiting):
         if self.refused is not None:
             return self.refused
         if self._breach is not None:
-            return self._breach.with_traceback(None)
+            return _fresh(self._breach)
         if self._pid is not None:
             lost = ProcessLost(
                 f"nobody knows how process {self._pid} ended or will end: its template was killed, "
@@ -266,6 +289,8 @@ class Watch(Waiting):
             return f"{name} had failed: {self.error.args[0]}"
         if self.returncode is not None:
             return f"{name} had ended with status {self.returncode}"
+        if self._breach is not None:
+            return str(self._breach)
         if self.started_by:
             return f"{name}, launched as {self.started_by}, is gone"
         return f"{name} is gone"
@@ -408,11 +433,21 @@ def _unexecuted(op: int) -> Callable[[Watch, bytes], None]:
     return lambda watch, payload: watch._told_unexecuted(op, payload)
 
 
+def _fresh(error: EarlyForkError | OSError) -> Exception:
+    """The same error once more: one that is raised refers to all that it passes."""
+    if isinstance(error, OSError):
+        return OSError(error.errno, error.strerror, error.filename)
+    if isinstance(error, ProcessLost):
+        return ProcessLost(error.args[0], error.pid)
+    return type(error)(*error.args)
+
+
 #: What each frame on a status socket does, by its op.
 TOLD: dict[int, Callable[[Watch, bytes], None]] = {
     wire.PID: Watch._told_pid,
     wire.EXIT: Watch._told_exit,
     wire.NO_FORK: Watch._told_refusal,
+    wire.LOST: Watch._told_lost,
     wire.IS_READY: Watch._told_ready,
     wire.ERROR: Watch._told_error,
     **{op: _unexecuted(op) for op in wire.UNEXECUTED},

@@ -68,6 +68,10 @@ NOT_THERE = 70  # it can't go to the command's directory
 NOT_SET = 71  # something else before the exec has failed
 ELSEWHERE = 72  # a process of the owner's should execute it
 UNEXECUTED = (NOT_EXECUTED, NOT_THERE, NOT_SET, ELSEWHERE)
+LOST = 73  # who spoke for the process can do so no more, and says why
+
+# Owner to forker, on status, where the two are on different machines.
+SIGNAL = 128
 
 # Child to forker, on its way up. IS_READY and ERROR go this way too, and from there to status. So
 # do PARK and ADOPT, when the child obeys them. `_child/hearing.py` says when each may come.

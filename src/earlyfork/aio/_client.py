@@ -12,7 +12,6 @@ from earlyfork.rpc import _session
 from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._items import BaseStream
 from earlyfork.rpc._stderr import last_words
-from earlyfork.rpc._values import load
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -42,7 +41,7 @@ class Client:
         stderr: str | None = None,
     ) -> None:
         kind = line_class()
-        state, body = _session.begin(target, init, concurrency, window, has_main=process.has_main)
+        state, body = _session.begin(process, target, init, concurrency, window)
         self._line = kind(process, state, window, on_event)
         self._line._loop = loop()
         self._line._kept = last_words(stderr, rpc.Client)
@@ -86,7 +85,7 @@ class Client:
             raise
         frame = slot.message
         if frame is not None and frame[0] == wire.RESULT:
-            return load(frame)
+            return line._session.load(frame)
         return line._session.outcome(slot)
 
     async def post(self, fn: Any, /, *args: Any, **kwargs: Any) -> None:
@@ -110,7 +109,7 @@ class Client:
         queue = line._session.events
         while True:
             while queue:
-                yield load(queue.popleft())
+                yield line._session.load(queue.popleft())
             if line._session.ended is not None:
                 return
             await line._wait_until(lambda: bool(queue))

@@ -7,7 +7,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from earlyfork import ProcessLost
+from earlyfork import ProcessLost, TemplateDied
 from earlyfork.aio._loops import loop
 from earlyfork.rpc._line import Line
 from earlyfork.rpc._session import Slot
@@ -145,8 +145,10 @@ class AsyncLine(Line):
                 await kind.readable(process.sentinel)
             returncode = process.wait(1.0)
             pid = process.pid
-        except ProcessLost as lost:
-            pid = lost.pid
+        except (ProcessLost, TemplateDied) as lost:
+            pid = getattr(lost, "pid", None)
+            if process.is_far:
+                self.__dict__.setdefault("_why", f"is lost: {lost}")
         self._tell_end(pid, returncode, await self._said(), self.__dict__.get("_why", ""))
         self._wake()
 

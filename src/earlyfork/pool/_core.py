@@ -20,7 +20,6 @@ from earlyfork.pool._staff import Settings, Staff, Stats, portable
 from earlyfork.rpc import _session
 from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._line import open_gate
-from earlyfork.rpc._values import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +37,8 @@ class Core(Staff):
     def __init__(self, reactor: Reactor, template: Process | None, settings: Settings) -> None:
         super().__init__(reactor, template, settings)
         self.namer = _session.Session(has_main=self.has_main, has_target=False, concurrency=1)
+        if template is not None:
+            self.namer.suit(template)
         self.definitions: list[bytes] = []
         #: The jobs that wait, by priority and number; some of these may have been cancelled.
         self.heap: list[tuple[int, int, Job]] = []
@@ -350,10 +351,10 @@ class Core(Staff):
             return True
         return False
 
-    def event(self, frame: Frame) -> None:
+    def event(self, session: _session.Session, frame: Frame) -> None:
         """A worker tells the user something."""
         if self.on_event is not None:
-            self.reactor.call_later([(_tell_event, (self.on_event, frame))])
+            self.reactor.call_later([(_tell_event, (self.on_event, session, frame))])
 
     # -- the end of it all ---------------------------------------------------------------------
 
@@ -475,5 +476,7 @@ class Core(Staff):
         self.settle()
 
 
-def _tell_event(on_event: Callable[..., object], frame: Frame) -> None:
-    on_event(*load(frame))
+def _tell_event(
+    on_event: Callable[..., object], session: _session.Session, frame: Frame
+) -> None:
+    on_event(*session.load(frame))

@@ -7,7 +7,6 @@ from typing import Any
 
 from earlyfork.pool._job import Job
 from earlyfork.rpc import _wire as wire
-from earlyfork.rpc._values import load
 
 
 class Items(Job):
@@ -51,7 +50,7 @@ class BaseStream:
                 if worker is not None and worker.has(job):
                     worker._tell(wire.CREDIT, job.ident, self._taken)
             self._taken = 0
-        return load(frame)
+        return job.worker._session.load(frame)
 
     def _end(self) -> None:
         if not self._over:

@@ -30,6 +30,7 @@ class Worker(Line):
 
     def __init__(self, core: Any, process: Process, hello: bytes) -> None:
         state = Session(has_main=False, has_target=False, concurrency=core.concurrency)
+        state.suit(process)
         super().__init__(process, state, 1 << 30, None)
         self.core = core
         #: It has begun, and takes jobs.
@@ -202,7 +203,7 @@ class Worker(Line):
                 self.up = True
                 self.core.began(self)
             else:
-                self.core.event(frame)
+                self.core.event(self._session, frame)
 
     def _hand_on(self) -> None:
         """The reactor does that."""

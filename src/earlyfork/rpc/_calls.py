@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from _pickle import loads
 from concurrent import futures
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -123,7 +122,7 @@ class Call(_session.Slot, futures.Future[Any]):
                 if frame is None or frame[0] != wire.RESULT or frame[4] or frame[5] or self.reason:
                     self._result = self._client._session.outcome(self)
                 else:
-                    self._result = loads(frame[3])  # the usual case of that
+                    self._result = self._client._session.loads(frame[3])  # the usual case of that
             except BaseException as error:
                 self._exception = error
             self._state = "FINISHED"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import weakref
-from _pickle import loads
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._calls import Call, Options, Stream
 from earlyfork.rpc._line import Items, Line, Waiting
 from earlyfork.rpc._stderr import last_words
-from earlyfork.rpc._values import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +62,7 @@ class Client(Line):
         linked: bool = True,
         stderr: str | None = None,
     ) -> None:
-        state, body = _session.begin(target, init, concurrency, window, has_main=process.has_main)
+        state, body = _session.begin(process, target, init, concurrency, window)
         super().__init__(process, state, window, on_event)
         self._kept = last_words(stderr, Client)
         self._sock = process.run("earlyfork.rpc._serve:serve", linked=linked)
@@ -108,7 +106,7 @@ class Client(Line):
         self._wait(slot)
         frame = slot.message
         if frame is not None and frame[0] == wire.RESULT and not frame[4] and not frame[5]:
-            return loads(frame[3])  # the usual case of `outcome`
+            return self._session.loads(frame[3])  # the usual case of `outcome`
         return self._session.outcome(slot)
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Call:
@@ -167,7 +165,7 @@ class Client(Line):
         queue = self._session.events
         while True:
             while queue:
-                yield load(queue.popleft())
+                yield self._session.load(queue.popleft())
             if self._session.ended is not None and not queue:
                 return
             self._wait_for(lambda: bool(queue))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from earlyfork.rpc import _wire as wire
-from earlyfork.rpc._values import load
 
 if TYPE_CHECKING:
     from earlyfork.rpc._line import Line
@@ -39,7 +38,7 @@ class BaseStream:
         if self._taken * 2 >= slot.window and slot.message is None:
             self._line._tell(wire.CREDIT, slot.ident, self._taken)
             self._taken = 0
-        return load(frame)
+        return self._line._session.load(frame)
 
     def _end(self) -> None:
         slot = self._slot

@@ -21,10 +21,10 @@ from sys import modules
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from earlyfork import ProcessLost, ProcessStateError, ProtocolError
+from earlyfork import ProcessLost, ProcessStateError, ProtocolError, TemplateDied
 from earlyfork.rpc import _reader, _session
 from earlyfork.rpc import _wire as wire
-from earlyfork.rpc._values import MAIN, HasLarge, inside, load
+from earlyfork.rpc._values import MAIN, HasLarge, inside
 from earlyfork.rpc._wire import (
     CHUNKS,
     DONTWAIT,
@@ -328,7 +328,7 @@ class Line:
         try:
             while events:
                 try:
-                    self._on_event(*load(events.popleft()))
+                    self._on_event(*self._session.load(events.popleft()))
                 except Exception:
                     futures._base.LOGGER.exception("exception calling on_event of %r", self)
         finally:
@@ -380,8 +380,10 @@ class Line:
                 process.kill()
                 returncode = process.wait(None)
             self._pid = process.pid
-        except ProcessLost as lost:
-            self._pid = lost.pid
+        except (ProcessLost, TemplateDied) as lost:
+            self._pid = getattr(lost, "pid", None)
+            if process.is_far:
+                why = why or f"is lost: {lost}"
         kept = self._kept
         said = "" if kept is None else kept.told(kept.ask())
         self._tell_end(self._pid, returncode, said, why)
@@ -391,7 +393,8 @@ class Line:
         error = self._process.error
         words = said or (error.remote_traceback if error is not None else "")
         self._kept = None
-        unread = None if why or not tells_unread() else self._unread or bool(self._outbox.queue)
+        knows = tells_unread() and not self._process.is_far  # there a relay reads for the worker
+        unread = self._unread or bool(self._outbox.queue) if knows and not why else None
         self._session.end(pid, returncode, words, why, unread=unread)
 
     def _stop_leading(self) -> None:

@@ -6,7 +6,7 @@ Shared by the drivers: threads in `_client`, event loops in `earlyfork.aio`.
 from __future__ import annotations
 
 import sys
-from _pickle import dumps
+from _pickle import dumps, loads
 from collections import deque
 from itertools import islice
 from time import monotonic
@@ -22,6 +22,7 @@ from earlyfork.rpc._values import MAIN, dump, inside, load, unpack_error
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from earlyfork import Process
     from earlyfork.rpc._wire import Frame
 
 #: The frames that end a call.
@@ -85,6 +86,10 @@ class _ByValue:
 class Session:
     """All calls of one client. Every method is to be called by one thread at a time."""
 
+    #: Unpickles what the worker sends; and whether that is on another machine.
+    loads = staticmethod(loads)
+    is_far = False
+
     def __init__(self, *, has_main: bool, has_target: bool, concurrency: int) -> None:
         self.has_main = has_main
         self.has_target = has_target
@@ -111,6 +116,30 @@ class Session:
         self.ended: WorkerDied | None = None
         self.failure: bytes | None = None
         self.retired: bool = False
+
+    def suit(self, process: Process) -> None:
+        """Send and take what suits where the process is."""
+        self.is_far = process.is_far
+        if not process.trusted:
+            from earlyfork.rpc import _plain
+
+            self.loads = _plain.loads  # type: ignore[assignment]
+
+    def load(self, frame: Frame) -> Any:
+        """The value that a frame brings."""
+        return load(frame, self.loads)
+
+    def dump(self, value: object) -> tuple[bytes, Any, Any]:
+        """A value as it travels; see `_values.dump`.
+
+        Raises:
+            TypeError: it has files, and the worker is on another machine.
+        """
+        found = dump(value, has_main=self.has_main)
+        if self.is_far and found[2]:
+            wire.Fds(found[2]).close()
+            raise TypeError("no files can be passed to another machine")
+        return found
 
     # -- asking --------------------------------------------------------------------------------
 
@@ -151,14 +180,14 @@ class Session:
             try:
                 body = dumps(value, 5, buffer_callback=inside)
             except Exception:  # `dump` finds out whether there is another way
-                return ref, *dump([args, kwargs], has_main=self.has_main)
+                return ref, *self.dump([args, kwargs])
             if self.has_main or MAIN not in body:
                 return ref, body, (), ()
         if ref:
-            return ref, *dump([args, kwargs], has_main=self.has_main)
+            return ref, *self.dump([args, kwargs])
         if isinstance(function, FunctionType):
             function = _ByValue(function)
-        return 0, *dump((function, args, kwargs), has_main=self.has_main)
+        return 0, *self.dump((function, args, kwargs))
 
     def may_run(self, ident: int) -> bool:
         """Whether this is one of the calls that the worker may have begun."""
@@ -291,7 +320,7 @@ class Session:
             *(ended.args[0], ended.pid, ended.returncode, ended.calls, begun, ended.stderr)
         )
         if self.failure is not None:
-            found.__cause__ = unpack_error(self.failure)
+            found.__cause__ = unpack_error(self.failure, self.loads)
         return found
 
     def outcome(self, slot: Slot) -> Any:
@@ -310,9 +339,9 @@ class Session:
         if slot.reason or kind == wire.CANCELLED:
             raise CallCancelled(f"{slot.name or 'a call'} was cancelled")
         if kind == wire.RESULT:
-            return load(frame)
+            return self.load(frame)
         if kind == wire.ERROR:
-            raise unpack_error(frame[3])
+            raise unpack_error(frame[3], self.loads)
         raise self.death(frame[2])
 
 
@@ -331,7 +360,7 @@ def check_options(timeout: float | None, cancel: str, grace: float) -> None:
 
 
 def begin(
-    target: Any, init: Any, concurrency: int, window: int, *, has_main: bool
+    process: Process, target: Any, init: Any, concurrency: int, window: int
 ) -> tuple[Session, bytes]:
     """The state of a client's calls, and what its worker is told first.
 
@@ -340,11 +369,13 @@ def begin(
     """
     if concurrency < 1 or window < 1:
         raise ValueError("concurrency and window are numbers of calls, at least 1")
+    has_main = process.has_main
     body = hello(target, init, concurrency, has_main=has_main)
     has_target = target is not None
     state = Session(has_main=has_main, has_target=has_target, concurrency=concurrency)
     if has_target or init is not None:
         state.answered = -1  # until then the worker may be busy with its beginning
+    state.suit(process)
     return state, body
 
 

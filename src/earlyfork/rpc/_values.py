@@ -81,8 +81,12 @@ def _with_files(
     return _files.dump(value, Outside, has_main=has_main)
 
 
-def load(frame: Frame) -> Any:
+def load(frame: Frame, loads: Any = loads) -> Any:
     """The value that a frame brings.
+
+    Args:
+        frame: the frame.
+        loads: unpickles it.
 
     Raises:
         OSError: it has fds, and there was no room for them here.
@@ -139,21 +143,21 @@ def _pickled(error: BaseException) -> bytes | None:
         return None
 
 
-def unpack_error(body: bytes) -> BaseException:
+def unpack_error(body: bytes, loads: Any = loads) -> BaseException:
     """A fresh exception of its own type, or a RemoteError; the traceback there is its cause."""
     from earlyfork import RemoteError
 
     pickled, pickled_cause, name, summary, text = loads(body)
     told = RemoteError(summary, name, text)
-    told.__cause__ = _rebuilt(pickled_cause, "")
-    found = _rebuilt(pickled, name)
+    told.__cause__ = _rebuilt(pickled_cause, "", loads)
+    found = _rebuilt(pickled, name, loads)
     if found is None:
         return told
     found.__cause__ = told
     return found
 
 
-def _rebuilt(pickled: bytes | None, name: str) -> BaseException | None:
+def _rebuilt(pickled: bytes | None, name: str, loads: Any) -> BaseException | None:
     if pickled is None:
         return None
     try:
