@@ -345,7 +345,6 @@ def test_close_ends_a_child_that_was_not_run(make: Make) -> None:
 
 def eof_or_exit(pidfd: int) -> bool:
     """Whether a process ends in time; closes the pidfd."""
-
     try:
         return readable_within(pidfd, 10)
     finally:

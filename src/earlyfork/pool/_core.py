@@ -476,7 +476,5 @@ class Core(Staff):
         self.settle()
 
 
-def _tell_event(
-    on_event: Callable[..., object], session: _session.Session, frame: Frame
-) -> None:
+def _tell_event(on_event: Callable[..., object], session: _session.Session, frame: Frame) -> None:
     on_event(*session.load(frame))

@@ -13,6 +13,7 @@ from earlyfork.pool._there import Setup
 from earlyfork.pool._worker import Worker
 from earlyfork.rpc import _session
 from earlyfork.rpc import _wire as wire
+from earlyfork.rpc._names import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -376,7 +377,7 @@ def portable(function: Any, *, has_main: bool) -> Any:
     """A function as it travels: its name, or what it consists of."""
     if function is None:
         return None
-    found = _session.name_of(function, has_main=has_main, has_target=False)
+    found = name_of(function, has_main=has_main, has_target=False)
     if found is not None:
         return found
     import types

@@ -20,7 +20,7 @@ from earlyfork.rpc._names import name_of
 from earlyfork.rpc._values import MAIN, dump, inside, load, unpack_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from earlyfork import Process
     from earlyfork.rpc._wire import Frame
@@ -87,8 +87,8 @@ class Session:
     """All calls of one client. Every method is to be called by one thread at a time."""
 
     #: Unpickles what the worker sends; and whether that is on another machine.
-    loads = staticmethod(loads)
-    is_far = False
+    loads: Callable[..., Any] = staticmethod(loads)
+    is_far: bool = False
 
     def __init__(self, *, has_main: bool, has_target: bool, concurrency: int) -> None:
         self.has_main = has_main
@@ -123,7 +123,7 @@ class Session:
         if not process.trusted:
             from earlyfork.rpc import _plain
 
-            self.loads = _plain.loads  # type: ignore[assignment]
+            self.loads = _plain.loads
 
     def load(self, frame: Frame) -> Any:
         """The value that a frame brings."""
