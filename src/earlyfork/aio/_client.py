@@ -42,7 +42,7 @@ class Client:
         stderr: str | None = None,
     ) -> None:
         kind = line_class()
-        state, body = _session.begin(target, init, concurrency, window, has_main=process.has_main)
+        state, body = _session.begin(process, target, init, concurrency, window, on_event)
         self._line = kind(process, state, window, on_event)
         self._line._loop = loop()
         self._line._kept = last_words(stderr, rpc.Client)
