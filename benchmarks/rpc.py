@@ -18,6 +18,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import rpc_peers
+
 import earlyfork
 from earlyfork import rpc
 
@@ -165,9 +167,35 @@ def main() -> None:
     ratios.update(arrays(client, rounds))
     for name, ratio in ratios.items():
         print(f"{name:22} {ratio:7.2f}    {WANTED[name]}")
-    bare.sock.close()
     client.close()
     client.join()
+    beside(bare, max(1, rounds // 3))
+    bare.sock.close()
+
+
+def beside(bare: Bare, rounds: int) -> None:
+    """The peers, against the bare pair in rounds of their own."""
+    print(f"\n{'':22} {'call':>7} {'16, rate':>9}")
+    for name, begin in rpc_peers.PEERS.items():
+        try:
+            call, flight, close = begin()
+        except ImportError as error:
+            print(f"{name:22} not here: {error}")
+            continue
+        best: dict[str, float] = {}
+        for _ in range(rounds):
+            each: dict[str, Callable[[], object] | None] = {
+                "bare": bare.trivial,
+                "bare, 16": bare.flight,
+                "call": call and (lambda call=call: call(COUNT)),
+                "16": flight and (lambda flight=flight: flight(COUNT)),
+            }
+            for what, function in each.items():
+                if function is not None:
+                    best[what] = min(best.get(what, 1e9), timed(function))
+        close()
+        rate = f"{best['bare, 16'] / best['16']:9.2f}" if "16" in best else f"{'-':>9}"
+        print(f"{name:22} {best['call'] / best['bare']:7.2f} {rate}")
 
 
 def arrays(client: rpc.Client, rounds: int) -> dict[str, float]:

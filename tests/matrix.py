@@ -30,6 +30,7 @@ PROMISED = [(3, minor) for minor in range(10, 15)]
 #: repetitions marked slow) is tested with the base interpreter only.
 CORE = [
     *("contract", "early", "test_interpreter.py", "lifelines", "mp"),
+    *("aio/test_aio.py", "rpc/test_calls.py", "rpc/test_values.py"),
     *("test_later.py", "test_replaced.py", "test_snapshot.py", "test_threads.py", "test_wire.py"),
 ]
 SELECTED = ["-m", "not frozen and not slow", *(f"tests/{part}" for part in CORE)]

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 import work
 
 import support
+from earlyfork import rpc
 
 if TYPE_CHECKING:
     import socket
@@ -178,6 +179,54 @@ def is_hit(n: int) -> None:
     sock.close()
 
 
+def calls(n: int) -> None:
+    """A client whose worker may be killed at any moment: every call ends in exactly one way."""
+    client = rpc.Client(made(earlyfork.new()), concurrency=1 + n % 2)
+    told: list[object] = []
+    open_calls = []
+    pid = 0
+    try:
+        pid = client.process.pid
+        victims.add(pid)
+        for place in range(n % 40):
+            call = client.submit("operator.mul", b"x" * (place * place * 10), 2)
+            call.add_done_callback(told.append)
+            open_calls.append(call)
+            if place % 7 == 3:
+                call.cancel()
+        if n % 3 == 0:
+            found = list(client.stream("builtins.range", n))
+            if found != list(range(n)):
+                raise AssertionError(found)
+    except (rpc.WorkerDied, earlyfork.EarlyForkError):
+        count("clients refused")
+    finally:
+        ends = [call_ends(call) for call in open_calls]
+        client.kill() if n % 2 else client.close()
+        with contextlib.suppress(earlyfork.EarlyForkError, OSError):
+            client.join(PATIENCE)
+        settle(client.process, 0, -signal.SIGTERM, -signal.SIGKILL)
+        victims.discard(pid)
+    support.wait_until(lambda: len(told) == len(open_calls), PATIENCE)
+    if client.pending or len({id(call) for call in told}) != len(told):
+        raise AssertionError(f"{client.pending} pending, {len(told)} told of {len(open_calls)}")
+    for end in ends:
+        count(f"calls {end}")
+
+
+def call_ends(call: rpc.Call) -> str:
+    """How a call ends: in one way, however often one asks."""
+    try:
+        error = call.exception(PATIENCE)
+    except rpc.CallCancelled:
+        return "cancelled"
+    if error is None:
+        return "answered"
+    if not isinstance(error, (rpc.WorkerDied, earlyfork.EarlyForkError)):
+        raise error
+    return "lost"
+
+
 JOBS: list[Callable[[int], None]] = [
     creates,
     clones,
@@ -187,6 +236,7 @@ JOBS: list[Callable[[int], None]] = [
     kills,
     fails,
     is_hit,
+    calls,
 ]
 
 

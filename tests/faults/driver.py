@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING
 import work
 
 import support
+from earlyfork import rpc
 
 if TYPE_CHECKING:
     import socket
@@ -71,6 +72,15 @@ def answer(sock: socket.socket, file: IO[str], bulk: bytes, text: str) -> None:
     file.write(text)
     file.close()
     sock.sendall(b"%d" % zlib.crc32(bulk))
+
+
+def crc(bulk: bytearray) -> int:
+    return zlib.crc32(bulk)
+
+
+def writes(file: IO[str], text: str) -> None:
+    with file:
+        file.write(text)
 
 
 def nested(sock: socket.socket) -> None:
@@ -253,6 +263,33 @@ def scenario_handover() -> None:
         except EOFError:
             said = None
         check(not ended(taken) or said == ("kept",), f"said {said!r}")
+
+
+def scenario_calls() -> None:
+    """Calls of a client: small and large, with a file, as futures, with a timeout, as a stream."""
+    client = rpc.Client(earlyfork.new().require("driver"))
+    try:
+        readable, writable = os.pipe()
+        with open(readable, "rb") as far, open(writable, "w") as file:
+            check(client.call("driver.crc", bytearray(BULK)) == zlib.crc32(BULK), "crc")
+            calls = [client.submit("operator.add", 1, number) for number in range(3)]
+            client.call("driver.writes", file, "text")
+            file.close()
+            found = [call.result(STEP) for call in calls]
+            check(found == [1, 2, 3], f"results {found}")
+            check(support.read_until_eof(far.fileno(), STEP) == b"text", "file")
+        check(client.options(timeout=STEP).call("operator.neg", 1) == -1, "timeout")
+        items = list(client.stream("builtins.range", 20))
+        check(items == [*range(20)], f"items {items}")
+        client.close()
+    except BaseException:
+        client.kill()
+        raise
+    finally:
+        # A forker that can't tell how its worker ended is lost: not the calls' fault.
+        with contextlib.suppress(earlyfork.ProcessLost):
+            client.join(STEP)
+        client.process.close()
 
 
 def scenario_exec() -> None:

@@ -40,7 +40,10 @@ FAULTS = {
 }
 #: Further ones where the peer is another one than the party that is told so.
 GONE = {"sendmsg": ["EPIPE", "ECONNRESET"], "write": ["EPIPE"], "recvmsg": ["ECONNRESET"]}
-SCENARIOS = ["run", "clones", "nested", "drop", "command", "error", "kill", "linked", "handover"]
+SCENARIOS = [
+    *("run", "clones", "nested", "drop", "command", "error", "kill", "linked", "handover"),
+    "calls",
+]
 #: The long way: thousands of faults, minutes. Else each fault hits the first calls of each party.
 THOROUGH = "EARLYFORK_FAULTS" in os.environ
 LIMIT = 60 if THOROUGH else 3

@@ -595,6 +595,36 @@ def test_a_fork_of_the_host(client: Any) -> None:
     assert client.call(work.echo, 3) == 3
 
 
+WRONG: dict[str, tuple[Any, type[Exception], str]] = {
+    "no process": (lambda _: rpc.Client(42), TypeError, "takes a Process over"),  # type: ignore[arg-type]
+    "its maker": (lambda _: rpc.Client(earlyfork.new), TypeError, "new.. makes it"),  # type: ignore[arg-type]
+    "a result": (lambda client: client.call(len([1])), TypeError, "call.f, x. and not call.f.x"),
+    "no name": (lambda client: client.call("no such"), ValueError, "pkg.mod.func or pkg.mod:obj"),
+    "no module": (lambda client: client.call("nomod.f"), ModuleNotFoundError, "nomod"),
+    "no function": (lambda client: client.call("math.pi"), TypeError, "pi can't be called"),
+    "a generator": (lambda client: client.call(work.count, 2), TypeError, "called by `stream`"),
+    "timeout": (lambda client: client.options(timeout="1"), TypeError, "number of seconds"),
+    "grace": (lambda client: client.options(grace=None), TypeError, "number of seconds"),
+    "cancel": (lambda client: client.options(cancel="hard"), ValueError, "soft, kill, abandon"),
+    "window": (lambda _: rpc.Client(earlyfork.new(), window=None), ValueError, "at least 1"),  # type: ignore[arg-type]
+    "concurrency": (
+        lambda _: rpc.Client(earlyfork.new(), concurrency="2"),  # type: ignore[arg-type]
+        ValueError,
+        "and not '2'",
+    ),
+    "on_event": (lambda _: rpc.Client(earlyfork.new(), on_event=3), TypeError, "a function of"),  # type: ignore[arg-type]
+    "an end": (lambda client: client.submit(work.echo, 1).set_result(2), Exception, "answer alone"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_uses_are_told_in_words(client: Any, name: str) -> None:
+    use, kind, text = WRONG[name]
+    with pytest.raises(kind, match=text):
+        use(client)
+    assert client.call(work.echo, 1) == 1
+
+
 def test_options_that_mean_nothing(client: Any) -> None:
     for wrong in ({"timeout": 0}, {"timeout": -1}, {"cancel": "hard"}, {"grace": -1}):
         with pytest.raises(ValueError):

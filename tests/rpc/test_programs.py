@@ -64,7 +64,28 @@ def test_random_kills(run_program: Run, seed: int) -> None:
 
 
 def test_many_calls(run_program: Run) -> None:
-    done = run_program("rpc/many_calls.py", "4000", timeout=support.PATIENCE * 3)
+    """Three calls in each round, and two more now and then."""
+    done = run_program("rpc/many_calls.py", "33000", timeout=support.PATIENCE * 4)
+    assert support.output_of(done) == "all well\n"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_million_calls(run_program: Run) -> None:
+    assert (
+        support.output_of(run_program("rpc/many_calls.py", "330000", timeout=580)) == "all well\n"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_four_gigabytes(run_program: Run) -> None:
+    """Sizes are no ints of C: beside the pickle, and (since 0 bytes of it are left) in no way cut."""
+    with open("/proc/meminfo") as file:
+        free = next(int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
+    if free < 14 << 20:
+        pytest.skip(f"{free >> 20} GB of memory are available, and 14 are needed")
+    done = run_program("rpc/four_gigabytes.py", timeout=280)
     assert support.output_of(done) == "all well\n"
 
 

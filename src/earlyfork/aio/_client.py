@@ -41,7 +41,7 @@ class Client:
         stderr: str | None = None,
     ) -> None:
         kind = line_class()
-        state, body = _session.begin(process, target, init, concurrency, window)
+        state, body = _session.begin(process, target, init, concurrency, window, on_event)
         self._line = kind(process, state, window, on_event)
         self._line._loop = loop()
         self._line._kept = last_words(stderr, rpc.Client)

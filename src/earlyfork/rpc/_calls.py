@@ -101,6 +101,16 @@ class Call(_session.Slot, futures.Future[Any]):
             self._client._look()
         return self.message is not None or self._state == "CANCELLED_AND_NOTIFIED"
 
+    def set_result(self, _result: object) -> None:
+        """Refused: a call ends by its answer.
+
+        Raises:
+            InvalidStateError: always.
+        """
+        raise futures.InvalidStateError(f"{self!r} is ended by its worker's answer alone")
+
+    set_exception = set_result  # type: ignore[assignment]
+
     def set_running_or_notify_cancel(self) -> bool:
         """Whether it is not cancelled, as an executor asks."""
         return not self.cancelled()

@@ -62,7 +62,7 @@ class Client(Line):
         linked: bool = True,
         stderr: str | None = None,
     ) -> None:
-        state, body = _session.begin(process, target, init, concurrency, window)
+        state, body = _session.begin(process, target, init, concurrency, window, on_event)
         super().__init__(process, state, window, on_event)
         self._kept = last_words(stderr, Client)
         self._sock = process.run("earlyfork.rpc._serve:serve", linked=linked)

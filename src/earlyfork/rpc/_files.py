@@ -10,7 +10,7 @@ import io
 import os
 import sys
 from posix import close
-from types import FunctionType
+from types import AsyncGeneratorType, FunctionType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from earlyfork.rpc._wire import MOST_FDS, Fds, arrived
@@ -42,6 +42,10 @@ def dump(
     except Exception as error:
         pickler.close()
         first = error
+    if isinstance(value, (GeneratorType, AsyncGeneratorType)):
+        raise TypeError(
+            "a generator can't be sent; a function that returns one is called by `stream`"
+        ) from first
     try:
         import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:

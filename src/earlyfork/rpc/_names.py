@@ -23,7 +23,10 @@ def name_of(function: Any, *, has_main: bool, has_target: bool) -> str | None:
             raise ValueError(f"{function!r} is no function name: pkg.mod.func or pkg.mod:obj is")
         return function
     if not callable(function):
-        raise TypeError(f"a function or its name is needed, not {function!r}")
+        raise TypeError(
+            f"a function or its name is needed, not {function!r}; its arguments come after it: "
+            "call(f, x) and not call(f(x))"
+        )
     path = getattr(function, "__qualname__", "")
     if has_target:
         name = path.rpartition(".")[2]

@@ -10,10 +10,10 @@ from _pickle import dumps, loads
 from collections import deque
 from itertools import islice
 from time import monotonic
-from types import FunctionType
+from types import FunctionType, NoneType
 from typing import TYPE_CHECKING, Any
 
-from earlyfork import ProcessStateError, ProtocolError
+from earlyfork import Process, ProcessStateError, ProtocolError
 from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._errors import CallCancelled, CallTimeout, LostCall, WorkerDied
 from earlyfork.rpc._names import name_of
@@ -294,7 +294,10 @@ class Session:
                 how = f"ended with status {returncode}"
             text = f"worker {pid} {how}"
             if self.failure is not None:
-                text = f"worker {pid} did not begin, since its init failed"
+                what = (
+                    "init failed, or its target was not found" if self.has_target else "init failed"
+                )
+                text = f"worker {pid} did not begin, since its {what}"
             self.ended = WorkerDied(text, pid, returncode, lost, None, stderr)
             self.closed = self.closed or text
         while self.calls:
@@ -353,6 +356,9 @@ def check_options(timeout: float | None, cancel: str, grace: float) -> None:
     """
     if cancel not in POLICIES:
         raise ValueError(f"cancel is one of {', '.join(POLICIES)}, not {cancel!r}")
+    for name, value in (("timeout", timeout), ("grace", grace)):
+        if not isinstance(value, (int, float, NoneType if name == "timeout" else int)):
+            raise TypeError(f"{name} is a number of seconds, not {value!r}")
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout is a number of seconds above 0, or None, not {timeout!r}")
     if not grace >= 0:
@@ -360,15 +366,24 @@ def check_options(timeout: float | None, cancel: str, grace: float) -> None:
 
 
 def begin(
-    process: Process, target: Any, init: Any, concurrency: int, window: int
+    process: Any, target: Any, init: Any, concurrency: Any, window: Any, on_event: Any
 ) -> tuple[Session, bytes]:
     """The state of a client's calls, and what its worker is told first.
 
     Raises:
         TypeError, ValueError: what the client was given means nothing.
     """
-    if concurrency < 1 or window < 1:
-        raise ValueError("concurrency and window are numbers of calls, at least 1")
+    if not isinstance(process, Process):
+        raise TypeError(
+            f"a client takes a Process over, as earlyfork.new() makes it: not {process!r}"
+        )
+    for number in (concurrency, window):
+        if not isinstance(number, int) or number < 1:
+            raise ValueError(
+                f"concurrency and window are numbers of calls, at least 1, and not {number!r}"
+            )
+    if on_event is not None and not callable(on_event):
+        raise TypeError(f"on_event is a function of an event's arguments, not {on_event!r}")
     has_main = process.has_main
     body = hello(target, init, concurrency, has_main=has_main)
     has_target = target is not None
