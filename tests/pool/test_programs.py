@@ -86,6 +86,14 @@ def test_cpythons_own_tests_of_its_pool(tmp_path: Path, options: tuple[str, ...]
     assert "left out: test_killed_child: " in done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_soak(run_script: Run) -> None:
+    source = (Path(__file__).parent.parent / "soak_pool.py").read_text()
+    done = run_script(source, "20000", env=support.with_work(), timeout=110, check=True)
+    assert support.output_of(done).endswith("all well\n")
+
+
 @pytest.mark.frozen
 @pytest.mark.slow
 @pytest.mark.timeout(240)

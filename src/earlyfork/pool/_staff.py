@@ -13,6 +13,7 @@ from earlyfork.pool._there import Setup
 from earlyfork.pool._worker import Worker
 from earlyfork.rpc import _session
 from earlyfork.rpc import _wire as wire
+from earlyfork.rpc._names import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,7 +228,10 @@ class Staff:
             except TemplateDied:
                 self.own.close()
         base = earlyfork.new() if self.source is None else self.source.fork()
+        # What every worker loads is loaded once, here.
         self.own = base.require("earlyfork.rpc._serve", "earlyfork.pool._there")
+        if self.concurrency > 1:
+            self.own.require("earlyfork.rpc._tasks")
         return self.own.fork()
 
     def began(self, worker: Worker) -> None:
@@ -280,7 +284,8 @@ class Staff:
         names = ", ".join(job.name for job in running if job.ident not in worker.not_begun)
         how = why or (str(error) if error is not None else self._how(returncode, names))
         failed = state.failure is not None
-        state.end(worker.pid, returncode, words, how)
+        unread = worker.has_unread() if not why else None
+        state.end(worker.pid, returncode, words, how, unread=unread)
         self.workers.discard(worker)
         worker._process.close()
         if not worker.up and not worker.leaving:
@@ -376,7 +381,7 @@ def portable(function: Any, *, has_main: bool) -> Any:
     """A function as it travels: its name, or what it consists of."""
     if function is None:
         return None
-    found = _session.name_of(function, has_main=has_main, has_target=False)
+    found = name_of(function, has_main=has_main, has_target=False)
     if found is not None:
         return found
     import types
