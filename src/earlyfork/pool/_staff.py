@@ -64,6 +64,7 @@ class Settings(NamedTuple):
     exit: Any
     on_event: Callable[..., object] | None
     on_death: Callable[..., object] | None
+    stderr: str | None
 
 
 class Staff:
@@ -81,6 +82,7 @@ class Staff:
         self.concurrency = settings.concurrency
         self.on_event = settings.on_event
         self.on_death = settings.on_death
+        self.stderr = settings.stderr
         #: The user's template, and the pool's own, which is a clone of that.
         self.source = template
         self.own: Process | None = None

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from earlyfork import EarlyForkError, ProcessLost
 from earlyfork.pool._there import BEGUN
+from earlyfork.rpc import Client
 from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._line import Line, tells_unread
 from earlyfork.rpc._session import Session
+from earlyfork.rpc._stderr import last_words
 from earlyfork.rpc._wire import DONTWAIT, NOSIGNAL, pack_plain
 
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ class Worker(Line):
         self._sock.setblocking(False)
         self.fd = self._sock.fileno()
         self._wants_to_write = False
-        self._outbox.put(wire.HELLO, 0, 0, hello, (), ())
+        kept = self._kept = last_words(core.stderr, Client)
+        self._outbox.put(wire.HELLO, 0, 0, hello, (), () if kept is None else [kept.take()])
         core.workers.add(self)
         core.reactor.watch(self.fd, self.on_ready)
         self._write_rest()
@@ -243,7 +246,19 @@ class Worker(Line):
                 error = found
         said = process.error if error is None else None
         words = said.remote_traceback if said is not None else ""
-        self.core.gone(self, returncode, words, self._why, error)
+        kept, self._kept = self._kept, None
+        call = kept.ask() if kept is not None and self.count() else None
+        if call is None:
+            self.core.gone(self, returncode, words, self._why, error)
+            return
+
+        def told(call: Any) -> None:
+            kept_words = kept.told(call) or words
+            self.core.reactor.drop(
+                lambda: self.core.gone(self, returncode, kept_words, self._why, error)
+            )
+
+        call.add_done_callback(told)
 
     def has_unread(self) -> bool | None:
         """Whether it has left something unread of what was sent to it; None: nobody knows."""
