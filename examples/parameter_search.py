@@ -12,6 +12,8 @@ import earlyfork
 import importlib.util
 import os
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 from earlyfork.pool import Pool, WorkerDied
 
@@ -33,7 +35,7 @@ def error(ridge):
 """)
 
 
-def progress(items, total):
+def progress(items: Iterable[Any], total: int) -> Iterable[Any]:
     """A progress bar, where tqdm is installed and somebody looks."""
     if sys.stderr.isatty() and importlib.util.find_spec("tqdm"):
         from tqdm import tqdm
@@ -43,7 +45,7 @@ def progress(items, total):
 
 
 def main() -> None:
-    ridges = [*range(0, 40), *range(40, 4000, 100)]
+    ridges = [*range(40), *range(40, 4000, 100)]
     found, crashed = {}, []
     with Pool(template) as pool:
         jobs = {ridge: pool.submit("error", ridge) for ridge in ridges}

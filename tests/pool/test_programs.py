@@ -64,6 +64,10 @@ def test_interrupts(run_program: Run) -> None:
     assert support.output_of(done) == "all well\n"
 
 
+def test_where_there_is_no_epoll(run_program: Run) -> None:
+    assert support.output_of(run_program("pool/without_epoll.py")) == "all well\n"
+
+
 def test_the_host_forks(run_program: Run) -> None:
     assert support.output_of(run_program("pool/host_forks.py")) == "all well\n"
 
