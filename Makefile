@@ -147,9 +147,11 @@ fuzz: $(VENV)/installed $(VENV)/extra-test $(VENV)/extra-fuzz
 	$(BIN)/python tests/fuzz/fuzz_wire.py .fuzz/corpus -artifact_prefix=.fuzz/ -max_len=4096 \
 	  -max_total_time=$$(($(MINUTES) * 60))
 
-# Mixed load with random kills; at the end every process that was made is accounted for.
+# Mixed load with random kills; at the end every process that was made is accounted for. Then a
+# million jobs in ten minutes, each of which ends in exactly one way.
 soak: $(VENV)/installed $(VENV)/extra-test
 	$(BIN)/python tests/soak.py $(MINUTES)
+	$(BIN)/python tests/soak_pool.py $$(($(MINUTES) * 100000))
 
 # The suite again and again, in random company of itself: what is rare shows up here.
 repeat: $(VENV)/installed $(VENV)/extra-test

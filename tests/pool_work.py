@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import Any
 
@@ -59,6 +60,11 @@ def die_unless(path: str) -> int:
         leave_mark(path)
         os._exit(9)
     return os.getpid()
+
+
+def says_and_dies(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def grow(size: int) -> int:

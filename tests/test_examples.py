@@ -36,6 +36,10 @@ SHOWN = {
         1000000: IndexError('list index out of range')
         151200: 144
         """,
+    "parameter_search.py": """
+        79 of 80 parameters, the best is 5: 1.0624
+        13: its worker died with status -9
+        """,
     "redirected_command.py": """
         ['quince', 'pear', 'apple']
         -9
@@ -73,7 +77,7 @@ OTHERS = {"a_library.py", "frozen_app", "prefork_server.py"}
 
 
 #: What an example needs beside earlyfork.
-NEEDS = {"thumbnails.py": "numpy"}
+NEEDS = {"parameter_search.py": "numpy", "thumbnails.py": "numpy"}
 
 
 def run_example(name: str, *flags: str, **env: str | None) -> list[str]:

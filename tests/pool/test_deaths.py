@@ -76,6 +76,19 @@ def test_on_death_says_what_ran(new_pool: New) -> None:
     assert len(deaths) == 1  # an orderly end is none
 
 
+def test_the_tail_of_its_stderr(new_pool: New, capfd: pytest.CaptureFixture[str]) -> None:
+    pool = new_pool(max_workers=1, stderr="keep", load=2)
+    for _ in range(2):
+        jobs = [pool.submit(work.says_and_dies, "no such table"), pool.submit(abs, -1)]
+        with pytest.raises(WorkerDied) as caught:
+            jobs[0].result()
+        assert "no such table" in caught.value.stderr
+        assert "no such table" in str(caught.value)
+        assert jobs[1].result() == 1
+    pool.shutdown()
+    capfd.readouterr()
+
+
 def test_retries(new_pool: New, tmp_path: Path) -> None:
     pool = new_pool(max_workers=1)
     path = tmp_path / "died"
@@ -108,7 +121,7 @@ def test_a_crash_loop_in_init_ends(new_pool: New) -> None:
     for job in jobs:
         with pytest.raises(PoolBroken, match="status 5"):
             job.result()
-    assert pool.stats().workers <= 2
+    support.wait_until(lambda: pool.stats().workers == 0)
 
 
 def test_a_pool_recovers_from_less_than_three(new_pool: New, tmp_path: Path) -> None:

@@ -64,6 +64,10 @@ def test_interrupts(run_program: Run) -> None:
     assert support.output_of(done) == "all well\n"
 
 
+def test_where_there_is_no_epoll(run_program: Run) -> None:
+    assert support.output_of(run_program("pool/without_epoll.py")) == "all well\n"
+
+
 def test_the_host_forks(run_program: Run) -> None:
     assert support.output_of(run_program("pool/host_forks.py")) == "all well\n"
 
@@ -84,6 +88,14 @@ def test_cpythons_own_tests_of_its_pool(tmp_path: Path, options: tuple[str, ...]
         pytest.skip(done.stdout)
     assert done.returncode == 0, done.stdout
     assert "left out: test_killed_child: " in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_soak(run_script: Run) -> None:
+    source = (Path(__file__).parent.parent / "soak_pool.py").read_text()
+    done = run_script(source, "20000", env=support.with_work(), timeout=110, check=True)
+    assert support.output_of(done).endswith("all well\n")
 
 
 @pytest.mark.frozen

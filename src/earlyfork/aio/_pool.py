@@ -84,6 +84,7 @@ class Pool:
         retries: int = 0,
         on_event: Callable[..., object] | None = None,
         on_death: Callable[[Death], object] | None = None,
+        stderr: str | None = None,
     ) -> None:
         settings = checked(
             max_workers=max_workers,
@@ -99,6 +100,7 @@ class Pool:
             exit=exit,
             on_event=on_event,
             on_death=on_death,
+            stderr=stderr,
         )
         self._kind = kind = loop()
         self._reactor = AsyncioReactor(kind) if kind.name == "asyncio" else TrioReactor(kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,14 @@ class LoopReactor(Reactor):
 
     def look(self) -> None:
         """The same."""
+
+    def drop(self, function: Callable[[], object]) -> None:
+        """Call this soon, in the loop; the collector or another thread asks for it."""
+        self.dropped.append(function)
+        self._soon(self.wake)
+
+    def _soon(self, function: Callable[[], None]) -> None:
+        raise NotImplementedError
 
     def wake(self) -> None:
         """Somebody in this loop has changed something: see to it, and to the time."""
@@ -78,6 +87,10 @@ class AsyncioReactor(LoopReactor):
         self._timer: Any = None
         self._due: float | None = None
 
+    def _soon(self, function: Callable[[], None]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function)
+
     def watch(self, fd: int, function: Callable[[int], None]) -> None:
         self.sources[fd] = function
         self._loop.add_reader(fd, self.on_ready, fd, select.POLLIN)
@@ -113,9 +126,14 @@ class TrioReactor(LoopReactor):
 
     def __init__(self, kind: Any) -> None:
         super().__init__(kind)
+        self._token = kind.trio.lowlevel.current_trio_token()
         self._scopes: dict[tuple[int, int], Any] = {}
         self._timer: Any = None
         self._due: float | None = None
+
+    def _soon(self, function: Callable[[], None]) -> None:
+        with contextlib.suppress(self.kind.trio.RunFinishedError):
+            self._token.run_sync_soon(function)
 
     def watch(self, fd: int, function: Callable[[int], None]) -> None:
         self.sources[fd] = function

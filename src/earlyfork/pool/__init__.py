@@ -8,7 +8,7 @@ This module is loaded in workers too, so each name is loaded when it is first us
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # typing costs more than all of this to import
+TYPE_CHECKING = not __name__  # never; but jedi believes a plain False, and completes no name
 if TYPE_CHECKING:
     from earlyfork.pool._errors import PoolBroken
     from earlyfork.pool._job import Job
@@ -47,7 +47,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
+def _load(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'earlyfork.pool' has no attribute {name!r}")
@@ -56,6 +56,10 @@ def __getattr__(name: str) -> object:
     value = getattr(importlib.import_module(f"earlyfork.{home}"), name)
     globals()[name] = value
     return value
+
+
+if not TYPE_CHECKING:  # to a type checker any name would exist
+    __getattr__ = _load
 
 
 def __dir__() -> list[str]:

@@ -15,11 +15,15 @@ from earlyfork.rpc._session import Slot
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from earlyfork.rpc._wire import Frame
+
 
 _fetching = threading.RLock()
+#: In the place of an answer of which the result was made.
+_SPENT = (wire.DIED, 0, 0, None, (), ())
 
 
-class Job(Slot, futures.Future):  # type: ignore[type-arg]
+class Job(Slot, futures.Future[Any]):
     """One job of a pool: a `concurrent.futures.Future`. `Pool.submit` makes it.
 
     `result` and `exception` need no other thread: who asks reads the answer. Whatever wants to be
@@ -30,7 +34,7 @@ class Job(Slot, futures.Future):  # type: ignore[type-arg]
     watched = True  # by its core: see `arrived`
     _state = "PENDING"
     #: It has ended.
-    over = False
+    over: bool = False
     _result = None
     _exception: BaseException | None = None
     _waiters: Any = ()
@@ -45,7 +49,7 @@ class Job(Slot, futures.Future):  # type: ignore[type-arg]
     priority = 0
     number = 0
     retries = 0
-    kind = wire.CALL
+    kind: int = wire.CALL
     ref = 0
     body: bytes = b""
     buffers: Any = ()
@@ -164,7 +168,7 @@ class Job(Slot, futures.Future):  # type: ignore[type-arg]
                 except BaseException as error:
                     self._exception = error
                 self._fetched = True
-                self.message = (wire.DIED, 0, 0, None, (), ())  # what it held is in the result
+                self.message: Frame | None = _SPENT  # what it held is in the result
 
     def result(self, timeout: float | None = None) -> Any:
         """What the function has returned.

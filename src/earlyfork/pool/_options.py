@@ -10,6 +10,7 @@ from earlyfork.pool._map import Results
 from earlyfork.pool._staff import Settings
 from earlyfork.pool._streams import Stream
 from earlyfork.rpc import _session
+from earlyfork.rpc._stderr import CHOICES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -89,6 +90,8 @@ def checked(
             raise ValueError(f"{name} is at least 1, or None, not {numbers[name]!r}")
     if not 0 <= found.min_idle <= max_workers:
         raise ValueError(f"min_idle is a number from 0 to max_workers, not {found.min_idle!r}")
+    if found.stderr not in CHOICES:
+        raise ValueError(f'stderr is None (as it is) or "keep", not {found.stderr!r}')
     if load < concurrency:
         raise ValueError("load is at least concurrency: it counts the jobs that run as well")
     if not found.start_delay >= 0:

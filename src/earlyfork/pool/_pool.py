@@ -48,6 +48,9 @@ class Pool(futures.Executor):
         retries: how often a job is done again whose worker died while it ran.
         on_event: called with the arguments of each `earlyfork.rpc.event` of a worker.
         on_death: called with a `Death` for each worker that dies.
+        stderr: None: the workers have the stderr that the template has. "keep": what they write
+            there is passed on to this program's by a process that is made for that, and the last
+            4 KB of it are in `WorkerDied.stderr`.
 
     `on_event` and `on_death` are called in the thread "earlyfork-pool".
 
@@ -77,6 +80,7 @@ class Pool(futures.Executor):
         retries: int = 0,
         on_event: Callable[..., object] | None = None,
         on_death: Callable[[Death], object] | None = None,
+        stderr: str | None = None,
     ) -> None:
         settings = checked(
             max_workers=max_workers,
@@ -92,6 +96,7 @@ class Pool(futures.Executor):
             exit=exit,
             on_event=on_event,
             on_death=on_death,
+            stderr=stderr,
         )
         self._max_queue = max_queue
         self._core = Core(reactor(), template, settings)

@@ -64,6 +64,7 @@ class Settings(NamedTuple):
     exit: Any
     on_event: Callable[..., object] | None
     on_death: Callable[..., object] | None
+    stderr: str | None
 
 
 class Staff:
@@ -81,6 +82,7 @@ class Staff:
         self.concurrency = settings.concurrency
         self.on_event = settings.on_event
         self.on_death = settings.on_death
+        self.stderr = settings.stderr
         #: The user's template, and the pool's own, which is a clone of that.
         self.source = template
         self.own: Process | None = None
@@ -228,7 +230,10 @@ class Staff:
             except TemplateDied:
                 self.own.close()
         base = earlyfork.new() if self.source is None else self.source.fork()
+        # What every worker loads is loaded once, here.
         self.own = base.require("earlyfork.rpc._serve", "earlyfork.pool._there")
+        if self.concurrency > 1:
+            self.own.require("earlyfork.rpc._tasks")
         return self.own.fork()
 
     def began(self, worker: Worker) -> None:
@@ -281,7 +286,8 @@ class Staff:
         names = ", ".join(job.name for job in running if job.ident not in worker.not_begun)
         how = why or (str(error) if error is not None else self._how(returncode, names))
         failed = state.failure is not None
-        state.end(worker.pid, returncode, words, how)
+        unread = worker.has_unread() if not why else None
+        state.end(worker.pid, returncode, words, how, unread=unread)
         self.workers.discard(worker)
         worker._process.close()
         if not worker.up and not worker.leaving:

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from earlyfork import EarlyForkError, ProcessLost
 from earlyfork.pool._there import BEGUN
+from earlyfork.rpc import Client
 from earlyfork.rpc import _wire as wire
-from earlyfork.rpc._line import Line
+from earlyfork.rpc._line import Line, tells_unread
 from earlyfork.rpc._session import Session
-from earlyfork.rpc._wire import CHUNKS, DONTWAIT, FLAGS, HEAD, NOSIGNAL, SPACES
+from earlyfork.rpc._stderr import last_words
+from earlyfork.rpc._wire import DONTWAIT, NOSIGNAL, pack_plain
 
 if TYPE_CHECKING:
     from earlyfork import Process
     from earlyfork.pool._job import Job
 
-_FLAGS = (FLAGS[0] | DONTWAIT,)
 _WRITE = DONTWAIT | NOSIGNAL
 _WRITES = (_WRITE,)
 _BEGUN = BEGUN.encode()
@@ -58,7 +59,8 @@ class Worker(Line):
         self._sock.setblocking(False)
         self.fd = self._sock.fileno()
         self._wants_to_write = False
-        self._outbox.queue.append([[wire.head(wire.HELLO, body=hello)], None, []])
+        kept = self._kept = last_words(core.stderr, Client)
+        self._outbox.put(wire.HELLO, 0, 0, hello, (), () if kept is None else [kept.take()])
         core.workers.add(self)
         core.reactor.watch(self.fd, self.on_ready)
         self._write_rest()
@@ -96,7 +98,7 @@ class Worker(Line):
             state.calls[ident] = job
             return
         body = job.body
-        packet = before + HEAD.pack(job.kind, 0, 0, job.ref, ident, len(body)) + body
+        packet = before + pack_plain(job.kind, job.ref, ident, len(body)) + body
         self.fresh.append((job, packet))
 
     def flush(self) -> None:
@@ -105,8 +107,8 @@ class Worker(Line):
         queue = self._outbox.queue
         if fresh:
             data = fresh[0][1] if len(fresh) == 1 else b"".join([packet for _, packet in fresh])
-            counts: list[int] = []
-            packet = [[data], None, counts]
+            counts = [0]
+            packet = [data, None, counts]
             slots = {job.ident: job for job, _ in fresh}
             # An interruption (Ctrl-C) may come after each of these; then `mend` goes on from there.
             self._intent = (packet, slots)
@@ -117,11 +119,12 @@ class Worker(Line):
             if len(queue) == 1 and not self.going:  # the usual case of `_write_rest`
                 try:
                     counts.extend(map(self._sock.send, (data,), _WRITES))
-                    if counts[0] == len(data):
+                    if counts[1] == len(data):
                         queue.popleft()
                         return
-                except OSError:
-                    counts.clear()  # `_write_rest` tries it again
+                except OSError:  # `_write_rest` tries it again, and sees to it
+                    self._write_rest()
+                    return
         self._write_rest()
 
     def mend(self) -> None:
@@ -144,7 +147,6 @@ class Worker(Line):
         if self.going:
             queue.clear()
         while queue:
-            packet = queue[0]
             try:
                 if self._outbox.write(self._sock, _WRITE):
                     break
@@ -154,10 +156,7 @@ class Worker(Line):
                     self.core.reactor.also_write(self.fd, wants=True)
                 return
             except (BrokenPipeError, ConnectionResetError):
-                # Nobody reads there any more, which reading tells here.
-                if not packet[2]:
-                    last = self._session.last
-                    self.not_begun.add(last)
+                self._unread = True  # nobody reads there any more, which reading tells here
                 queue.clear()
         if self._wants_to_write:
             self._wants_to_write = False
@@ -171,25 +170,10 @@ class Worker(Line):
             self._write_rest()
         if not mask & ~select.POLLOUT or self.going:
             return
-        inbox, state = self._inbox, self._session
-        fresh = inbox.state[2]
-        try:
-            if fresh or inbox.state[4] is not None:
-                more = inbox.read(self._sock, DONTWAIT)
-            else:  # the usual case of that
-                fresh.extend(map(self._sock.recvmsg, CHUNKS, SPACES, _FLAGS))
-                more = len(fresh[0][0]) > 0
-        except BlockingIOError:
-            return
-        except ConnectionResetError:
-            # It has ended, and has not read all that was sent: the last job at least.
-            self.not_begun.add(state.last)
-            more = False
-        self._hear_all()
+        state = self._session
+        self._read_once(now=True)
         if state.events:
             self._sort_events()
-        if not more:
-            self._end()
         if state.timed:
             self.core.reactor.timed.add(self)
         self.core.heard(self)
@@ -263,7 +247,23 @@ class Worker(Line):
                 error = found
         said = process.error if error is None else None
         words = said.remote_traceback if said is not None else ""
-        self.core.gone(self, returncode, words, self._why, error)
+        kept, self._kept = self._kept, None
+        call = kept.ask() if kept is not None and self.count() else None
+        if call is None:
+            self.core.gone(self, returncode, words, self._why, error)
+            return
+
+        def told(call: Any) -> None:
+            kept_words = kept.told(call) or words
+            self.core.reactor.drop(
+                lambda: self.core.gone(self, returncode, kept_words, self._why, error)
+            )
+
+        call.add_done_callback(told)
+
+    def has_unread(self) -> bool | None:
+        """Whether it has left something unread of what was sent to it; None: nobody knows."""
+        return self._unread if tells_unread() else None
 
     def disown(self, parent: int) -> None:
         """In a child of the host: the worker is its parent's."""
