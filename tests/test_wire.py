@@ -50,6 +50,8 @@ OPS = {
     "NOT_THERE": 70,
     "NOT_SET": 71,
     "ELSEWHERE": 72,
+    "LOST": 73,
+    "SIGNAL": 112,
     "NEW": 96,
     "LINK": 97,
     "SIBLING": 98,

@@ -71,7 +71,7 @@ UNEXECUTED = (NOT_EXECUTED, NOT_THERE, NOT_SET, ELSEWHERE)
 LOST = 73  # who spoke for the process can do so no more, and says why
 
 # Owner to forker, on status, where the two are on different machines.
-SIGNAL = 128
+SIGNAL = 112
 
 # Child to forker, on its way up. IS_READY and ERROR go this way too, and from there to status. So
 # do PARK and ADOPT, when the child obeys them. `_child/hearing.py` says when each may come.

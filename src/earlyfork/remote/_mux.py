@@ -31,6 +31,7 @@ POLLERR, POLLHUP = 8, 16  # everywhere
 MOST_WAITING = 1 << 18
 _FLAGS = DONTWAIT | NOSIGNAL
 HEAD, MAGIC, DATA, CHUNK = wire.HEAD, wire.MAGIC, wire.DATA, wire.CHUNK
+_DATA, _SIZE, _pack, _unpack = MAGIC + bytes((DATA,)), HEAD.size, HEAD.pack, HEAD.unpack_from
 
 
 class Lost(Exception):  # noqa: N818 - says what happened
@@ -64,9 +65,11 @@ class Mux:
         self.decoder = wire.Decoder(allowed)
         self.channels: dict[int, Channel] = {}
         new: Callable[[], Any] | None = own(select, "epoll")
-        #: epoll and poll have the same methods; epoll takes seconds and poll milliseconds.
+        #: epoll and poll have the same methods; epoll takes seconds and poll milliseconds. And
+        #: unless it is told how many events are enough, it makes room for a thousand each time.
         self.poll = own(select, "poll")() if new is None else new()
         self.unit = 1000 if new is None else 1
+        self.most = () if new is None else (64,)
         #: For when the pipe is full: polls nothing but that.
         self.narrow = own(select, "poll")()
         self.handlers: dict[int, Callable[[int], object]] = {}
@@ -80,8 +83,9 @@ class Mux:
         self.silence = silence
         self.heard = Clock.monotonic()
         self.pinged = False
-        #: When the loop must wake up at the latest.
+        #: When the loop must wake up at the latest; and when it looks at the clock next.
         self.wake_at: float | None = None
+        self.look_at = 0.0
 
     # -- waiting -------------------------------------------------------------------------------
 
@@ -108,34 +112,38 @@ class Mux:
             Lost: the connection has ended.
         """
         now = Clock.monotonic()
-        patience = self._patience(now)
+        if now >= self.look_at:
+            self._look_at_clock(now)
+        left = max(0.0, self.look_at - now) + 0.001
         if self.waiting > MOST_WAITING and not self.corked:
-            happened = self.narrow.poll(None if patience is None else patience * 1000 + 1)
+            happened = self.narrow.poll(left * 1000)
         else:
-            happened = self.poll.poll(None if patience is None else patience * self.unit + 0.001)
+            happened = self.poll.poll(left * self.unit, *self.most)
+        handlers = self.handlers
         for fd, events in happened:
-            handler = self.handlers.get(fd)
+            handler = handlers.get(fd)
             if handler is not None:
                 handler(events)
 
-    def _patience(self, now: float) -> float | None:
-        times = [] if self.wake_at is None else [self.wake_at]
+    def _look_at_clock(self, now: float) -> None:
+        """See whether the other side is silent, and when to look again."""
+        third = self.silence / 3
+        look_at = now + third
         if not self.corked:
             quiet = now - self.heard
             if quiet >= self.silence:
                 raise Lost(f"nothing was heard for {self.silence:g} seconds")
-            third = self.silence / 3
             if quiet >= third and not self.pinged:
                 self.pinged = True
                 self.send(wire.PING, wire.CONNECTION)
-            times.append(self.heard + (self.silence if self.pinged else third))
-        return max(0.0, min(times) - now) if times else None
+            look_at = self.heard + (self.silence if self.pinged else third)
+        self.look_at = look_at if self.wake_at is None else min(look_at, self.wake_at)
 
     # -- the pipe ------------------------------------------------------------------------------
 
     def send(self, kind: int, channel: int, payload: bytes = b"") -> None:
         """Send a frame, at once or when there is room."""
-        data = HEAD.pack(MAGIC, kind, channel, len(payload)) + payload
+        data = _pack(MAGIC, kind, channel, len(payload)) + payload
         if not self.out and not self.corked:
             done = self._write(data)
             if done == len(data):
@@ -196,6 +204,13 @@ class Mux:
             self.at_end = True
             raise Lost("the stream from the other side has ended")
         self.heard, self.pinged = Clock.monotonic(), False
+        if data[:3] == _DATA and len(data) >= _SIZE and not self.decoder.rest:
+            # The usual case of what follows: one piece of data.
+            _, _, number, length = _unpack(data)
+            channel = self.channels.get(number)
+            if channel is not None and len(data) == _SIZE + length:
+                self.deliver(channel, data[_SIZE:])
+                return
         for kind, number, payload in self.decoder.feed(data):
             if kind == DATA:
                 channel = self.channels.get(number)

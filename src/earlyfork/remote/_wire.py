@@ -59,11 +59,12 @@ def frame(kind: int, channel: int, payload: bytes = b"") -> bytes:
 class Decoder:
     """Turns what is read, however it is cut, into frames."""
 
-    __slots__ = ("_allowed", "_rest")
+    __slots__ = ("_allowed", "rest")
 
     def __init__(self, allowed: frozenset[int]) -> None:
         self._allowed = allowed
-        self._rest = b""
+        #: The beginning of a frame, that is not whole yet.
+        self.rest = b""
 
     def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
         """The frames that are whole by now: (kind, channel, payload).
@@ -72,9 +73,9 @@ class Decoder:
             ProtocolError: something else has written to the stream; or a frame is none of that
                 side's.
         """
-        if self._rest:
-            data = self._rest + data
-            self._rest = b""
+        if self.rest:
+            data = self.rest + data
+            self.rest = b""
         at, end = 0, len(data)
         unpack, size = HEAD.unpack_from, HEAD.size
         allowed = self._allowed
@@ -89,6 +90,6 @@ class Decoder:
                 break
             yield kind, channel, data[at + size : after]
             at = after
-        self._rest = data[at:]
-        if not MAGIC.startswith(self._rest[:2]):
-            raise ProtocolError(f"these are no bytes of the connection: {self._rest!r}")
+        self.rest = data[at:]
+        if not MAGIC.startswith(self.rest[:2]):
+            raise ProtocolError(f"these are no bytes of the connection: {self.rest!r}")
