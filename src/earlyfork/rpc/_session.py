@@ -22,7 +22,6 @@ from earlyfork.rpc._values import MAIN, dump, inside, load, unpack_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from earlyfork import Process
     from earlyfork.rpc._wire import Frame
 
 #: The frames that end a call.
