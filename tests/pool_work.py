@@ -26,8 +26,11 @@ def die_in_init() -> None:
     os._exit(5)
 
 
-def fail_init_unless(path: str) -> None:
-    if not os.path.exists(path):
+def fail_two_of_three(path: str) -> None:
+    """As an init of one worker after the other."""
+    with open(path, "a") as file:
+        file.write("x")
+    if os.path.getsize(path) % 3:
         raise LookupError("not yet")
 
 

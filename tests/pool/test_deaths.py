@@ -127,14 +127,15 @@ def test_a_crash_loop_in_init_ends(new_pool: New) -> None:
 def test_a_pool_recovers_from_less_than_three(new_pool: New, tmp_path: Path) -> None:
     import functools
 
-    path = tmp_path / "well"
-    pool = new_pool(max_workers=1, init=functools.partial(work.fail_init_unless, str(path)))
+    init = functools.partial(work.fail_two_of_three, str(tmp_path / "begun"))
+    pool = new_pool(max_workers=1, init=init)
     for _ in range(3):
-        path.unlink(missing_ok=True)
-        for _ in range(2):
-            assert isinstance(pool.submit(abs, 1).exception(), WorkerDied)
-        path.touch()
-        assert pool.submit(abs, -1).result() == 1
+        # Whether both failures meet a job: the successor of a worker begins before there is one.
+        failures = 0
+        while (error := pool.submit(abs, -1).exception()) is not None:
+            assert isinstance(error, WorkerDied)
+            failures += 1
+        assert 1 <= failures <= 2
         pool.broadcast(rpc_work.leave)
 
 
