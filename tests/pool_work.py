@@ -30,7 +30,9 @@ def fail_two_of_three(path: str) -> None:
     """As an init of one worker after the other."""
     with open(path, "a") as file:
         file.write("x")
-    if os.path.getsize(path) % 3:
+        file.flush()
+        number = os.fstat(file.fileno()).st_size
+    if number % 3:
         raise LookupError("not yet")
 
 

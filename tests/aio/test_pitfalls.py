@@ -145,9 +145,7 @@ def test_no_callback_is_slow(
     On a busy machine anything may: after ten tries it is what a callback computes that counts.
     """
 
-    by_itself = False
-
-    async def main() -> None:
+    async def main(*, by_itself: bool) -> None:
         loop = asyncio.get_running_loop()
         loop.slow_callback_duration = 0.01
         if by_itself:
@@ -162,7 +160,7 @@ def test_no_callback_is_slow(
     with caplog.at_level(logging.WARNING, "asyncio"):
         for by_itself in (*[False] * 10, True):
             caplog.clear()
-            asyncio.run(main(), debug=True)
+            asyncio.run(main(by_itself=by_itself), debug=True)
             slow = [text for text in caplog.messages if "took" in text]
             if not slow:
                 return
