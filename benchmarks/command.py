@@ -116,7 +116,7 @@ def row(program: str, name: str, ratio: float, wanted: tuple[float, float]) -> s
     must, goal = wanted
     cells = (
         f"{WORDS[program]}: {WORDS[name]}",
-        f"{ratio:.2g}",
+        f"{ratio:.3g}",
         f"{must}: {'held' if ratio <= must else 'missed'}",
         f"{goal}: held" if ratio <= goal else str(goal),
     )
