@@ -27,6 +27,7 @@ def test_a_timeout_ends_the_call_and_not_the_worker(
 ) -> None:
     client = new_client(concurrency=concurrency)
     pid = client.call("os.getpid")
+    client.call(work.echo, 1)  # or the import of this module uses up the grace on a busy machine
     with pytest.raises(rpc.CallTimeout) as caught:
         client.options(timeout=0.05).call(function)
     assert isinstance(caught.value, TimeoutError)

@@ -44,7 +44,7 @@ class Client:
         state, body = _session.begin(process, target, init, concurrency, window, on_event)
         self._line = kind(process, state, window, on_event)
         self._line._loop = loop()
-        self._line._kept = last_words(stderr, rpc.Client)
+        self._line._kept = last_words(stderr, process, rpc.Client)
         self._line._sock = process.run("earlyfork.rpc._serve:serve", linked=linked)
         self._line._sock.setblocking(False)
         self._window = window

@@ -59,7 +59,7 @@ class Worker(Line):
         self._sock.setblocking(False)
         self.fd = self._sock.fileno()
         self._wants_to_write = False
-        kept = self._kept = last_words(core.stderr, Client)
+        kept = self._kept = last_words(core.stderr, process, Client)
         self._outbox.put(wire.HELLO, 0, 0, hello, (), () if kept is None else [kept.take()])
         core.workers.add(self)
         core.reactor.watch(self.fd, self.on_ready)

@@ -64,7 +64,7 @@ class Client(Line):
     ) -> None:
         state, body = _session.begin(process, target, init, concurrency, window, on_event)
         super().__init__(process, state, window, on_event)
-        self._kept = last_words(stderr, Client)
+        self._kept = last_words(stderr, process, Client)
         self._sock = process.run("earlyfork.rpc._serve:serve", linked=linked)
         self._sock.settimeout(None)
         _ALL.add(self)

@@ -1,6 +1,7 @@
 """The client's state, without I/O: which calls are open, what they are called, how each one ends.
 
-Shared by the drivers: threads in `_client`, event loops in `earlyfork.aio`.
+Shared by the drivers: threads in `_client`, event loops in `earlyfork.aio`. It is longer than
+others, since all of it is about one table of calls.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from _pickle import dumps, loads
 from collections import deque
 from itertools import islice
 from time import monotonic
-from types import FunctionType, NoneType
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from earlyfork import Process, ProcessStateError, ProtocolError
 from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._errors import CallCancelled, CallTimeout, LostCall, WorkerDied
 from earlyfork.rpc._names import name_of
+from earlyfork.rpc._options import POLICIES, check_options
 from earlyfork.rpc._values import MAIN, dump, inside, load, unpack_error
 
 if TYPE_CHECKING:
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
 
 #: The frames that end a call.
 ENDS = frozenset((wire.RESULT, wire.ERROR, wire.CANCELLED))
-#: What `cancel` may be.
-POLICIES = ("soft", "kill", "abandon")
+
+
+__all__ = ["POLICIES", "Session", "Slot", "begin", "check_options", "hello", "name_of"]
 
 
 class Slot:
@@ -345,23 +348,6 @@ class Session:
         if kind == wire.ERROR:
             raise unpack_error(frame[3], self.loads)
         raise self.death(frame[2])
-
-
-def check_options(timeout: float | None, cancel: str, grace: float) -> None:
-    """Refuse options that mean nothing.
-
-    Raises:
-        ValueError: they do.
-    """
-    if cancel not in POLICIES:
-        raise ValueError(f"cancel is one of {', '.join(POLICIES)}, not {cancel!r}")
-    for name, value in (("timeout", timeout), ("grace", grace)):
-        if not isinstance(value, (int, float, NoneType if name == "timeout" else int)):
-            raise TypeError(f"{name} is a number of seconds, not {value!r}")
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f"timeout is a number of seconds above 0, or None, not {timeout!r}")
-    if not grace >= 0:
-        raise ValueError(f"grace is a number of seconds, not {grace!r}")
 
 
 def begin(

@@ -105,14 +105,21 @@ class LastWords:
             close(self.take())
 
 
-def last_words(stderr: str | None, new_client: Callable[..., Client]) -> LastWords | None:
+def last_words(
+    stderr: str | None, process: earlyfork.Process, new_client: Callable[..., Client]
+) -> LastWords | None:
     """What a client's `stderr` asks for; the keeper is made by `new_client`.
 
     Raises:
-        ValueError: it is none of CHOICES.
+        ValueError: it is none of CHOICES, or the process is on another machine.
     """
     if stderr not in CHOICES:
         raise ValueError(f'stderr is None (as it is) or "keep", not {stderr!r}')
+    if stderr == "keep" and process.is_far:
+        raise ValueError(
+            "the stderr of a process on another machine comes over its connection: see on_stderr "
+            "of earlyfork.remote.connect"
+        )
     return LastWords(new_client) if stderr == "keep" else None
 
 

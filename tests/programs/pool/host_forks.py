@@ -4,9 +4,12 @@ import earlyfork
 
 import os
 import sys
+import warnings
 
 from earlyfork.pool import Pool
 
+# From 3.12 on Python warns of the pool's thread.
+warnings.simplefilter("ignore", DeprecationWarning)
 pool = Pool(max_workers=1)
 assert pool.submit(abs, -1).result() == 1
 job = pool.submit("time.sleep", 0.2)
