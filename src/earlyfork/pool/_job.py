@@ -15,11 +15,13 @@ from earlyfork.rpc._session import Slot
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from earlyfork.rpc._wire import Frame
+
 
 _fetching = threading.RLock()
 
 
-class Job(Slot, futures.Future):  # type: ignore[type-arg]
+class Job(Slot, futures.Future[Any]):
     """One job of a pool: a `concurrent.futures.Future`. `Pool.submit` makes it.
 
     `result` and `exception` need no other thread: who asks reads the answer. Whatever wants to be
@@ -30,7 +32,7 @@ class Job(Slot, futures.Future):  # type: ignore[type-arg]
     watched = True  # by its core: see `arrived`
     _state = "PENDING"
     #: It has ended.
-    over = False
+    over: bool = False
     _result = None
     _exception: BaseException | None = None
     _waiters: Any = ()
@@ -45,7 +47,8 @@ class Job(Slot, futures.Future):  # type: ignore[type-arg]
     priority = 0
     number = 0
     retries = 0
-    kind = wire.CALL
+    kind: int = wire.CALL
+    message: Frame | None = None
     ref = 0
     body: bytes = b""
     buffers: Any = ()

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from earlyfork.pool._job import Job
 from earlyfork.rpc import _wire as wire
+
+if TYPE_CHECKING:
+    from earlyfork.rpc._wire import Frame
 
 
 class Items(Job):
     """A job that is a stream, and what has come of it."""
 
     is_stream = True
-    kind = wire.STREAM
+    kind: int = wire.STREAM
 
     def __init__(self, core: Any) -> None:
         super().__init__(core)
-        self.items = deque()
+        self.items: deque[Frame] = deque()
 
 
 class BaseStream:
