@@ -50,6 +50,7 @@ class Job(Slot, futures.Future[Any]):
     number = 0
     retries = 0
     kind: int = wire.CALL
+    message: Frame | None = None
     ref = 0
     body: bytes = b""
     buffers: Any = ()
@@ -168,7 +169,7 @@ class Job(Slot, futures.Future[Any]):
                 except BaseException as error:
                     self._exception = error
                 self._fetched = True
-                self.message: Frame | None = _SPENT  # what it held is in the result
+                self.message = _SPENT  # what it held is in the result
 
     def result(self, timeout: float | None = None) -> Any:
         """What the function has returned.

@@ -18,7 +18,7 @@ from earlyfork import Process, ProcessStateError, ProtocolError
 from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._errors import CallCancelled, CallTimeout, LostCall, WorkerDied
 from earlyfork.rpc._names import name_of
-from earlyfork.rpc._options import POLICIES, check_options
+from earlyfork.rpc._options import POLICIES, check_client, check_options
 from earlyfork.rpc._values import MAIN, dump, inside, load, unpack_error
 
 if TYPE_CHECKING:
@@ -358,17 +358,7 @@ def begin(
     Raises:
         TypeError, ValueError: what the client was given means nothing.
     """
-    if not isinstance(process, Process):
-        raise TypeError(
-            f"a client takes a Process over, as earlyfork.new() makes it: not {process!r}"
-        )
-    for number in (concurrency, window):
-        if not isinstance(number, int) or number < 1:
-            raise ValueError(
-                f"concurrency and window are numbers of calls, at least 1, and not {number!r}"
-            )
-    if on_event is not None and not callable(on_event):
-        raise TypeError(f"on_event is a function of an event's arguments, not {on_event!r}")
+    check_client(process, concurrency, window, on_event)
     has_main = process.has_main
     body = hello(target, init, concurrency, has_main=has_main)
     has_target = target is not None
