@@ -54,7 +54,7 @@ def test_each_kind_of_process(start_program: Start) -> None:
     assert kinds.count("template") == 2, kinds
     assert "standby" in kinds
     assert rows[visible]["runs"] == "time.sleep"
-    assert 0 < rows[visible]["runs_for"] <= rows[visible]["seconds"]
+    assert 0 < rows[visible]["runs_for"] < rows[visible]["seconds"] + 0.1
     assert (rows[visible]["done"], rows[visible]["waiting"]) == (3, 1)
     assert (rows[hidden]["runs"], rows[hidden]["done"]) == ("", None)
     assert rows[plain]["runs"] == "work:echo_strea"  # what the system keeps of a name
@@ -224,3 +224,14 @@ def test_a_reader_that_has_read_enough(start_program: Start) -> None:
         watcher.stdout.close()
         assert watcher.wait(support.PATIENCE) == 0
         assert watcher.stderr.read() == b""
+
+
+def test_a_pool(start_program: Start) -> None:
+    program = start_program("top/pools.py")
+    seen, unseen = support.told(program)
+    rows = {row["pid"]: row for row in page_of(program.pid)["programs"][0]["rows"]}
+    assert (rows[seen]["runs"], rows[seen]["done"], rows[seen]["waiting"]) == ("time.sleep", 1, 0)
+    assert rows[seen]["runs_for"] > 0
+    assert (rows[unseen]["runs"], rows[unseen]["done"]) == ("", None)
+    support.go_on(program)
+    assert program.wait(support.PATIENCE) == 0

@@ -10,6 +10,7 @@ from earlyfork import EarlyForkError, ProcessLost
 from earlyfork.pool._there import BEGUN
 from earlyfork.rpc import Client
 from earlyfork.rpc import _wire as wire
+from earlyfork.rpc._board import Place
 from earlyfork.rpc._line import Line, tells_unread
 from earlyfork.rpc._session import Session
 from earlyfork.rpc._stderr import last_words
@@ -57,6 +58,8 @@ class Worker(Line):
         self.not_begun: set[int] = set()
         self._sock = process.run("earlyfork.rpc._serve:serve", linked=True)
         self._sock.setblocking(False)
+        if core.visible:
+            state.place = Place(self._sock, core.concurrency)
         self.fd = self._sock.fileno()
         self._wants_to_write = False
         kept = self._kept = last_words(core.stderr, process, Client)
@@ -126,6 +129,8 @@ class Worker(Line):
                     self._write_rest()
                     return
         self._write_rest()
+        if fresh and self._session.place is not None:  # after they are sent: meanwhile it works
+            self._session.place.show(self._session)
 
     def mend(self) -> None:
         """After an interruption: what is in the outbox was given, and nothing else."""

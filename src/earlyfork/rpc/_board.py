@@ -17,6 +17,7 @@ import mmap
 import os
 import sys
 import threading
+from _struct import Struct
 from posix import close
 from time import monotonic_ns
 
@@ -40,6 +41,7 @@ SENT, OPEN = 2, 3
 #: The call that came first of the open ones: the number of its function, and since when it was the
 #: first, in nanoseconds of the monotonic clock.
 FUNCTION, SINCE = 4, 5
+_STATE = Struct("4q").pack_into
 #: How many calls the worker runs at once.
 CONCURRENCY = 6
 
@@ -99,44 +101,44 @@ def _make() -> int:
 
 
 class Place:
-    """One client's record, as long as this object lives."""
+    """One client's record, as long as this object lives. For one thread at a time."""
 
     def __init__(self, sock: Any, concurrency: int) -> None:
-        self._board = board = _get()
+        self._board = found = board()
         memory: Any = bytearray(RECORD)
         begin = 0
-        if board is not None:
+        if found is not None:
             try:
-                self._index = board.free.pop()
-                memory, begin = board.memory, RECORD * self._index
+                self._index = found.free.pop()
+                memory, begin = found.memory, RECORD * self._index
             except IndexError:  # more clients than records
                 self._board = None
         self.words = memoryview(memory)[begin : begin + RECORD].cast("q")
-        self.words[SEQUENCE] = 0
+        self._bytes = self.words.cast("B")
+        self.words[SEQUENCE] = self._sequence = 0
         self.words[CONCURRENCY] = concurrency
         self.words[WHO] = os.fstat(sock.fileno()).st_ino
         self._oldest = 0
-        #: Several threads may have something to show, and a signal's handler in between.
-        self._lock = threading.RLock()
+        self._function: Any = None
+        self._number = 0
 
     def show(self, state: Any) -> None:
         """Write down how things are now."""
-        with self._lock:
-            calls, words = state.calls, self.words
-            words[SEQUENCE] = begun = words[SEQUENCE] | 1
-            while calls:
-                try:
-                    ident, slot = next(iter(calls.items()))
-                except (RuntimeError, StopIteration):  # another thread begins or ends one just now
-                    continue
-                if ident != self._oldest:
-                    words[FUNCTION] = _number(slot)
-                    words[SINCE] = monotonic_ns()
-                    self._oldest = ident
-                break
-            words[SENT] = state.last
-            words[OPEN] = len(calls)
-            words[SEQUENCE] = begun + 1
+        calls, words = state.calls, self.words
+        for ident in calls:
+            if ident != self._oldest:
+                function = calls[ident].function
+                if function is not self._function:
+                    self._number = _number(function)
+                    self._function = function
+                self._oldest = ident
+                words[SEQUENCE] = odd = self._sequence + 1
+                _STATE(self._bytes, 8 * SENT, state.last, len(calls), self._number, monotonic_ns())
+                words[SEQUENCE] = self._sequence = odd + 1
+                return
+            break
+        words[OPEN] = len(calls)
+        words[SENT] = state.last
 
     def __del__(self) -> None:
         board = self.__dict__.get("_board")
@@ -146,7 +148,26 @@ class Place:
             board.free.append(self._index)
 
 
-def _get() -> Board | None:
+class SharedPlace(Place):
+    """The same for several threads, and for the handlers of signals."""
+
+    def __init__(self, sock: Any, concurrency: int) -> None:
+        super().__init__(sock, concurrency)
+        self._lock = threading.RLock()
+
+    def show(self, state: Any) -> None:
+        """Write down how things are now."""
+        with self._lock:
+            try:
+                super().show(state)
+            except (
+                KeyError,
+                RuntimeError,
+            ):  # another thread begins or ends a call: so it comes here
+                return
+
+
+def board() -> Board | None:
     """This process's board, if there is one to be had."""
     global _board
     with _making:
@@ -159,9 +180,9 @@ def _get() -> Board | None:
         return _board
 
 
-def _number(slot: Any) -> int:
-    """The number of a call's function in this program."""
-    name = function = slot.function
+def _number(function: Any) -> int:
+    """The number of a function in this program."""
+    name = function
     if not isinstance(function, str):
         name = getattr(function, "__qualname__", None) or type(function).__qualname__
         home = getattr(function, "__module__", None)

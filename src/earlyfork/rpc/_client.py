@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from earlyfork.rpc import _session
 from earlyfork.rpc import _wire as wire
-from earlyfork.rpc._board import Place
+from earlyfork.rpc._board import SharedPlace
 from earlyfork.rpc._calls import Call, Options, Stream
 from earlyfork.rpc._line import Items, Line, Waiting
 from earlyfork.rpc._stderr import last_words
@@ -72,7 +72,7 @@ class Client(Line):
         self._sock = process.run("earlyfork.rpc._serve:serve", linked=linked)
         self._sock.settimeout(None)
         if visible:
-            state.place = Place(self._sock, concurrency)
+            state.place = SharedPlace(self._sock, concurrency)
         _ALL.add(self)
         self._hello(body)
         if on_event is not None:
