@@ -112,6 +112,11 @@ class Pool(futures.Executor):
         found = self.stats()
         return f"<Pool, {found.workers} workers, {found.running} running, {found.waiting} waiting>"
 
+    @property
+    def _max_workers(self) -> int:
+        """What Dask asks executors for."""
+        return self._core.max_workers
+
     # -- jobs ----------------------------------------------------------------------------------
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Job:
