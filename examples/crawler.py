@@ -36,6 +36,9 @@ def links(page: str) -> list[str]:
 
 from earlyfork.template import TEMPLATE  # workers have the function above
 
+from earlyfork import aio
+from earlyfork.rpc import CallTimeout, WorkerDied
+
 
 async def fetch(port: int, path: str) -> str:
     """One page. A crawler of the world would use a library here."""
@@ -49,18 +52,15 @@ async def fetch(port: int, path: str) -> str:
 
 async def crawl(port: int) -> dict[str, str]:
     """Each page that can be reached, with what came of it."""
-    from earlyfork.pool import Pool
-    from earlyfork.rpc import CallTimeout, WorkerDied
-
     found: dict[str, str] = {}
-    with Pool(TEMPLATE, max_workers=2) as pool:
+    async with aio.Pool(TEMPLATE, max_workers=2) as pool:
         reading = pool.options(timeout=0.5)
 
         async def visit(path: str) -> None:
             found[path] = "?"
             page = await fetch(port, path)
             try:
-                targets = await asyncio.wrap_future(reading.submit(links, page))
+                targets = await reading.call(links, page)
             except CallTimeout:
                 found[path] = "given up"
             except WorkerDied as death:

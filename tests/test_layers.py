@@ -90,7 +90,7 @@ MAKES_SOCKETS = {
 USES_REPLACED = {
     *("_owner.waiting", "mp.popen", "doctor", "command.pseudo_terminal"),
     *("rpc._line", "rpc._reader", "pool._threads", "remote._stderr"),
-    *("top._calls", "top._show"),
+    *("top._look", "top._show"),
 }
 #: Longer than this, a file says in its first lines why.
 LONG = 400

@@ -124,11 +124,14 @@ class Worker(Line):
                     counts.extend(map(self._sock.send, (data,), _WRITES))
                     if counts[1] == len(data):
                         queue.popleft()
-                        return
+                    else:
+                        self._write_rest()
                 except OSError:  # `_write_rest` tries it again, and sees to it
                     self._write_rest()
-                    return
-        self._write_rest()
+            else:
+                self._write_rest()
+        elif queue:
+            self._write_rest()
         if fresh and self._session.place is not None:  # after they are sent: meanwhile it works
             self._session.place.show(self._session)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 import sys
-import time
 from posix import close
 from typing import NamedTuple
 
@@ -42,8 +41,14 @@ def boards(pid: int, links: dict[int, str]) -> list[str]:
     return [f"{_proc.PROC}/{pid}/fd/{fd}" for fd, link in links.items() if link == name]
 
 
-def of(pid: int, links: dict[int, str]) -> list[Calls]:
-    """What all visible clients of a process show. What can't be read counts as nothing."""
+def of(pid: int, links: dict[int, str], now: float) -> list[Calls]:
+    """What all visible clients of a process show. What can't be read counts as nothing.
+
+    Args:
+        pid: of the process.
+        links: its open files.
+        now: what counts as now, on the monotonic clock.
+    """
     found: list[Calls] = []
     for path in boards(pid, links):
         try:
@@ -53,13 +58,13 @@ def of(pid: int, links: dict[int, str]) -> list[Calls]:
         try:
             # By `pread` and not mapped: the file may be anybody's, and become shorter.
             if int.from_bytes(os.pread(fd, 8, 0), sys.byteorder) == pid:
-                found += _records(fd)
+                found += _records(fd, now)
         finally:
             close(fd)
     return found
 
 
-def _records(fd: int) -> list[Calls]:
+def _records(fd: int, now: float) -> list[Calls]:
     found = []
     size = _board.RECORD
     table = os.pread(fd, size * _board.RECORDS, 0)
@@ -67,7 +72,7 @@ def _records(fd: int) -> list[Calls]:
         if any(table[at : at + 8]):
             words = _at_rest(fd, at)
             if words is not None and words[_board.WHO]:
-                found.append(_one(fd, words))
+                found.append(_one(fd, words, now))
     return found
 
 
@@ -82,10 +87,10 @@ def _at_rest(fd: int, at: int) -> tuple[int, ...] | None:
     return None
 
 
-def _one(fd: int, words: tuple[int, ...]) -> Calls:
+def _one(fd: int, words: tuple[int, ...], now: float) -> Calls:
     runs, seconds = "", None
     if words[_board.OPEN] > 0:
-        seconds = max(0.0, time.monotonic() - words[_board.SINCE] / 1e9)
+        seconds = max(0.0, now - words[_board.SINCE] / 1e9)
         number = words[_board.FUNCTION]
         if 0 < number < _board.LABELS:
             begin = _board.RECORD * _board.RECORDS + _board.LABEL * number

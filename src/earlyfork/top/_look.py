@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import time
 from typing import TYPE_CHECKING, Any
 
 from earlyfork.top import _calls, _peers, _proc
@@ -45,7 +46,7 @@ class _Look:
         self.asked = pid
         self.problems: list[str] = []
         self.stats = _proc.all_stats()
-        self.now = _proc.now()
+        self.now, self.clock = _proc.now(), time.monotonic()
         self.children: dict[int, list[int]] = {}
         for one in self.stats.values():
             self.children.setdefault(one.parent, []).append(one.pid)
@@ -143,7 +144,7 @@ class _Look:
             self._add(root, 1, order)
         calls: dict[int, _calls.Calls] = {}
         for number, *_ in order:
-            for one in _calls.of(number, self.links[number] or {}):
+            for one in _calls.of(number, self.links[number] or {}, self.clock):
                 for worker in self.holders.get(self.peers.get(one.inode, 0), ()):
                     calls.setdefault(worker, one)
         rows = tuple(self._row(*place, calls.get(place[0])) for place in order)

@@ -7,6 +7,7 @@ import resource
 import socket
 import subprocess
 import sys
+import time
 
 from earlyfork import rpc
 from earlyfork.rpc import _board
@@ -14,7 +15,7 @@ from earlyfork.top import _calls, _proc
 
 
 def mine():
-    return _calls.of(os.getpid(), _proc.links(os.getpid()) or {})
+    return _calls.of(os.getpid(), _proc.links(os.getpid()) or {}, time.monotonic())
 
 
 def no_fd_to_be_had():
