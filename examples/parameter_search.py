@@ -2,7 +2,7 @@
 
 The workers are clones of a template that has numpy and the data. So they begin at once, and share
 that memory. One job kills its worker, as a fault in C would, or the kernel for want of memory: that
-costs its own result, and no other. With tqdm installed there is a progress bar on stderr.
+costs its own result, and no other. With tqdm or rich installed there is a progress bar in a terminal.
 
     python parameter_search.py
 """
@@ -36,11 +36,15 @@ def error(ridge):
 
 
 def progress(items: Iterable[Any], total: int) -> Iterable[Any]:
-    """A progress bar, where tqdm is installed and somebody looks."""
+    """A progress bar, where tqdm or rich is installed and somebody looks."""
     if sys.stderr.isatty() and importlib.util.find_spec("tqdm"):
         from tqdm import tqdm
 
         return tqdm(items, total=total)
+    if sys.stdout.isatty() and importlib.util.find_spec("rich"):
+        from rich.progress import track
+
+        return track(items, total=total)
     return items
 
 

@@ -24,7 +24,7 @@ SOURCE = ROOT / "src" / "earlyfork"
 DOOR = {"__init__", "_early", "_context", "_quick", "_importer", "_fork_free"}
 FACE = {"__main__", "_commands", "_run", "doctor", "template"}
 #: Layers on top, as a user's own would be: what `earlyfork` exports, and themselves.
-ON_TOP = {"mp", "command", "rpc", "pool", "aio", "remote"}
+ON_TOP = {"mp", "command", "rpc", "pool", "aio", "remote", "top"}
 #: The two halves never import each other; `_origin` alone knows both.
 MAY_IMPORT = {
     "_shared": {"_context", "_quick"},
@@ -33,12 +33,13 @@ MAY_IMPORT = {
     "_owner": {"_shared", "_ground", "_context"},
     "_origin": {"_owner", "_child", "_shared", "_ground", *DOOR - {"__init__"}},
     "door": {"_origin", "_owner", "_child", "_ground", *DOOR},
-    "face": {"_origin", "_owner", "_ground", "_shared", *DOOR},
+    "face": {"_origin", "_owner", "_ground", "_shared", "top", *DOOR},
     **{layer: {"__init__"} for layer in ON_TOP},
     "pool": {"__init__", "rpc"},
     "aio": {"__init__", "rpc", "command", "pool"},  # one engine, another driver
     # It speaks the template's part of the protocol, and sends the child's half over there.
     "remote": {"__init__", "_context", "_shared", "_child", "_origin.child_text"},
+    "top": {"__init__", "rpc"},  # what rpc's clients show, read from outside
 }
 #: The child's text, which launched interpreters run: the stdlib and itself.
 SHIPPED = {"_shared", "_child", "_context"}
@@ -53,10 +54,10 @@ HEAVY = {
 IMPORTED_ONLY_BY = {
     # In `rights`; in `huge`, without the part in C; in `_tasks`.
     "ctypes": {"_ground", "_child", "_shared", "rpc"},
-    # In `guard`, `executing` and `rights`; in `whole`; in `there`.
-    "fcntl": {"_ground", "_child", "_origin", "command"},
+    # In `guard`, `executing` and `rights`; in `whole`; in `there`; in `_board`.
+    "fcntl": {"_ground", "_child", "_origin", "command", "rpc"},
     "msvcrt": {"_ground"},
-    "struct": {"_ground", "mp"},
+    "struct": {"_ground", "mp", "top"},
     "_struct": {"_shared", "remote", "rpc"},
     "multiprocessing": {"mp"},  # drags a runtime hook of PyInstaller into every app
     "pty": set(),
@@ -89,6 +90,7 @@ MAKES_SOCKETS = {
 USES_REPLACED = {
     *("_owner.waiting", "mp.popen", "doctor", "command.pseudo_terminal"),
     *("rpc._line", "rpc._reader", "pool._threads", "remote._stderr"),
+    *("top._look", "top._show"),
 }
 #: Longer than this, a file says in its first lines why.
 LONG = 400

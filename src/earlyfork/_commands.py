@@ -105,6 +105,38 @@ def _coloured(text: str, report: Report) -> str:
     return "\n".join(lines)
 
 
+# -- top -----------------------------------------------------------------------------------------
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.01 <= seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"a number of seconds from 0.01 on, not {text}")
+    return seconds
+
+
+def _top_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "pid",
+        nargs="?",
+        type=int,
+        help="a program, or a process that was made for it (default: all programs of this user)",
+    )
+    parser.add_argument("--once", action="store_true", help="one page, and no more")
+    parser.add_argument(
+        "--json", action="store_true", help="for machines: a JSON object for each page"
+    )
+    parser.add_argument(
+        "--interval", type=_seconds, default=1.0, metavar="S", help="seconds between pages (1)"
+    )
+
+
+def _top(options: argparse.Namespace) -> int:
+    from earlyfork import top
+
+    return top.main(options.pid, once=options.once, as_json=options.json, interval=options.interval)
+
+
 COMMANDS = {
     "doctor": Command(
         "say whether and from what processes can be made here",
@@ -112,5 +144,13 @@ COMMANDS = {
         "2 broken.",
         _doctor_options,
         _doctor,
+    ),
+    "top": Command(
+        "show what programs have: templates, standbys, workers, and what these run",
+        "Shows a program's templates, standbys and workers with what they run, anew each second "
+        "until Ctrl-C. From outside: the program does nothing for it. Reads /proc, so on Linux "
+        "only. Exit status: 0, or 1 if there is nothing to see.",
+        _top_options,
+        _top,
     ),
 }

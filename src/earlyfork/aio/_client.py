@@ -10,6 +10,7 @@ from earlyfork.aio._loops import loop
 from earlyfork.aio._processes import wait
 from earlyfork.rpc import _session
 from earlyfork.rpc import _wire as wire
+from earlyfork.rpc._board import Place
 from earlyfork.rpc._items import BaseStream
 from earlyfork.rpc._stderr import last_words
 
@@ -39,6 +40,7 @@ class Client:
         window: int = 256,
         linked: bool = True,
         stderr: str | None = None,
+        visible: bool = False,
     ) -> None:
         kind = line_class()
         state, body = _session.begin(process, target, init, concurrency, window, on_event)
@@ -47,6 +49,8 @@ class Client:
         self._line._kept = last_words(stderr, process, rpc.Client)
         self._line._sock = process.run("earlyfork.rpc._serve:serve", linked=linked)
         self._line._sock.setblocking(False)
+        if visible:
+            state.place = Place(self._line._sock, concurrency)
         self._window = window
         self._line._hello(body)
 

@@ -85,6 +85,7 @@ class Pool:
         on_event: Callable[..., object] | None = None,
         on_death: Callable[[Death], object] | None = None,
         stderr: str | None = None,
+        visible: bool = True,
     ) -> None:
         settings = checked(
             max_workers=max_workers,
@@ -101,6 +102,7 @@ class Pool:
             on_event=on_event,
             on_death=on_death,
             stderr=stderr,
+            visible=visible,
         )
         self._kind = kind = loop()
         self._reactor = AsyncioReactor(kind) if kind.name == "asyncio" else TrioReactor(kind)

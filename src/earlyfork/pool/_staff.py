@@ -65,6 +65,7 @@ class Settings(NamedTuple):
     on_event: Callable[..., object] | None
     on_death: Callable[..., object] | None
     stderr: str | None
+    visible: bool
 
 
 class Staff:
@@ -83,6 +84,7 @@ class Staff:
         self.on_event = settings.on_event
         self.on_death = settings.on_death
         self.stderr = settings.stderr
+        self.visible = settings.visible
         #: The user's template, and the pool's own, which is a clone of that.
         self.source = template
         self.own: Process | None = None

@@ -10,6 +10,7 @@ from earlyfork import EarlyForkError, ProcessLost
 from earlyfork.pool._there import BEGUN
 from earlyfork.rpc import Client
 from earlyfork.rpc import _wire as wire
+from earlyfork.rpc._board import Place
 from earlyfork.rpc._line import Line, tells_unread
 from earlyfork.rpc._session import Session
 from earlyfork.rpc._stderr import last_words
@@ -57,6 +58,8 @@ class Worker(Line):
         self.not_begun: set[int] = set()
         self._sock = process.run("earlyfork.rpc._serve:serve", linked=True)
         self._sock.setblocking(False)
+        if core.visible:
+            state.place = Place(self._sock, core.concurrency)
         self.fd = self._sock.fileno()
         self._wants_to_write = False
         kept = self._kept = last_words(core.stderr, process, Client)
@@ -121,11 +124,16 @@ class Worker(Line):
                     counts.extend(map(self._sock.send, (data,), _WRITES))
                     if counts[1] == len(data):
                         queue.popleft()
-                        return
+                    else:
+                        self._write_rest()
                 except OSError:  # `_write_rest` tries it again, and sees to it
                     self._write_rest()
-                    return
-        self._write_rest()
+            else:
+                self._write_rest()
+        elif queue:
+            self._write_rest()
+        if fresh and self._session.place is not None:  # after they are sent: meanwhile it works
+            self._session.place.show(self._session)
 
     def mend(self) -> None:
         """After an interruption: what is in the outbox was given, and nothing else."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from earlyfork.rpc import _session
 from earlyfork.rpc import _wire as wire
+from earlyfork.rpc._board import SharedPlace
 from earlyfork.rpc._calls import Call, Options, Stream
 from earlyfork.rpc._line import Items, Line, Waiting
 from earlyfork.rpc._stderr import last_words
@@ -41,6 +42,8 @@ class Client(Line):
         stderr: None: the worker has the stderr that its process has. "keep": what it writes there
             is passed on to this program's by a process that is made for that, and the last 4 KB
             of it are in `WorkerDied.stderr`.
+        visible: let `earlyfork top` see which call runs, since when, and how many wait. A trivial
+            call takes up to a twentieth longer.
 
     Raises:
         TypeError, ValueError: the target or init can't be found over there, or an option means
@@ -61,12 +64,15 @@ class Client(Line):
         window: int = 256,
         linked: bool = True,
         stderr: str | None = None,
+        visible: bool = False,
     ) -> None:
         state, body = _session.begin(process, target, init, concurrency, window, on_event)
         super().__init__(process, state, window, on_event)
         self._kept = last_words(stderr, process, Client)
         self._sock = process.run("earlyfork.rpc._serve:serve", linked=linked)
         self._sock.settimeout(None)
+        if visible:
+            state.place = SharedPlace(self._sock, concurrency)
         _ALL.add(self)
         self._hello(body)
         if on_event is not None:

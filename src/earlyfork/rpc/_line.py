@@ -190,6 +190,8 @@ class Line:
                 state.news = b""
             if queue:
                 self._write_rest()
+            if state.place is not None:  # after it is sent: meanwhile the worker works
+                state.place.show(state)
             if state.ended is not None:
                 state.end(None, None, "")
         if self._dropped:
@@ -283,6 +285,8 @@ class Line:
         state.silent = max(state.silent, slot.ident)
         state.calls.pop(slot.ident, None)
         state.timed.pop(slot.ident, None)
+        if state.place is not None:
+            state.place.show(state)
 
     def _forget_dropped(self) -> None:
         while self._dropped:

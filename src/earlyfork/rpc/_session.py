@@ -24,6 +24,7 @@ from earlyfork.rpc._values import MAIN, dump, inside, load, unpack_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from earlyfork.rpc._board import Place
     from earlyfork.rpc._wire import Frame
 
 #: The frames that end a call.
@@ -91,6 +92,8 @@ class Session:
     #: Unpickles what the worker sends; and whether that is on another machine.
     loads: Callable[..., Any] = staticmethod(loads)
     is_far: bool = False
+    #: Where these calls can be seen from outside, if they are to be seen.
+    place: Place | None = None
 
     def __init__(self, *, has_main: bool, has_target: bool, concurrency: int) -> None:
         self.has_main = has_main
@@ -225,6 +228,8 @@ class Session:
                     slot.arrived()
                 if self.timed:
                     self.timed.pop(ident, None)
+        if self.place is not None:
+            self.place.show(self)
 
     def hear(self, frame: Frame) -> None:
         """Take in a frame. The same one may come twice, after an interruption.
@@ -309,6 +314,8 @@ class Session:
             self.timed.pop(ident, None)
             if slot.watched:
                 slot.arrived()
+        if self.place is not None:
+            self.place.show(self)
 
     def refusal(self) -> Exception:
         """Why no call can be made."""
