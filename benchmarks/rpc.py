@@ -169,7 +169,7 @@ def main() -> None:
         print(f"{name:22} {ratio:7.2f}    {WANTED[name]}")
     client.close()
     client.join()
-    beside(bare, max(1, rounds // 3))
+    beside(bare, max(3, rounds // 3))
     bare.sock.close()
 
 

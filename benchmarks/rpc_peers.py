@@ -35,7 +35,8 @@ def one_by_one(call: Callable[[int], object], count: int) -> None:
         call(number)
 
 
-def _serve(end: Any) -> None:
+def _serve(end: Any, other: Any) -> None:
+    other.close()  # or it would never see its end
     try:
         while True:
             a, b = end.recv()
@@ -48,7 +49,7 @@ def connection() -> Peer:
     """Multiprocessing's Connection, with a loop of one's own at the other end: no rpc."""
     context = multiprocessing.get_context("fork")
     near, far = context.Pipe()
-    process = context.Process(target=_serve, args=(far,), daemon=True)
+    process = context.Process(target=_serve, args=(far, near), daemon=True)
     process.start()
     far.close()
 
