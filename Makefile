@@ -4,7 +4,7 @@
 #   make test     all tests in parallel, then the core tests on every other CPython found here
 #   make test-nuitka test-uwsgi     what takes minutes to compile
 #   make test-peers test-stdlib     large packages, and CPython's own tests of multiprocessing
-#   make faults fuzz soak repeat    the long way, for what is rare
+#   make long faults fuzz soak repeat    the long way, for what is rare
 #   make wheels wheels-aarch64     all wheels of a release, and whether each works
 #   make suite matrix lint types sanitize coverage bench clean
 #
@@ -28,7 +28,7 @@ SOURCES := $(shell find src hooks -type f -not -path '*/__pycache__/*' -not -pat
            pyproject.toml setup.py $(wildcard README.md LICENSE)
 
 .PHONY: demo test suite matrix test-nuitka test-uwsgi test-peers test-stdlib \
-        lint types sanitize coverage bench wheels wheels-aarch64 faults fuzz soak repeat clean
+        lint types sanitize coverage bench wheels wheels-aarch64 long faults fuzz soak repeat clean
 .DELETE_ON_ERROR:
 # One job after the other: they share one venv, and pytest uses all cores by itself.
 .NOTPARALLEL:
@@ -153,6 +153,10 @@ fuzz: $(VENV)/installed $(VENV)/extra-test $(VENV)/extra-fuzz
 soak: $(VENV)/installed $(VENV)/extra-test
 	$(BIN)/python tests/soak.py $(MINUTES)
 	$(BIN)/python tests/soak_pool.py $$(($(MINUTES) * 100000))
+
+# What takes minutes each: a million calls, 4 GB in one value, all of CPython's tests of its pool.
+long: $(VENV)/installed $(VENV)/extra-test
+	EARLYFORK_LONG=1 $(BIN)/python -m pytest tests -n 1 -m long $(PYTEST_ARGS)
 
 # The suite again and again, in random company of itself: what is rare shows up here.
 repeat: $(VENV)/installed $(VENV)/extra-test

@@ -105,6 +105,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = {
         "frozen": "" if importlib.util.find_spec("PyInstaller") else "PyInstaller is not installed",
         "root": "" if os.geteuid() == 0 else "needs root",
+        "long": "" if "EARLYFORK_LONG" in os.environ else "takes minutes: make long",
     }
     for item in items:
         for mark, reason in missing.items():

@@ -72,9 +72,14 @@ def test_the_host_forks(run_program: Run) -> None:
     assert support.output_of(run_program("pool/host_forks.py")) == "all well\n"
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("options", [(), ("--slow",)], ids=["quick", "all"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param((), id="quick", marks=pytest.mark.slow),
+        pytest.param(("--slow",), id="all", marks=pytest.mark.long),
+    ],
+)
 def test_cpythons_own_tests_of_its_pool(tmp_path: Path, options: tuple[str, ...]) -> None:
     done = support.run_command(
         [sys.executable, str(PEERS), *options],
@@ -94,7 +99,7 @@ def test_cpythons_own_tests_of_its_pool(tmp_path: Path, options: tuple[str, ...]
 @pytest.mark.timeout(120)
 def test_soak(run_script: Run) -> None:
     source = (Path(__file__).parent.parent / "soak_pool.py").read_text()
-    done = run_script(source, "20000", env=support.with_work(), timeout=110, check=True)
+    done = run_script(source, "3000", env=support.with_work(), timeout=110, check=True)
     assert support.output_of(done).endswith("all well\n")
 
 
