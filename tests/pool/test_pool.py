@@ -115,6 +115,7 @@ def test_map_in_time(pool: Any) -> None:
     assert next(results) is None
     with pytest.raises(futures.TimeoutError):
         next(results)
+    support.wait_until(lambda: pool.stats().running == 0)
     assert pool.submit(abs, -1).result() == 1
 
 
@@ -294,3 +295,12 @@ def test_after_shutdown(new_pool: New) -> None:
     pool.shutdown()
     assert pool.stats().workers == 0
     assert not issubclass(RuntimeError, PoolBroken)
+
+
+def test_a_dropped_pool_does_what_it_was_given_and_ends(tmp_path: Path) -> None:
+    pool = Pool(max_workers=1, idle_timeout=None)
+    pid = pool.submit(os.getpid).result()
+    jobs = [pool.submit(work.leave_mark, str(tmp_path / "marks")) for _ in range(5)]
+    del pool
+    assert [job.result() for job in jobs] == [None] * 5
+    assert support.gone_within(pid)
