@@ -2,8 +2,8 @@
 
 The workers are clones of a template that has numpy and the data. So they begin at once, and share
 that memory. One job kills its worker, as a fault in C would, or the kernel for want of memory: that
-costs its own result, and no other. With tqdm or rich installed there is a progress bar in a
-terminal.
+costs its own result, and no other. In a terminal there is a progress bar of tqdm or rich, if one of
+them is installed.
 
     python parameter_search.py
 """
