@@ -176,3 +176,12 @@ def test_an_import_is_not_interrupted(new_client: New, concurrency: int, tmp_pat
     support.wait_until(began.exists)
     assert call.cancel()
     assert client.call("slow_module.f")
+
+
+def test_wait_for_the_first_exception(client: Any) -> None:
+    calls = [client.submit("operator.truediv", 1, 0), client.submit("time.sleep", 60)]
+    begin = time.monotonic()
+    first = concurrent.futures.FIRST_EXCEPTION
+    done, _ = concurrent.futures.wait(calls, support.PATIENCE, first)
+    assert done == {calls[0]}
+    assert time.monotonic() - begin < support.PATIENCE

@@ -62,10 +62,12 @@ class Call(_session.Slot, futures.Future[Any]):
             with self._condition:
                 told, self._told = self._told, True
                 for waiter in () if told else self._waiters:
-                    if self._state == "FINISHED":
-                        waiter.add_result(self)
-                    else:
+                    if self._state != "FINISHED":
                         waiter.add_cancelled(self)
+                    elif self.reason or self.message is None or self.message[0] != wire.RESULT:
+                        waiter.add_exception(self)
+                    else:
+                        waiter.add_result(self)
                 self._condition.notify_all()
         self._run_callbacks()
 
