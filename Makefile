@@ -130,6 +130,7 @@ bench: $(VENV)/installed $(VENV)/extra-bench
 	$(BIN)/python benchmarks/rpc.py
 	$(BIN)/python benchmarks/pool.py
 	$(BIN)/python benchmarks/command.py
+	$(BIN)/python benchmarks/remote.py
 	$(BIN)/python benchmarks/picture.py
 	$(BIN)/python benchmarks/page.py
 
