@@ -236,6 +236,8 @@ def test_a_pool_of_them(host: earlyfork.Process) -> None:
     from earlyfork.pool import Pool
     from earlyfork.rpc import WorkerDied
 
+    with pytest.raises(ValueError, match="another machine"):
+        Pool(host, max_memory=1 << 30)
     with Pool(host, max_workers=2) as pool:
         assert list(pool.map("remote_work.add", range(4), [1] * 4)) == [1, 2, 3, 4]
         with pytest.raises(ZeroDivisionError):
