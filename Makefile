@@ -132,6 +132,7 @@ bench: $(VENV)/installed $(VENV)/extra-bench
 	$(BIN)/python benchmarks/pool_peers.py
 	$(BIN)/python benchmarks/deaths.py --write
 	$(BIN)/python benchmarks/command.py
+	$(BIN)/python benchmarks/remote.py
 	$(BIN)/python benchmarks/picture.py
 	$(BIN)/python benchmarks/page.py
 

@@ -58,6 +58,19 @@ def prints(_sock: socket.socket, text: str, size: int = 0) -> None:
     print("-" * size, file=sys.stderr)
 
 
+def go_on(sock: socket.socket, python: str) -> None:
+    """Connect from there to a third place, and pass on what a process there says."""
+    from earlyfork import remote
+
+    with remote.connect(["env"], python=python) as host:
+        remote.ship(host, "remote_work")
+        process = host.fork().send_arg("from afar")
+        with process.run("remote_work.echo") as far:
+            far.shutdown(1)
+            sock.sendall(far.recv(1 << 16))
+        sys.exit(process.wait(20) + 3)
+
+
 def add(one: Any, two: Any) -> Any:
     """Add two values."""
     return one + two

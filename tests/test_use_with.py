@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from support import Run
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ("use-with.md", "calls.md", "pool.md", "remote.md")
+PAGES = ("use-with.md", "calls.md", "pool.md", "engines.md", "remote.md")
 
 
 class Block(NamedTuple):

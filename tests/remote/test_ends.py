@@ -86,17 +86,18 @@ def test_a_connection_that_ends_says_why(connect: Connect) -> None:
     sock.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ef-relay", "ef-agent"])
 def test_one_is_stopped(connect: Connect, name: str) -> None:
     """A connection that is dead although nobody has ended it."""
-    host = connect(timeout=1.0)
+    host = connect(timeout=3.0)
     worker = host.fork()
     sock = worker.run("remote_work.linger", linked=True)
     pid = int(sock.recv(100))
     stopped = party(name)
     os.kill(stopped, signal.SIGSTOP)
     if name == "ef-agent":
-        is_lost(lambda: worker.wait(support.PATIENCE), "nothing was heard for 1 seconds")
+        is_lost(lambda: worker.wait(support.PATIENCE), "nothing was heard for 3 seconds")
         os.kill(stopped, signal.SIGCONT)
     assert support.gone_within(pid)
     if name == "ef-relay":
@@ -105,10 +106,11 @@ def test_one_is_stopped(connect: Connect, name: str) -> None:
     sock.close()
 
 
+@pytest.mark.slow
 def test_silence_is_no_death(connect: Connect) -> None:
-    host = connect(timeout=0.6).ready(support.PATIENCE)
+    host = connect(timeout=3.0).ready(support.PATIENCE)
     with pytest.raises(TimeoutError):
-        host.wait(1.5)
+        host.wait(5.0)
     worker = host.fork().send_arg("exit", 3)
     worker.run("remote_work.die").close()
     assert worker.wait(support.PATIENCE) == 3

@@ -230,3 +230,26 @@ def test_ship(connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         remote.ship(host, "_socket")
     with pytest.raises(earlyfork.ProcessStateError, match="this machine"):
         remote.ship(earlyfork.new(), "shipped")
+
+
+def test_a_pool_of_them(host: earlyfork.Process) -> None:
+    from earlyfork.pool import Pool
+    from earlyfork.rpc import WorkerDied
+
+    with pytest.raises(ValueError, match="another machine"):
+        Pool(host, max_memory=1 << 30)
+    with Pool(host, max_workers=2) as pool:
+        assert list(pool.map("remote_work.add", range(4), [1] * 4)) == [1, 2, 3, 4]
+        with pytest.raises(ZeroDivisionError):
+            pool.submit("operator.truediv", 1, 0).result(support.PATIENCE)
+        with pytest.raises(WorkerDied, match="status 3"):
+            pool.submit("os._exit", 3).result(support.PATIENCE)
+        assert pool.submit("remote_work.add", 1, 2).result(support.PATIENCE) == 3
+
+
+def test_from_there_to_a_third_place(host: earlyfork.Process) -> None:
+    """Nothing of earlyfork is installed on the second machine, which sends it on to the third."""
+    process = host.fork().send_arg(sys.executable)
+    with process.run("remote_work.go_on", linked=True) as sock:
+        assert support.read_until_eof(sock.fileno(), 30) == b"('from afar',)\n"
+    assert process.wait(support.PATIENCE) == 3

@@ -35,6 +35,11 @@ class Core(Staff):
     """One pool."""
 
     def __init__(self, reactor: Reactor, template: Process | None, settings: Settings) -> None:
+        if template is not None and template.is_far and settings.max_memory is not None:
+            raise ValueError(
+                "max_memory can't be kept on another machine, whose processes are not seen from "
+                "here; end a worker there by max_tasks, or by retire()"
+            )
         super().__init__(reactor, template, settings)
         self.namer = _session.Session(has_main=self.has_main, has_target=False, concurrency=1)
         if template is not None:

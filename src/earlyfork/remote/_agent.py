@@ -356,6 +356,8 @@ def serve_launched(reads: int, writes: int, given: tuple[object, ...], *, alone:
         alone: not used here.
     """
     silence, texts = given
+    # It is a folder only, made by who runs this text: whoever imports it gets the package.
+    sys.modules.pop("earlyfork.remote", None)
     _finder.add(texts)  # type: ignore[arg-type]
     sys.argv = [""]
     kept.append(_context.fresh_main())

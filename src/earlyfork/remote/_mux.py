@@ -43,6 +43,8 @@ class Channel:
 
     def __init__(self, number: int) -> None:
         self.number = number
+        #: Whether all bytes of comm are passed on as they are.
+        self.raw = True
         self.comm: _socket.socket | None = None
         self.status: _socket.socket | None = None
         #: How many bytes may be sent to the other end; how many were taken and not granted yet.
@@ -73,6 +75,9 @@ class Mux:
         #: For when the pipe is full: polls nothing but that.
         self.narrow = own(select, "poll")()
         self.handlers: dict[int, Callable[[int], object]] = {}
+        #: What was said in this turn, and is sent at its end: the other side wakes up once for all.
+        self.fresh: list[bytes] = []
+        self.fresh_size = 0
         #: What waits for room in the pipe.
         self.out: deque[bytes] = deque()
         self.waiting = 0
@@ -114,6 +119,8 @@ class Mux:
         now = Clock.monotonic()
         if now >= self.look_at:
             self._look_at_clock(now)
+        if self.fresh:
+            self._send_fresh()
         left = max(0.0, self.look_at - now) + 0.001
         if self.waiting > MOST_WAITING and not self.corked:
             happened = self.narrow.poll(left * 1000)
@@ -142,8 +149,17 @@ class Mux:
     # -- the pipe ------------------------------------------------------------------------------
 
     def send(self, kind: int, channel: int, payload: bytes = b"") -> None:
-        """Send a frame, at once or when there is room."""
+        """Send a frame at the end of this turn, or when there is room."""
         data = _pack(MAGIC, kind, channel, len(payload)) + payload
+        self.fresh.append(data)
+        self.fresh_size += len(data)
+        if self.fresh_size > MOST_WAITING:
+            self._send_fresh()
+
+    def _send_fresh(self) -> None:
+        """Send what was said in this turn."""
+        fresh, self.fresh, self.fresh_size = self.fresh, [], 0
+        data = fresh[0] if len(fresh) == 1 else b"".join(fresh)
         if not self.out and not self.corked:
             done = self._write(data)
             if done == len(data):
@@ -188,6 +204,8 @@ class Mux:
 
     def uncork(self) -> None:
         """Send what was kept back."""
+        if self.fresh:
+            self._send_fresh()
         self.corked = False
         if self.out:
             self._want_room()
@@ -272,7 +290,8 @@ class Mux:
         if mask is None:
             self.unwatch(fd)
         elif before is None:
-            self.watch(fd, mask, lambda events: self._at_comm(channel, events))
+            at = self._at_raw if channel.raw else self._at_comm
+            self.watch(fd, mask, lambda events: at(channel, events))
         else:
             self.poll.modify(fd, mask)
 
@@ -283,6 +302,24 @@ class Mux:
     def resume(self, channel: Channel) -> None:
         """There is credit again."""
         self.update(channel)
+
+    def _at_raw(self, channel: Channel, events: int) -> None:
+        """The usual case of `_at_comm`: there are bytes to pass on, and there is credit."""
+        comm = channel.comm
+        if events == POLLIN and channel.credit > CHUNK and comm is not None:
+            try:
+                data = comm.recv(CHUNK, DONTWAIT)
+            except OSError:
+                data = b""
+            if data:
+                channel.credit -= len(data)
+                size = len(data)
+                self.fresh.append(_pack(MAGIC, DATA, channel.number, size) + data)
+                self.fresh_size += size
+                if self.fresh_size > MOST_WAITING:
+                    self._send_fresh()
+                return
+        self._at_comm(channel, events)
 
     def _at_comm(self, channel: Channel, events: int) -> None:
         if events & POLLOUT and channel.out:

@@ -194,6 +194,9 @@ class Relay(Mux):
         channel.queue.append((wire.DATA, head))
         if channel.raw and channel.comm is not None:
             name_senders(channel.comm, on=False)
+            fd = channel.comm.fileno()
+            if fd in self.handlers:
+                self.handlers[fd] = lambda events: self._at_raw(channel, events)
 
     def _fork(self, parent: Near, fds: Fds) -> None:
         self.last += 1

@@ -256,6 +256,8 @@ class Connection(Relay):
         self.wake_at = None
         try:
             deadline = Clock.monotonic() + self.silence
+            if self.fresh:
+                self._send_fresh()
             while not why and self.up and self.out and Clock.monotonic() < deadline:
                 self.turn()
         except (Lost, local.ProtocolError):  # nobody is left whom that concerns

@@ -25,6 +25,14 @@ def sources(name: str, left_out: tuple[str, ...] = ()) -> dict[str, tuple[bool, 
         if left_out and name.startswith(left_out):
             continue
         spec = _spec(name, path)
+        sent: dict[str, tuple[bool, str, bytes]] | None = getattr(spec.loader, "texts", None)
+        if sent is not None:  # it came over a connection itself, and goes on as it came
+            found |= {
+                inner: text
+                for inner, text in sent.items()
+                if inner == name or inner.startswith(f"{name}.")
+            }
+            continue
         folders = spec.submodule_search_locations
         if spec.loader is not None:  # else it is a namespace, which is known by what is in it
             found[name] = (folders is not None, spec.origin or name, _compressed(spec))

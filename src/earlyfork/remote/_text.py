@@ -34,7 +34,8 @@ def boot(
     same = magic == importlib.util.MAGIC_NUMBER.hex()
     parts = child_text.elsewhere((silence, texts), AGENT, as_code=same)
     in_c = b""
-    if quick is not None and suffix == importlib.machinery.EXTENSION_SUFFIXES[0]:
+    # One that came over a connection itself has no file.
+    if quick is not None and quick.__file__ and suffix == importlib.machinery.EXTENSION_SUFFIXES[0]:
         with open(quick.__file__, "rb") as file:
             in_c = file.read()
     second = (_words.SECOND + child_text.RUNS).encode()

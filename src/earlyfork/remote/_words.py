@@ -63,6 +63,7 @@ if k:
   with open(n,'wb',closefd=False)as f:f.write(k)
   q=_imp.create_dynamic(y.ModuleSpec('earlyfork._quick',None,origin='/proc/self/fd/%d'%n))
   _imp.exec_dynamic(q)
+  q.__file__=''
   sys.modules['earlyfork._quick']=q
  except (ImportError,OSError,AttributeError):pass
  os.close(n)
