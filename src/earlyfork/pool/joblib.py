@@ -19,18 +19,28 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import joblib
 from joblib._multiprocessing_helpers import mp
-from joblib._parallel_backends import (
-    AutoBatchingMixin,
-    FallbackToBackend,
-    ParallelBackendBase,
-    SequentialBackend,
-)
+from joblib._parallel_backends import FallbackToBackend, SequentialBackend
 
 import earlyfork
 from earlyfork.pool._pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    class AutoBatchingMixin:
+        """What checkers may know of joblib's classes, which have no types."""
+
+        nesting_level: int | None
+
+    class ParallelBackendBase:
+        """The same of this one."""
+
+        parallel: Any
+        backend_kwargs: Any
+        _prepare_worker_env: Any
+        reset_batch_stats: Any
+else:
+    from joblib._parallel_backends import AutoBatchingMixin, ParallelBackendBase
 
 
 __all__ = ["EarlyforkBackend"]
@@ -69,7 +79,7 @@ def run(data: bytes, buffers: tuple[Any, ...]) -> Any:
     return pickle.loads(data, buffers=buffers)()
 
 
-class EarlyforkBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
+class EarlyforkBackend(AutoBatchingMixin, ParallelBackendBase):
     """joblib's tasks as jobs of an `earlyfork.pool.Pool`.
 
     Functions of the main program, lambdas and closures travel by value (joblib has cloudpickle);
