@@ -13,7 +13,7 @@ import _thread
 import os as _os
 import sys as _sys
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "EarlyForkError",
     "EarlyForkWarning",
