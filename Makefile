@@ -5,6 +5,7 @@
 #   make test-nuitka test-uwsgi     what takes minutes to compile
 #   make test-peers test-stdlib     large packages, and CPython's own tests of multiprocessing
 #   make long faults fuzz soak repeat    the long way, for what is rare
+#   make interpreters     the core tests in CPythons that are not here
 #   make wheels wheels-aarch64     all wheels of a release, and whether each works
 #   make suite matrix lint types sanitize coverage bench clean
 #
@@ -28,7 +29,8 @@ SOURCES := $(shell find src hooks -type f -not -path '*/__pycache__/*' -not -pat
            pyproject.toml setup.py $(wildcard README.md LICENSE)
 
 .PHONY: demo test suite matrix test-nuitka test-uwsgi test-peers test-stdlib \
-        lint types sanitize coverage bench wheels wheels-aarch64 long faults fuzz soak repeat clean
+        lint types sanitize coverage bench interpreters wheels wheels-aarch64 long faults fuzz soak repeat \
+        clean
 .DELETE_ON_ERROR:
 # One job after the other: they share one venv, and pytest uses all cores by itself.
 .NOTPARALLEL:
@@ -175,13 +177,18 @@ wheels: $(VENV)/installed $(VENV)/extra-wheels
 	$(EPOCH) $(BIN)/python release/wheels.py --prove --repository '$(REPOSITORY)' dist/earlyfork-*.tar.gz wheelhouse
 	$(BIN)/python release/check.py wheelhouse
 
+# The core tests in CPythons that are too young for this machine (3.14, its debug build, 3.15): of
+# Debian's packages, unpacked. Root, gigabytes and half an hour. Last results: README.md.
+interpreters: $(VENV)/installed
+	$(BIN)/python tests/interpreters.py $(PYTEST_ARGS)
+
 # The same under qemu-user, in Debian's CPython for aarch64 (Debian: qemu-user-static).
 wheels-aarch64: $(VENV)/extra-wheels
 	@test -d wheelhouse || { echo "make wheels comes first" >&2; exit 1; }
 	$(BIN)/python release/check.py wheelhouse --aarch64
 
 clean:
-	rm -rf .headers wheelhouse .venv .venvs .sanitize build dist *.egg-info src/*.egg-info .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf .headers .interpreters wheelhouse .venv .venvs .sanitize build dist *.egg-info src/*.egg-info .mypy_cache .pytest_cache .ruff_cache \
 	  .hypothesis .fuzz .coverage .coverage.* examples/frozen_app/build examples/frozen_app/dist
 
 # --- set-up ---------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ import matrix
 ROOT = matrix.ROOT
 ROOTS = ROOT / ".interpreters"
 SOURCE = "deb http://deb.debian.org/debian sid main\n"
-ALWAYS = ["bash", "coreutils", "libc-bin", "libc6-dev", "gcc", "procps", "util-linux"]
+ALWAYS = ["bash", "coreutils", "dash", "gcc", "libc-bin", "libc6-dev", "procps", "util-linux"]
 
 
 class Interpreter(NamedTuple):

@@ -223,6 +223,33 @@ def earlyfork_folder() -> str:
     return found.submodule_search_locations[0]
 
 
+def test_another_python_is_told_in_a_line(tmp_path: Path, run_script: Run) -> None:
+    """As seen with PyPy 8.0; here, CPython says that it is another one."""
+    line = "earlyfork is for CPython: pypy can't freeze its garbage collector before a fork"
+    done = run_script(
+        """
+        import sys
+        sys.implementation.name = "pypy"
+        import earlyfork
+        print(earlyfork.__version__)
+        try:
+            from earlyfork import new
+        except ImportError as error:
+            print(error)
+        """,
+        check=True,
+    )
+    assert f"EarlyForkWarning: {line}" in done.stderr
+    assert done.stdout.splitlines()[1].startswith(line)
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.implementation.name = 'pypy'\n")
+    path = f"{tmp_path}:{support.python_path()}"
+    done = command_line("doctor", cwd=tmp_path, env={"PYTHONPATH": path})
+    assert done.returncode == 2
+    assert done.stdout.startswith("earlyfork is broken here\n  ! ")
+    assert line in done.stdout
+    assert "Traceback" not in done.stderr
+
+
 # --- the console script ---------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ import _thread
 import os as _os
 import sys as _sys
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "EarlyForkError",
     "EarlyForkWarning",
@@ -112,13 +112,26 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def _settle() -> None:
-    """Load the rest of the package, and hand it what the import has done."""
+def _not_here() -> str:
+    """Why no process can be made in this interpreter, in one line; empty if it can."""
+    if _sys.implementation.name != "cpython":
+        return (
+            f"earlyfork is for CPython: {_sys.implementation.name} can't freeze its garbage "
+            "collector before a fork, nor look at a child before it is reaped"
+        )
     if not hasattr(_os, "fork"):
-        raise ImportError(
+        return (
             "earlyfork makes processes on POSIX systems only: this one has no fork and no way to "
             "pass sockets on; use multiprocessing's spawn here"
         )
+    return ""
+
+
+def _settle() -> None:
+    """Load the rest of the package, and hand it what the import has done."""
+    text = _not_here()
+    if text:
+        raise ImportError(text)
     with _settling:
         if "_settled" not in globals():
             _take_over(_forked)
@@ -146,6 +159,9 @@ def _take_over(forked: object) -> None:
 
 def _at_import() -> str:
     """Fork the early template if the main program asks for it; say why, or why not."""
+    if _sys.implementation.name != "cpython":
+        _warn(_not_here())
+        return "this is not CPython"
     if not hasattr(_os, "fork"):
         return "this system has no fork"
     here = _sys.modules.get("earlyfork._child.here")

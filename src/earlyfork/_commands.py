@@ -69,6 +69,7 @@ def _doctor_options(parser: argparse.ArgumentParser) -> None:
 
 def _doctor(options: argparse.Namespace) -> int:
     try:
+        earlyfork._settle()  # which says in a line where none can be made at all
         from earlyfork import doctor
 
         report = doctor.report(timeout=options.timeout)

@@ -70,7 +70,9 @@ def _run_option(words: list[str], prog: str) -> int:
         return _run_module(value, rest, os.getcwd())
     sys.argv[:] = ["-c", *rest]
     _put_first("")
-    return _execute(lambda: compile(value + "\n", "<string>", "exec", dont_inherit=True))
+    return _execute(
+        lambda: compile(value + "\n", "<string>", "exec", dont_inherit=True), code=value
+    )
 
 
 def _run_stdin(words: list[str], prog: str) -> int:
@@ -175,20 +177,20 @@ def _put_first(entry: str, *, always: bool = False) -> None:
         sys.path.insert(0, entry)
 
 
-def _execute(code: "Callable[[], CodeType]", place: str | None = None) -> int:
-    """Run code in a new `__main__` that is there to the very end."""
+def _execute(compiled: "Callable[[], CodeType]", place: str | None = None, code: str = "") -> int:
+    """Run code in a new `__main__` that is there to the very end; `code` is the text of `-c`."""
 
     def step() -> None:
-        compiled = code()
+        program = compiled()
         namespace = sys.modules["__main__"].__dict__
         if place is not None:
             namespace["__file__"] = place
-        exec(compiled, namespace)
+        exec(program, namespace)
 
-    return _executed(step)
+    return _executed(step, code)
 
 
-def _executed(step: "Callable[[], object]") -> int:
+def _executed(step: "Callable[[], object]", code: str = "") -> int:
     """Do this in a new `__main__`; tracebacks of what ends it begin with the program's own frames.
 
     The exception goes on up as it is, so the interpreter ends as it would without us: with what it
@@ -201,6 +203,10 @@ def _executed(step: "Callable[[], object]") -> int:
         raise
     except BaseException as error:
         _hide_our_frames(error)
+        if code and sys.version_info >= (3, 13):  # which shows lines of it in tracebacks
+            import linecache
+
+            linecache.cache["<string>"] = (len(code), None, code.splitlines(True), "<string>")
         raise
     return 0
 

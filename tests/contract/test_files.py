@@ -217,7 +217,9 @@ def test_what_holds_more_than_a_file(make: Make, path: Path, tmp_path: Path) -> 
         archive.writestr("a", "b")
     with zipfile.ZipFile(packed) as archive, archive.open("a") as inner:
         assert "can't be sent" in refusal(make, inner)
-    with codecs.open(str(path), "r", "utf-8") as file:
+    with codecs.StreamReaderWriter(
+        open(path, "rb"), codecs.getreader("utf-8"), codecs.getwriter("utf-8")
+    ) as file:
         assert "fileno()" in refusal(make, file)
     with tempfile.SpooledTemporaryFile() as spooled:
         spooled.write(b"x")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
+import inspect
 import os
 import pickle
 import signal
@@ -126,4 +126,4 @@ def test_asyncio_run_is_what_the_words_say(make: Make) -> None:
     with process.run("f") as sock:
         assert sock.recv(1) == b"x"
     assert process.wait(10) == 0
-    assert asyncio.iscoroutinefunction(coroutine)
+    assert inspect.iscoroutinefunction(coroutine)
