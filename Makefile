@@ -129,6 +129,8 @@ bench: $(VENV)/installed $(VENV)/extra-bench
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/rpc.py
 	$(BIN)/python benchmarks/pool.py
+	$(BIN)/python benchmarks/pool_peers.py
+	$(BIN)/python benchmarks/deaths.py --write
 	$(BIN)/python benchmarks/command.py
 	$(BIN)/python benchmarks/picture.py
 	$(BIN)/python benchmarks/page.py

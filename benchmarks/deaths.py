@@ -18,6 +18,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -192,22 +193,28 @@ def one(name: str, folder: str) -> None:
 
 def tried(name: str) -> dict[str, Any]:
     """What came of one peer, tried in a program of its own."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, __file__, "--one", name, folder]
-        out = Path(folder, "out")
-        with out.open("w") as file, subprocess.Popen(
-            words, stdout=file, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
+        return run_alone([__file__, "--one", name, folder], 10 * PATIENCE)
+
+
+def run_alone(words: list[str], seconds: float) -> dict[str, Any]:
+    """The JSON that a program prints as its last line; what it leaves is killed."""
+    with tempfile.TemporaryFile("w+") as out:
+        with subprocess.Popen(
+            [sys.executable, *words],
+            stdout=out,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
             start_new_session=True,
-        ) as program:  # fmt: skip
+        ) as program:
             try:
-                program.wait(10 * PATIENCE)
+                program.wait(seconds)
             except subprocess.TimeoutExpired:
                 program.kill()
             finally:
                 end_session(program.pid)
-        lines = out.read_text().splitlines()
+        out.seek(0)
+        lines = out.read().splitlines()
     return json.loads(lines[-1]) if lines else {"missing": "it gave no answer at all"}
 
 
