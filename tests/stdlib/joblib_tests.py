@@ -54,9 +54,9 @@ def main() -> int:
     import joblib.parallel
     import pytest
 
-    from earlyfork.pool.joblib import EarlyforkBackend
+    from earlyfork.pool.joblib import _EarlyforkBackend
 
-    class LokyBackend(EarlyforkBackend):
+    class LokyBackend(_EarlyforkBackend):
         """As the tests call it."""
 
     joblib.parallel.BACKENDS["loky"] = joblib._parallel_backends.LokyBackend = LokyBackend

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-__all__ = ["EarlyforkBackend"]
-
 #: Seconds after which idle workers end. As long as loky's, since what they have imported is dear.
 IDLE = 300.0
 
@@ -65,11 +63,11 @@ def begin(key_of_proxies: bytes, packed: bytes) -> None:
 
 
 def run(data: bytes, buffers: tuple[Any, ...]) -> Any:
-    """In a worker: run what `EarlyforkBackend.submit` has packed."""
+    """In a worker: run what `_EarlyforkBackend.submit` has packed."""
     return pickle.loads(data, buffers=buffers)()
 
 
-class EarlyforkBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
+class _EarlyforkBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
     """joblib's tasks as jobs of an `earlyfork.pool.Pool`.
 
     Functions of the main program, lambdas and closures travel by value (joblib has cloudpickle);
@@ -159,4 +157,4 @@ class EarlyforkBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[
         self.reset_batch_stats()
 
 
-joblib.register_parallel_backend("earlyfork", EarlyforkBackend)
+joblib.register_parallel_backend("earlyfork", _EarlyforkBackend)

@@ -113,7 +113,7 @@ class Place:
                 memory, begin = found.memory, RECORD * self._index
             except IndexError:  # more clients than records
                 self._board = None
-        self.words = memoryview(memory)[begin : begin + RECORD].cast("q")
+        self.words: memoryview[int] = memoryview(memory)[begin : begin + RECORD].cast("q")
         self._bytes = self.words.cast("B")
         self.words[SEQUENCE] = self._sequence = 0
         self.words[CONCURRENCY] = concurrency

@@ -7,7 +7,7 @@ import time
 
 import joblib
 from earlyfork.pool import Pool, WorkerDied
-from earlyfork.pool.joblib import EarlyforkBackend
+from earlyfork.pool.joblib import _EarlyforkBackend
 from joblib import Parallel, delayed
 
 assert earlyfork
@@ -123,5 +123,5 @@ with joblib.parallel_config("earlyfork", n_jobs=2):
     arrays()
 surroundings()
 a_pool_of_ones_own()
-assert isinstance(joblib.parallel_config("earlyfork").parallel_config["backend"], EarlyforkBackend)
+assert isinstance(joblib.parallel_config("earlyfork").parallel_config["backend"], _EarlyforkBackend)
 print("all well")
