@@ -86,6 +86,7 @@ NOT_FAR = {
     "test_what_has_fds_takes_its_own": "no fds travel",
     "test_sockets_and_connections": "no fds travel",
     "test_bad_files_are_refused": "no fds travel",
+    "test_a_clone_changes_hands": "it can't be handed over, and would leave its template waiting",
     "test_a_queued_standby": "the queue is over there",
     "test_a_standby_of_a_process": "the queue is over there",
     "test_a_stale_standby": "the queue is over there",
