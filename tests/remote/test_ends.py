@@ -82,6 +82,7 @@ def test_a_connection_that_ends_says_why(connect: Connect) -> None:
         call.result(support.PATIENCE)
     with pytest.raises(earlyfork.ProcessLost, match="farewell"):
         client.join()
+    assert client._sock.fileno() == -1
     assert support.gone_within(worker.pid)
     sock.close()
 

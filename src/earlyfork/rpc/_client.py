@@ -205,10 +205,9 @@ class Client(Line):
         deadline = None if timeout is None else monotonic() + timeout
         if not self._wait_for(lambda: False, deadline):
             raise TimeoutError(f"{self._process!r} still lives after {timeout} seconds")
+        self._sock.close()  # first: nobody may know how it ended
         left = None if deadline is None else max(0.0, deadline - monotonic())
-        returncode = self._process.wait(left)
-        self._sock.close()
-        return returncode
+        return self._process.wait(left)
 
     def kill(self) -> None:
         """Kill the worker at once; open calls end with WorkerDied."""
