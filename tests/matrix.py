@@ -1,6 +1,6 @@
 """Runs the core tests on every CPython from 3.10 up that this machine has, skipping by name.
 
-    python tests/matrix.py [--done PYTHON] [--only 3.12] [pytest arguments]
+    python tests/matrix.py [--done PYTHON] [--only 3.12] [--all] [pytest arguments]
     python tests/matrix.py --extra NAME --into PYTHON
 
 Needs the sdist that the Makefile builds into dist/. Each version gets a venv in .venvs/, kept
@@ -33,11 +33,17 @@ CORE = [
     *("aio/test_aio.py", "rpc/test_calls.py", "rpc/test_values.py"),
     *("test_later.py", "test_replaced.py", "test_snapshot.py", "test_threads.py", "test_wire.py"),
 ]
-SELECTED = ["-m", "not frozen and not slow", *(f"tests/{part}" for part in CORE)]
+#: What of that is run where an older and a newer one run all of it.
+BETWEEN = ["contract", "early", "rpc/test_calls.py", "test_wire.py"]
 PROBE = (
     "import sys; print(sys.implementation.name, *sys.version_info[:3], "
     "sys.version_info.releaselevel, getattr(sys, 'abiflags', ''), sys.executable, sep='|')"
 )
+
+
+def selected(parts: list[str]) -> list[str]:
+    """What is said to pytest to run these."""
+    return ["-m", "not frozen and not slow", *(f"tests/{part}" for part in parts)]
 
 
 class Python(NamedTuple):
@@ -147,6 +153,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, usage="%(prog)s [options] [pytest args]")
     parser.add_argument("--done", help="an interpreter whose version was tested already")
     parser.add_argument("--only", action="append", help="minor versions to run, such as 3.12")
+    parser.add_argument("--all", action="store_true", help="all core tests in the middle ones, too")
     parser.add_argument("--extra", help="install this extra instead, as far as it can be had")
     parser.add_argument("--into", default=sys.executable, help="where that is installed")
     options, pytest_args = parser.parse_known_args()
@@ -171,24 +178,25 @@ def main() -> int:
             chosen.append(pythons[minor])
     with ThreadPoolExecutor(2) as threads:  # making venvs is half waiting for the disk
         inners = list(threads.map(lambda python: install(python, sdists[-1]), chosen))
+    ends = (chosen[0], chosen[-1]) if chosen and not options.all else chosen
     failed = False
     for python, inner in zip(chosen, inners, strict=True):
         print(f"\n--- matrix: {python.name} ({python.executable})", flush=True)
         began = time.monotonic()
         cache = f"cache_dir=.venvs/cache-{inner.parent.parent.name}"
-        command = [str(inner), "-m", "pytest", "-q", "-o", cache]
-        status = subprocess.run(
-            [*command, *SELECTED, *pytest_args], cwd=ROOT, check=False
-        ).returncode
+        parts = CORE if python in ends else BETWEEN
+        command = [str(inner), "-m", "pytest", "-q", "-o", cache, *selected(parts)]
+        status = subprocess.run([*command, *pytest_args], cwd=ROOT, check=False).returncode
         if status == 1:
             print("=== UNSTABLE, unless it fails again: what failed above, one test at a time")
             again = ["-n", "0", "--last-failed", "--last-failed-no-failures=none"]
             status = subprocess.run(
-                [*command, *SELECTED, *again, *pytest_args], cwd=ROOT, check=False
+                [*command, *again, *pytest_args], cwd=ROOT, check=False
             ).returncode
         failed |= status != 0
         word = "FAILED" if status else "passed"
-        lines.append(f"{word}: {python.name} in {time.monotonic() - began:.0f} s")
+        some = "" if parts is CORE else f" ({', '.join(parts)}; all by --all)"
+        lines.append(f"{word}: {python.name} in {time.monotonic() - began:.0f} s{some}")
     print("\n--- matrix", *lines, sep="\n", flush=True)
     return int(failed)
 
