@@ -7,7 +7,7 @@
 #   make long faults fuzz soak repeat    the long way, for what is rare
 #   make interpreters     the core tests in CPythons that are not here
 #   make wheels wheels-aarch64     all wheels of a release, and whether each works
-#   make suite matrix lint types sanitize coverage bench clean
+#   make suite matrix lint types docs sanitize coverage bench clean
 #
 # PYTHON=/path/to/python3.13 chooses the interpreter; PYTEST_ARGS="-k fork -x" is handed to pytest;
 # MINUTES=10 is how long soak and fuzz take, ROUNDS=20 how often repeat runs the suite.
@@ -29,7 +29,7 @@ SOURCES := $(shell find src hooks -type f -not -path '*/__pycache__/*' -not -pat
            pyproject.toml setup.py $(wildcard README.md LICENSE)
 
 .PHONY: demo test suite matrix test-nuitka test-uwsgi test-peers test-stdlib \
-        lint types sanitize coverage bench interpreters wheels wheels-aarch64 long faults fuzz soak repeat \
+        lint types docs sanitize coverage bench interpreters wheels wheels-aarch64 long faults fuzz soak repeat \
         clean
 .DELETE_ON_ERROR:
 # One job after the other: they share one venv, and pytest uses all cores by itself.
@@ -110,6 +110,11 @@ types: $(VENV)/installed $(VENV)/extra-lint
 	  >.mypy_cache/verifytypes.txt || { cat .mypy_cache/verifytypes.txt; exit 1; }
 	$(BIN)/python tests/typing/completion.py
 
+# The documentation site, into site/. Any warning fails: a link to nowhere, a docstring that names no
+# parameter, anything that would be loaded from the network. REPOSITORY=https://... gives it links.
+docs: $(VENV)/extra-docs
+	REPOSITORY='$(REPOSITORY)' NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build
+
 # Which lines and branches of the package the tests reach, in all processes that they make: see
 # docs/reliability.md, "Coverage". Fails below 95 %; takes minutes, and thousands of small files.
 coverage: $(VENV)/installed $(VENV)/extra-test $(VENV)/extra-coverage
@@ -188,7 +193,7 @@ wheels-aarch64: $(VENV)/extra-wheels
 	$(BIN)/python release/check.py wheelhouse --aarch64
 
 clean:
-	rm -rf .headers .interpreters wheelhouse .venv .venvs .sanitize build dist *.egg-info src/*.egg-info .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf .headers .interpreters site wheelhouse .venv .venvs .sanitize build dist *.egg-info src/*.egg-info .mypy_cache .pytest_cache .ruff_cache \
 	  .hypothesis .fuzz .coverage .coverage.* examples/frozen_app/build examples/frozen_app/dist
 
 # --- set-up ---------------------------------------------------------------------------------

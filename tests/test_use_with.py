@@ -1,4 +1,4 @@
-"""The programs in docs/use-with.md, calls.md, pool.md and remote.md do what the pages say they print."""
+"""The programs in the pages of docs that mark them do what the pages say they print."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from support import Run
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ("use-with.md", "calls.md", "pool.md", "engines.md", "remote.md")
+PAGES = (
+    *("use-with.md", "calls.md", "pool.md", "engines.md", "remote.md"),
+    *("index.md", "first-line.md", "libraries.md", "snapshots.md"),
+    *sorted(f"migrate/{page.name}" for page in DOCS.glob("migrate/*.md")),
+)
 
 
 class Block(NamedTuple):
