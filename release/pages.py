@@ -54,7 +54,7 @@ def on_config(config: MkDocsConfig) -> None:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the files of the repository that are pages here."""
     for source, page in PAGES.items():
-        files.append(File.generated(config, page, content=(ROOT / source).read_text()))
+        files.append(File.generated(config, page, content=(ROOT / source).read_text("utf-8")))
     return files
 
 
@@ -79,11 +79,20 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, **_: object
             return f"[{text}]({config.repo_url}/blob/HEAD/{found})"
         else:
             return text if text.startswith("`") else f"{text} (`{found}`)"
+        if text == path:  # README and its like name the file; here its title is the better name
+            text = title(found)
         return f"[{text}]({posixpath.relpath(found, posixpath.dirname(place) or '.')}{anchor})"
 
     parts = FENCE.split(markdown)  # what is between fences stays as it is
     parts[::2] = [PICTURE.sub(r"\1", LINK.sub(target, part)) for part in parts[::2]]
     return "".join(parts)
+
+
+def title(page: str) -> str:
+    """What the first heading of a page says."""
+    source = {page: source for source, page in PAGES.items()}.get(page, f"docs/{page}")
+    heading = re.search(r"^# (.+)$", (ROOT / source).read_text("utf-8"), re.MULTILINE)
+    return heading[1] if heading else page
 
 
 def draw(source: str, *_: object, **__: object) -> str:
@@ -95,6 +104,6 @@ def on_post_build(config: MkDocsConfig) -> None:
     """Look whether a page, or its style, would load anything from elsewhere."""
     for file in sorted(Path(config.site_dir).rglob("*")):
         look_for = {".html": LOADED, ".css": FETCHED}.get(file.suffix)
-        found = look_for and look_for.search(file.read_text())
+        found = look_for and look_for.search(file.read_text("utf-8"))
         if found:
             raise PluginError(f"{file} would load something from the network: {found[0]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 pytestmark = pytest.mark.skipif(not (ROOT / "Makefile").exists(), reason="not in a source tree")
@@ -47,6 +48,36 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert place.exists(), f"{page.name} links to {target}"
         if anchor:
             assert anchor in anchors(place), f"{page.name} links to {target}"
+
+
+def test_the_site_has_every_page() -> None:
+    site = (ROOT / "mkdocs.yml").read_text("utf-8")
+    named = set(re.findall(r"- (?:[^#\n]+: )?([\w/-]+\.md)$", site, re.MULTILINE))
+    docs = ROOT / "docs"
+    there = {page.relative_to(docs).as_posix() for page in docs.rglob("*.md")}
+    made = {"changelog.md", "contributing.md", "readme.md", "security.md"}  # by release/pages.py
+    assert named == there | made
+
+
+def public_names(module: Path) -> list[str]:
+    for node in ast.parse(module.read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    raise AssertionError(f"{module} has no __all__")
+
+
+SOURCE = ROOT / "src" / "earlyfork"
+MODULES = {"earlyfork": SOURCE / "__init__.py", "template": SOURCE / "template.py"} | {
+    layer.parent.name: layer for layer in SOURCE.glob("[a-z]*/__init__.py")
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_reference_has_all_public_names(name: str) -> None:
+    page = (ROOT / "docs" / "reference" / f"{name}.md").read_text("utf-8")
+    prefix = "earlyfork" if name == "earlyfork" else f"earlyfork.{name}"
+    shown = re.findall(rf"^::: {prefix}\.(\w+)$", page, re.MULTILINE)
+    assert sorted(shown) == sorted(public_names(MODULES[name]))
 
 
 def test_readme_says_why_on_its_first_screen() -> None:
