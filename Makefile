@@ -113,7 +113,7 @@ types: $(VENV)/installed $(VENV)/extra-lint
 # The documentation site, into site/. Any warning fails: a link to nowhere, a docstring that names no
 # parameter, anything that would be loaded from the network. REPOSITORY=https://... gives it links.
 docs: $(VENV)/extra-docs
-	REPOSITORY='$(REPOSITORY)' NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build
+	REPOSITORY='$(REPOSITORY)' NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 # Which lines and branches of the package the tests reach, in all processes that they make: see
 # docs/reliability.md, "Coverage". Fails below 95 %; takes minutes, and thousands of small files.
