@@ -14,6 +14,7 @@ import earlyfork
 import pool_work as work
 import rpc_work
 import support
+from earlyfork import aio
 from earlyfork.pool import Pool, PoolBroken
 
 if TYPE_CHECKING:
@@ -283,6 +284,15 @@ def test_settings_that_mean_nothing() -> None:
     ):
         with pytest.raises(ValueError, match=r"number|at least|greater"):
             Pool(**wrong)
+
+
+@pytest.mark.parametrize("kind", [Pool, aio.Pool])
+def test_settings_of_another_kind(kind: Any) -> None:
+    with pytest.raises(TypeError, match="not 2; how many there are is max_workers="):
+        kind(2)  # as ProcessPoolExecutor is given them
+    for wrong in ({"max_workers": "2"}, {"on_death": 1}, {"idle_timeout": "10"}):
+        with pytest.raises(TypeError, match=f"{next(iter(wrong))} is a"):
+            kind(**wrong)
 
 
 def test_after_shutdown(new_pool: New) -> None:

@@ -88,6 +88,7 @@ class Pool:
         visible: bool = True,
     ) -> None:
         settings = checked(
+            template,
             max_workers=max_workers,
             min_idle=min_idle,
             load=load,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
+from earlyfork import Process
 from earlyfork.pool import _limits
 from earlyfork.pool._job import Job
 from earlyfork.pool._map import Results
@@ -14,6 +16,12 @@ from earlyfork.rpc._stderr import CHOICES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+#: The settings that are numbers.
+NUMBERS = (
+    *("max_workers", "load", "concurrency", "min_idle", "start_delay", "idle_timeout"),
+    *("max_tasks", "max_memory", "max_queue"),
+)
 
 
 class Options:
@@ -64,6 +72,7 @@ class Options:
 
 
 def checked(
+    template: Any,
     *,
     max_workers: int | None,
     load: int | None,
@@ -74,14 +83,25 @@ def checked(
     """The settings of a pool, with what was left to it.
 
     Raises:
-        ValueError: a number that means nothing.
+        TypeError, ValueError: something that means nothing.
     """
+    if template is not None and not isinstance(template, Process):
+        raise TypeError(
+            "the first thing a pool is given is a Process to fork its workers from, not "
+            f"{template!r}; how many there are is max_workers="
+        )
     if max_workers is None:
         max_workers = _limits.available_cpus()
     if load is None:
         load = concurrency
     found = Settings(max_workers=max_workers, load=load, concurrency=concurrency, **others)
     numbers = {**found._asdict(), "max_queue": max_queue}
+    for name in NUMBERS:
+        if not isinstance(numbers[name], int | float | NoneType):
+            raise TypeError(f"{name} is a number, not {numbers[name]!r}")
+    for name in ("on_event", "on_death"):
+        if numbers[name] is not None and not callable(numbers[name]):
+            raise TypeError(f"{name} is a function, not {numbers[name]!r}")
     for name in ("max_workers", "load", "concurrency"):
         if numbers[name] < 1:
             raise ValueError(f"{name} must be greater than 0: {numbers[name]!r} is not")

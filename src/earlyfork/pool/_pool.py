@@ -86,6 +86,7 @@ class Pool(futures.Executor):
         visible: bool = True,
     ) -> None:
         settings = checked(
+            template,
             max_workers=max_workers,
             min_idle=min_idle,
             load=load,
