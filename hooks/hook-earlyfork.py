@@ -32,10 +32,11 @@ def _modules() -> list[str]:
 
 MODULES = _modules()
 
+#: What belongs to `python -m earlyfork` alone, and imports what apps may not need.
+COMMAND_LINE = {"earlyfork.__main__", "earlyfork._commands", "earlyfork._run"}
+
 hiddenimports = [
-    name
-    for name in MODULES
-    if name.startswith("earlyfork._") and not name.startswith("earlyfork.__")
+    name for name in MODULES if name.startswith("earlyfork._") and name not in COMMAND_LINE
 ]
 module_collection_mode = "pyz+py"
 

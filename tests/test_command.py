@@ -80,8 +80,13 @@ def test_cpythons_own_tests_of_subprocess(tmp_path: Path) -> None:
     assert "left out: test_preexec: " in peers(tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(way, marks=pytest.mark.slow if way == "early" else pytest.mark.long)
+        for way in WAYS
+    ],
+)
 def test_all_of_cpythons_own_tests_of_subprocess(tmp_path: Path, way: str) -> None:
     peers(tmp_path, "--slow", **WAYS[way])

@@ -115,35 +115,22 @@ def test_require_error_reaches_wait(make: Make) -> None:
     sock.close()
 
 
-@pytest.fixture
-def imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Modules that processes made from here on find."""
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "asks_mask.py").write_text(
-        "import signal\nMASK = signal.pthread_sigmask(signal.SIG_BLOCK, ())\n"
-        "def tell(sock, *values): sock.send(repr((MASK, values)).encode())\n"
-    )
-    (tmp_path / "exits.py").write_text("print('exits now', flush=True)\nraise SystemExit(7)\n")
-
-
 # When `run` follows at once, both may be there when the process looks for the first time.
 @pytest.mark.parametrize("at_once", [False, True])
-@pytest.mark.usefixtures("imports")
 def test_what_is_required_comes_between_what_was_sent(make: Make, at_once: bool) -> None:
-    process = make().send_arg(1).require("asks_mask", "json").send_arg(..., b"x" * 300)
+    process = make().send_arg(1).require("mask_asked", "json").send_arg(..., b"x" * 300)
     if not at_once:
         process.ready(10)
-    with process.run("asks_mask.tell") as sock:
+    with process.run("mask_asked.tell") as sock:
         assert sock.recv(1000) == repr((set(), (1, ..., b"x" * 300))).encode()
     assert process.wait(10) == 0
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-@pytest.mark.usefixtures("imports")
 def test_a_required_module_may_exit(
     make: Make, at_once: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    process = make().require("json", "exits", "no_such_module")
+    process = make().require("json", "exits_when_loaded", "no_such_module")
     if not at_once:
         assert readable_within(process.sentinel, 10)
     with process.run("work.pid") as sock:

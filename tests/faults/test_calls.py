@@ -46,7 +46,7 @@ SCENARIOS = [
 ]
 #: The long way: thousands of faults, minutes. Else each fault hits the first calls of each party.
 THOROUGH = "EARLYFORK_FAULTS" in os.environ
-LIMIT = 60 if THOROUGH else 3
+LIMIT = 60 if THOROUGH else 2
 
 
 def faults(party: str) -> list[tuple[str, str]]:

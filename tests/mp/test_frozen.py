@@ -19,9 +19,16 @@ if TYPE_CHECKING:
 @pytest.mark.frozen
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("kind", ["onedir", "onefile"])
-@pytest.mark.parametrize("origin", ["early", "launched"])
-def test_frozen_app(tmp_path: Path, kind: str, origin: str) -> None:
+@pytest.mark.parametrize(
+    ("origin", "kind"),
+    [
+        ("early", "onefile"),
+        ("launched", "onedir"),
+        pytest.param("early", "onedir", marks=pytest.mark.long),
+        pytest.param("launched", "onefile", marks=pytest.mark.long),
+    ],
+)
+def test_frozen_app(tmp_path: Path, origin: str, kind: str) -> None:
     (tmp_path / "app.py").write_text(program(origin, "frozen_app.py"))
     build = [sys.executable, "-m", "PyInstaller", "--noconfirm", f"--{kind}", "app.py"]
     subprocess.run(build, cwd=tmp_path, env=support.clean_env(), capture_output=True, check=True)

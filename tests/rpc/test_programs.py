@@ -90,7 +90,7 @@ def test_four_gigabytes(run_program: Run) -> None:
 
 
 @pytest.mark.frozen
-@pytest.mark.slow
+@pytest.mark.long  # the frozen app of the pool, which stands on calls, is built every day
 @pytest.mark.timeout(240)
 def test_frozen_app(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(support.program("rpc/everywhere.py"))
