@@ -75,6 +75,7 @@ def test_a_connection_that_ends_says_why(connect: Connect) -> None:
     sock = worker.run("remote_work.wait", linked=True)
     assert sock.recv(1) == b"!"
     client = rpc.Client(host.fork())
+    client.call("os.getpid")  # so it was made
     call = client.submit("time.sleep", 1000)
     os.kill(party("ef-agent"), signal.SIGKILL)
     is_lost(lambda: worker.wait(support.PATIENCE), r"ended with status 44(?s:.)*farewell")
