@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -257,6 +258,16 @@ def ahead(template: earlyfork.Process) -> int:
     return [comm(pid) for pid in children(template.pid)].count("ef-standby")
 
 
+def keeps(template: earlyfork.Process, number: int) -> bool:
+    """Whether it comes to keep so many; what was refused is tried again at the next occasion."""
+    for _ in range(5):
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: ahead(template) == number, 2)
+            return True
+        run(template.fork())
+    return False
+
+
 def burst(template: earlyfork.Process) -> None:
     """Ask for twenty at once, and see all of them end."""
     clones = [template.fork().send_arg(number) for number in range(20)]
@@ -268,14 +279,26 @@ def test_standbys_follow_the_rhythm(make: Make, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(standbys, "BURST", 60)  # however slow this machine is
     monkeypatch.setattr(standbys, "CALM", 4)
     template = make()
-    burst(template)
-    # Of those that take each other's place at once none is missed.
     most = max(standbys.MOST_FOR_BURSTS, standbys.DEFAULT_STANDBY)
-    wait_until(lambda: ahead(template) == most)
+
+    def knows_bursts() -> bool:
+        """Some of a burst may find a standby that has come meanwhile: then it was none."""
+        burst(template)
+        assert template._standbys is not None
+        return template._standbys.number == most
+
+    wait_until(knows_bursts)
+    assert keeps(template, most)
     monkeypatch.setattr(standbys, "BURST", 0)  # one after the other is none
-    for number in range(6):
-        assert run(template.fork().send_arg(number)) == (number,)
-    wait_until(lambda: ahead(template) == standbys.DEFAULT_STANDBY)
+
+    def is_calm() -> bool:
+        """One after the other; now and then the next one comes before there is a standby."""
+        assert run(template.fork()) == ()
+        assert template._standbys is not None
+        return template._standbys.number == standbys.DEFAULT_STANDBY
+
+    wait_until(is_calm)
+    assert keeps(template, standbys.DEFAULT_STANDBY)
 
 
 @pytest.mark.parametrize("number", [0, 3])
@@ -287,7 +310,7 @@ def test_a_number_that_was_set_is_kept(
     template.standby = number
     burst(template)
     burst(template)
-    wait_until(lambda: ahead(template) == number)
+    assert keeps(template, number)
     assert run(template.fork()) == ()
     assert template._standbys is not None
     assert template._standbys.number == number
