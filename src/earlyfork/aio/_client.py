@@ -12,6 +12,7 @@ from earlyfork.rpc import _session
 from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._board import Place
 from earlyfork.rpc._items import BaseStream
+from earlyfork.rpc._options import check_options
 from earlyfork.rpc._stderr import last_words
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ class Options:
     """Calls that are cancelled in another way: `Client.options` makes it."""
 
     def __init__(self, client: Client, cancel: str, grace: float) -> None:
-        _session.check_options(None, cancel, grace)
+        check_options(None, cancel, grace)
         self._client = client
         self._cancel = cancel
         self._grace = grace

@@ -10,9 +10,8 @@ from earlyfork.aio._loops import loop
 from earlyfork.aio._reactors import AsyncioReactor, TrioReactor
 from earlyfork.pool._core import Core
 from earlyfork.pool._job import Job
-from earlyfork.pool._options import checked
+from earlyfork.pool._options import BaseOptions, checked
 from earlyfork.pool._streams import BaseStream, Items
-from earlyfork.rpc import _session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -236,24 +235,8 @@ class Pool:
         self._reactor._set_timer()
 
 
-class PoolOptions:
+class PoolOptions(BaseOptions):
     """Jobs of one pool with options: `Pool.options` makes it."""
-
-    def __init__(self, pool: Pool, timeout: float | None, priority: int, retries: int) -> None:
-        _session.check_options(timeout, "soft", 1.0)
-        if retries < 0:
-            raise ValueError(f"retries is a number, not {retries!r}")
-        self._pool = pool
-        self._timeout = timeout
-        self._priority = priority
-        self._retries = retries
-
-    def _set(self, job: Any) -> Any:
-        if self._timeout is not None:
-            job.limit = self._timeout
-        job.priority = self._priority
-        job.retries = self._retries
-        return job
 
     async def call(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         """As `Pool.call`."""

@@ -11,7 +11,7 @@ from earlyfork.pool._job import Job
 from earlyfork.pool._map import Results
 from earlyfork.pool._staff import Settings
 from earlyfork.pool._streams import Stream
-from earlyfork.rpc import _session
+from earlyfork.rpc._options import check_options
 from earlyfork.rpc._stderr import CHOICES
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ NUMBERS = (
 )
 
 
-class Options:
-    """Jobs of one pool with options: `Pool.options` makes it."""
+class BaseOptions:
+    """What each job of a pool is given beyond its function, however it is waited for."""
 
     def __init__(self, pool: Any, timeout: float | None, priority: int, retries: int) -> None:
-        _session.check_options(timeout, "soft", 1.0)
+        check_options(timeout, "soft", 1.0)
         if retries < 0:
             raise ValueError(f"retries is a number, not {retries!r}")
         self._pool = pool
@@ -36,16 +36,21 @@ class Options:
         self._priority = priority
         self._retries = retries
 
-    def _new(self) -> Job:
-        job = Job(self._pool._core)
-        self._set(job)
-        return job
-
-    def _set(self, job: Job) -> None:
+    def _set(self, job: Any) -> Any:
+        """The job with these options."""
         if self._timeout is not None:
             job.limit = self._timeout
         job.priority = self._priority
         job.retries = self._retries
+        return job
+
+
+class Options(BaseOptions):
+    """Jobs of one pool with options: `Pool.options` makes it."""
+
+    def _new(self) -> Job:
+        job: Job = self._set(Job(self._pool._core))
+        return job
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Job:
         """As `Pool.submit`."""

@@ -71,8 +71,7 @@ class Stream(BaseStream):
 
     def __init__(self, options: Any, fn: Any, args: Any, kwargs: Any, window: int) -> None:
         core = options._pool._core
-        job = Items(core)
-        options._set(job)
+        job = options._set(Items(core))
         super().__init__(core, job, window)
         self._over = True
         options._pool._submit(job, fn, args, kwargs)

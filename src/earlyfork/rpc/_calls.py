@@ -12,6 +12,7 @@ from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._errors import CallCancelled
 from earlyfork.rpc._items import BaseStream
 from earlyfork.rpc._line import Items, Waiting, open_gate
+from earlyfork.rpc._options import check_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +71,6 @@ class Call(_session.Slot, futures.Future[Any]):
                         waiter.add_result(self)
                 self._condition.notify_all()
         self._run_callbacks()
-
         self._client._wanting.discard(self)
 
     def _run_callbacks(self) -> None:
@@ -205,7 +205,7 @@ class Options:
     """Calls of one client with options: `Client.options` makes it."""
 
     def __init__(self, client: Line, timeout: float | None, cancel: str, grace: float) -> None:
-        _session.check_options(timeout, cancel, grace)
+        check_options(timeout, cancel, grace)
         self._client = client
         self._timeout = timeout
         self._cancel = cancel

@@ -18,7 +18,7 @@ from earlyfork import Process, ProcessStateError, ProtocolError
 from earlyfork.rpc import _wire as wire
 from earlyfork.rpc._errors import CallCancelled, CallTimeout, LostCall, WorkerDied
 from earlyfork.rpc._names import name_of
-from earlyfork.rpc._options import POLICIES, check_client, check_options
+from earlyfork.rpc._options import check_client
 from earlyfork.rpc._values import MAIN, dump, inside, load, unpack_error
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 #: The frames that end a call.
 ENDS = frozenset((wire.RESULT, wire.ERROR, wire.CANCELLED))
-
-
-__all__ = ["POLICIES", "Session", "Slot", "begin", "check_options", "hello", "name_of"]
 
 
 class Slot:
