@@ -10,34 +10,20 @@ This file must not import earlyfork.
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
-from _earlyfork_pyinstaller import _scan
+from _earlyfork_pyinstaller import _package, _scan
 from PyInstaller import log
 
 logger = log.getLogger(__name__)
 
-
-def _modules() -> list[str]:
-    """The names of earlyfork and all its modules."""
-    spec = importlib.util.find_spec("earlyfork")
-    assert spec is not None  # PyInstaller has found earlyfork, or it would not run this hook
-    assert spec.origin is not None
-    root = Path(spec.origin).parent
-    files = [path.relative_to(root.parent).with_suffix("") for path in sorted(root.rglob("*.py"))]
-    return [".".join(file.parts).removesuffix(".__init__") for file in files]
-
-
-MODULES = _modules()
+MODULES = _package.modules()
 
 #: What belongs to `python -m earlyfork` alone, and imports what apps may not need.
 COMMAND_LINE = {"earlyfork.__main__", "earlyfork._commands", "earlyfork._run"}
 
-hiddenimports = [
-    name for name in MODULES if name.startswith("earlyfork._") and name not in COMMAND_LINE
-]
+hiddenimports = [name for name in _package.private("earlyfork") if name not in COMMAND_LINE]
 module_collection_mode = "pyz+py"
 
 
